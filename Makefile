@@ -44,7 +44,7 @@ bench: $(READY) ## the figures, with spread
 
 .PHONY: check format ruff mypy pyright floors tidy typing
 check: $(READY) ## format, lint, types, floors, tidiness: under a minute
-	@$(MAKE) --no-print-directory -j 2 $(if $(filter output-sync,$(.FEATURES)),-O) pyright ruff mypy floors tidy
+	@$(MAKE) --no-print-directory -k -j 2 $(if $(filter output-sync,$(.FEATURES)),-O) pyright ruff mypy floors tidy
 
 format: $(READY) ## put the code into its format, and mend what ruff can mend
 	@$(PY) -m ruff check --quiet --fix-only .
