@@ -1,0 +1,78 @@
+"""Event-driven choreographies from typed functions: drawn, checked, broken on purpose, run and watched."""
+
+from callboard.choreography import Choreography
+from callboard.clock import Clock, ManualClock, SystemClock
+from callboard.codec import Codec
+from callboard.codecs.json import JsonCodec
+from callboard.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    CallboardError,
+    CodecError,
+    Conflict,
+    ContractError,
+    FlowError,
+    FlowHasEnded,
+    FlowIsOpen,
+    KeyReused,
+    LedgerBusy,
+    LedgerCorrupt,
+    LedgerError,
+    LedgerLost,
+    NoSuchFlow,
+    OutboxFull,
+    PublishInReaction,
+    TooLarge,
+    Undecodable,
+    Unencodable,
+)
+from callboard.event import FlowCancelled, FlowTimedOut, ReactionFailed, event, failure, port, state
+from callboard.flow import Flow
+from callboard.guard import Breaker, Guarded
+from callboard.reaction import Context, Read, States
+from callboard.retry import Retry
+from callboard.service import Service
+
+__all__ = [
+    "Breaker",
+    "BrokerError",
+    "BrokerUnavailable",
+    "CallboardError",
+    "Choreography",
+    "Clock",
+    "Codec",
+    "CodecError",
+    "Conflict",
+    "Context",
+    "ContractError",
+    "Flow",
+    "FlowCancelled",
+    "FlowError",
+    "FlowHasEnded",
+    "FlowIsOpen",
+    "FlowTimedOut",
+    "Guarded",
+    "JsonCodec",
+    "KeyReused",
+    "LedgerBusy",
+    "LedgerCorrupt",
+    "LedgerError",
+    "LedgerLost",
+    "ManualClock",
+    "NoSuchFlow",
+    "OutboxFull",
+    "PublishInReaction",
+    "ReactionFailed",
+    "Read",
+    "Retry",
+    "Service",
+    "States",
+    "SystemClock",
+    "TooLarge",
+    "Undecodable",
+    "Unencodable",
+    "event",
+    "failure",
+    "port",
+    "state",
+]

@@ -1,0 +1,321 @@
+"""An opened choreography: publish into it, wait for its flows, read its state."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from callboard.errors import ContractError, FlowError, LedgerError, NoSuchFlow, PublishInReaction
+from callboard.event import FlowCancelled, event_type, is_event, state_type, type_of
+from callboard.hops.publish import Placed, Publication
+from callboard.ledger import StateWrite
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from callboard.choreography import Choreography
+    from callboard.event import StateType
+    from callboard.hops.work import Work
+    from callboard.ledger import Entry, FlowRow, StateKey
+    from callboard.service import Service
+
+T = TypeVar("T")
+
+
+class Completion:
+    """How a flow ended: its verdict, the events that decided it, and everything that happened up to now."""
+
+    def __init__(self, row: FlowRow, entries: Sequence[Entry], work: Work) -> None:
+        self._entries = entries
+        self._work = work
+        self.verdict = row.verdict
+        self.by: tuple[str, ...] = tuple((row.by or "").split(", ")) if row.by else ()
+        self.leaked: tuple[str, ...] = tuple((row.leaked or "").split(", ")) if row.leaked else ()
+        self.ended = datetime.fromtimestamp((row.ended or 0) / 1_000_000, UTC)
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the completion named by `succeeds=` was reached."""
+        return self.verdict == "succeeded"
+
+    def event(self, kind: type[T]) -> T | None:
+        """The latest event of this type in the flow, or None."""
+        name = event_type(kind).name
+        found = [entry for entry in self._entries if entry.type == name]
+        return self._work.value(found[-1]) if found else None
+
+    @property
+    def events(self) -> list[Any]:
+        """All events of the flow that this build knows, in the order of the log."""
+        return [self._work.value(entry) for entry in self._entries if entry.type in self._work.types]
+
+    def __repr__(self) -> str:
+        return f"Completion({self.verdict!r}, by={', '.join(self.by)!r})"
+
+
+class FlowHandle:
+    """One flow, as somebody outside sees it. `is_new` says whether this publish began it."""
+
+    def __init__(self, board: Board, name: str, key: str | None, number: int | None, flow_id: str | None, *, is_new: bool) -> None:
+        self._board = board
+        self._number = number
+        self.name = name
+        self.key = key
+        self.id = flow_id
+        self.is_new = is_new
+
+    def __repr__(self) -> str:
+        return f"FlowHandle({self.name!r}, {self.key!r})"
+
+    async def row(self) -> FlowRow:
+        """What the ledger keeps of the flow. Raises NoSuchFlow if there is none."""
+        ledger = self._board.work.ledger
+        if self._number is None:
+            rows = await ledger.flows_by_key([(self.name, self.key or "")])
+        else:
+            rows = [row for row in await ledger.flows_by_number([self._number]) if row.name == self.name]
+        if not rows:
+            raise NoSuchFlow(f"{self.name} {self.key!r}: there is no such flow, or it was pruned")
+        self._number, self.id = rows[0].number, rows[0].id
+        return rows[0]
+
+    async def completion(self, timeout: timedelta | None = None) -> Completion:
+        """The flow's end. Raises TimeoutError when it has not ended in time; the flow itself goes on."""
+
+        async def ended() -> Completion | None:
+            row = await self.row()
+            if row.verdict is None:
+                return None
+            return Completion(row, await self._board.work.ledger.flow_entries([row.number]), self._board.work)
+
+        await self.row()
+        return await self._board.until(ended, timeout, f"{self.name} {self.key!r} has no verdict yet")
+
+    async def event(self, kind: type[T], timeout: timedelta | None = None) -> T:
+        """The first event of this type in the flow, as soon as there is one. Raises TimeoutError."""
+        name = event_type(kind).name
+
+        async def seen() -> T | None:
+            number = self._number if self._number is not None else (await self.row()).number
+            for entry in await self._board.work.ledger.flow_entries([number]):
+                if entry.type == name:
+                    return self._board.work.value(entry)  # type: ignore[no-any-return]
+            return None
+
+        return await self._board.until(seen, timeout, f"{self.name} {self.key!r} has seen no {name} yet")
+
+    async def events(self) -> list[Any]:
+        """All events of the flow so far, in the order of the log."""
+        number = self._number if self._number is not None else (await self.row()).number
+        work = self._board.work
+        return [work.value(entry) for entry in await work.ledger.flow_entries([number]) if entry.type in work.types]
+
+    async def cancel(self, reason: str = "") -> None:
+        """FlowCancelled of this flow is published: whoever reacts to it undoes what is to be undone."""
+        row = await self.row()
+        entries = await self._board.work.ledger.entries([row.number])
+        if not entries:
+            raise NoSuchFlow(f"{self.name} {self.key!r}: its starting event was pruned")
+        event = FlowCancelled(started=self._board.work.value(entries[0]), reason=reason)
+        await self._board.submit([event], flow=(row.number, row.id))
+
+
+class Edit:
+    """State changed from outside the reactions of a service, together with what is published: all of it or nothing."""
+
+    def __init__(self, board: Board, service: Service) -> None:
+        self._board = board
+        self._service = service
+        self.loads: dict[StateKey, int] = {}
+        self.rows: dict[StateKey, tuple[StateType, Any]] = {}
+        self.data: dict[StateKey, tuple[int, bytes | None]] = {}
+        self.events: list[Any] = []
+        self.flows: list[FlowHandle] = []
+
+    def _owned(self, cls: type[Any]) -> StateType:
+        state = state_type(cls)
+        choreography = self._board.work.choreography
+        if state.name not in choreography.states or choreography.owner_of(state) is not self._service:
+            raise ContractError(f"transaction({self._service.name})", f"{state} is no state of {self._service.name}")
+        return state
+
+    async def load(self, cls: type[T], key: Any) -> T | None:
+        """The row as it is committed, or None. It is stored with the transaction if you change it."""
+        state = self._owned(cls)
+        place = (state.name, str(key))
+        if place not in self.rows:
+            row = (await self._board.work.ledger.states([place]))[place]
+            self.loads[place], self.data[place] = row.version, (row.version, row.data)
+            value = None if row.data is None else self._board.work.codec.decode_state(row.data, state, row.shape)
+            self.rows[place] = (state, value)
+        return self.rows[place][1]  # type: ignore[no-any-return]
+
+    async def put(self, row: Any) -> None:
+        """Store this row, new or in place of the one with its key."""
+        state = self._owned(type(row))
+        key = getattr(row, state.key)
+        await self.load(type(row), key)
+        self.rows[state.name, str(key)] = (state, row)
+
+    async def delete(self, cls: type[Any], key: Any) -> None:
+        """The row is gone with the transaction."""
+        state = self._owned(cls)
+        await self.load(cls, key)
+        self.rows[state.name, str(key)] = (state, None)
+
+    def publish(self, event: Any) -> None:
+        """Publish this event with the transaction."""
+        self.events.append(event)
+
+    def writes(self, stamp: int) -> list[StateWrite]:
+        """The rows that are not as they were loaded."""
+        changed: list[StateWrite] = []
+        for place, (state, value) in self.rows.items():
+            version, before = self.data[place]
+            data = None if value is None else self._board.work.codec.encode(value)
+            if data != before:
+                changed.append(StateWrite(*place, max(version + 1, stamp), state.shape, data))
+        return changed
+
+
+class Board:
+    """The way into an opened choreography. Everything it answers is committed."""
+
+    def __init__(self, choreography: Choreography, work: Work) -> None:
+        self.choreography = choreography
+        self.work = work
+        self.failure: BaseException | None = None
+        self._waiting: set[asyncio.Event] = set()
+
+    @overload
+    async def publish(self, events: Sequence[Any], /, *, idempotency_key: str | None = None) -> list[FlowHandle]: ...
+    @overload
+    async def publish(self, event: object, /, *, idempotency_key: str | None = None, flow: FlowHandle | None = None) -> FlowHandle: ...
+    async def publish(
+        self, event: Any, /, *, idempotency_key: str | None = None, flow: FlowHandle | None = None
+    ) -> FlowHandle | list[FlowHandle]:
+        """The event is durable when this returns, and belongs to the flow that is returned. Several events are one commit.
+
+        A cancelled call may have happened: with an `idempotency_key` the same call can be made again. Raises FlowIsOpen or
+        FlowHasEnded where another event began the flow with this key, NoSuchFlow where the event belongs to none, KeyReused
+        where the idempotency key was used for something else.
+        """
+        many = isinstance(event, list | tuple)
+        events: list[Any] = list(event) if many else [event]
+        place = None
+        if flow is not None:
+            row = await flow.row()
+            place = (row.number, row.id)
+        handles = await self.submit(events, idempotency_key=idempotency_key, flow=place)
+        return handles if many else handles[0]
+
+    async def submit(
+        self, events: Sequence[Any], *, idempotency_key: str | None = None, flow: tuple[int, str] | None = None, edit: Edit | None = None
+    ) -> list[FlowHandle]:
+        """Publish what was checked, in one commit."""
+        self._refuse_in_reaction()
+        for event in events:
+            self._refuse_stranger(event, is_cancellation=flow is not None)
+        publication = Publication(
+            events,
+            idempotency_key=idempotency_key,
+            flow=flow,
+            loads=edit.loads if edit else None,
+            writes=edit.writes(self.work.stamp) if edit else (),
+            service=edit._service.name if edit else None,
+        )
+        if self.failure is not None:
+            raise LedgerError("this board has stopped: its failure is the cause") from self.failure
+        self.work.publications.append(publication)
+        self.work.wake()
+        try:
+            placed = await publication.future
+        except FlowError as error:
+            if isinstance(error.flow, Placed):
+                error.flow = self._handle(error.flow)
+            raise
+        return [self._handle(each) for each in placed]
+
+    def _handle(self, placed: Placed) -> FlowHandle:
+        return FlowHandle(self, placed.name, placed.key, placed.flow, placed.id[:26], is_new=placed.is_new)
+
+    def _refuse_in_reaction(self) -> None:
+        task = asyncio.current_task()
+        running = {each for reader in self.work.readers.values() for each in reader.tasks}
+        if task is None or task in running:
+            raise PublishInReaction("publish was called inside a reaction: return the event instead, and add it to the annotation")
+
+    def _refuse_stranger(self, event: Any, *, is_cancellation: bool) -> None:
+        if isinstance(event, FlowCancelled) and is_cancellation:
+            return
+        if not is_event(type(event)):
+            raise TypeError(f"{type(event).__name__} is no event: decorate its class with @event")
+        kind = type_of(event)
+        if kind.name not in self.work.types:
+            raise ContractError(
+                f"publish({kind})", f"{self.choreography.name} knows no {kind}: a reaction hears it, a Flow starts with it, or incoming= names it"
+            )
+
+    def flow(self, name: str, key: object) -> FlowHandle:
+        """The flow of this name and key; whether there is one is known when something is asked of it."""
+        if name not in self.choreography.flows:
+            known = ", ".join(self.choreography.flows) or "none"
+            raise NoSuchFlow(f"{self.choreography.name} declares no flow {name!r} (it declares: {known})")
+        return FlowHandle(self, name, str(key), None, None, is_new=False)
+
+    async def load(self, cls: type[T], key: object) -> T | None:
+        """The state row as it is committed, or None."""
+        state = state_type(cls)
+        place = (state.name, str(key))
+        row = (await self.work.ledger.states([place]))[place]
+        if row.data is None:
+            return None
+        return self.work.codec.decode_state(row.data, state, row.shape)  # type: ignore[no-any-return]
+
+    @asynccontextmanager
+    async def transaction(self, service: Service) -> AsyncIterator[Edit]:
+        """Change state of a service and publish, from outside its reactions: committed together at the end of the block.
+
+        No lock is held in the block. Raises Conflict, with nothing done, if a row it loaded was changed meanwhile.
+        """
+        edit = Edit(self, service)
+        yield edit
+        edit.flows = await self.submit(edit.events, edit=edit)
+
+    async def until(self, found: Any, timeout: timedelta | None, why: str) -> Any:
+        """The first answer that is not None; asked again whenever something may have changed."""
+        changed = asyncio.Event()
+        self._waiting.add(changed)
+        self.work.watching = True
+
+        async def wait() -> Any:
+            while (answer := await found()) is None:
+                if self.failure is not None:
+                    raise LedgerError("this board has stopped: its failure is the cause") from self.failure
+                changed.clear()
+                await changed.wait()
+            return answer
+
+        try:
+            return await asyncio.wait_for(wait(), None if timeout is None else timeout.total_seconds())
+        except TimeoutError:
+            raise TimeoutError(why) from None
+        finally:
+            self._waiting.discard(changed)
+
+    def notify(self) -> None:
+        """Something was committed: whoever waits looks again."""
+        work = self.work
+        if work.decided or work.moved or work.touched or self.failure is not None:
+            work.decided.clear()
+            work.touched.clear()
+            work.moved = False
+            for waiting in self._waiting:
+                waiting.set()
+            work.watching = bool(self._waiting)
+
+
+

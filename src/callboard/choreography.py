@@ -1,0 +1,313 @@
+"""All services and flows as one graph. Building it reads every contract, and refuses what is wrong."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from callboard import fields, ids
+from callboard.clock import Clock
+from callboard.contract import Contract, Shape, read_contract, shape_of, types_in
+from callboard.errors import ContractError, place
+from callboard.event import EventType, StateType
+from callboard.flow import Flow
+from callboard.graph import Edge, Graph, Node
+from callboard.guard import Guarded
+from callboard.reaction import Reaction
+from callboard.rules import refuse_nonsense
+from callboard.service import Events, Service
+from callboard.signature import place_of
+
+if TYPE_CHECKING:
+    from callboard.codec import Codec
+    from callboard.run import Board
+
+K = TypeVar("K")
+
+
+class Choreography:
+    """Services that react to each other's events, and the flows that are expected to come of it."""
+
+    def __init__(
+        self,
+        name: str,
+        *services: Service,
+        flows: Sequence[Flow] = (),
+        incoming: Events | None = None,
+        outgoing: Events | None = None,
+    ) -> None:
+        self.name = name
+        self.where = f"{place()} Choreography({name!r})"
+        self._refuse_strangers(services, flows)
+        self.services = _unique({}, ((each.name, each, f"{each.where} {each!r}") for each in services), "service")
+        self.flows = _unique({}, ((each.name, each, each.where) for each in flows), "flow")
+        self.incoming = _named(incoming, f"{self.where} incoming=")
+        self.outgoing = _named(outgoing, f"{self.where} outgoing=")
+        self.reactions = {each.path: each for service in services for each in service.reactions}
+        self.contracts: dict[str, Contract] = {}
+        for reaction in self.reactions.values():
+            self._read(reaction)
+        self._refuse_clashes()
+        self.states = self._read_states()
+        self.events = self._read_events()
+        self.ports = tuple(dict.fromkeys(each.port for contract in self.contracts.values() for each in contract.ports))
+        self.compensations = self._pair()
+
+    def home_of(self, flow: Flow) -> Service:
+        """The service whose ledger keeps this flow's keys, deadline and verdict."""
+        return flow.home or next(iter(self.services.values()))
+
+    def owner_of(self, state: StateType) -> Service:
+        """The one service that takes this state."""
+        return self.services[self._owners[state.name].service]
+
+    def is_private(self, state: StateType) -> bool:
+        """Its rows are keyed by a flow's own key, so one flow never sees another's."""
+        return any(flow.key == state.key for flow in self.flows.values())
+
+    def nodes(self) -> list[Node]:
+        """Every reaction, in the order of the services."""
+        return [Node(path, each.service, each.name, each) for path, each in self.contracts.items()]
+
+    def edges(self) -> list[Edge]:
+        """Every way an event may take, each once."""
+        graph = Graph(self.contracts.values(), self.flows.values(), self.incoming, self.outgoing)
+        return list(dict.fromkeys(graph.edges()))
+
+    def open(
+        self,
+        url: str,
+        *,
+        broker: Any = None,
+        ports: Sequence[object] = (),
+        services: Sequence[Service] | None = None,
+        grace: timedelta = timedelta(seconds=30),
+        clock: Clock | None = None,
+        codec: "Codec | None" = None,
+    ) -> "AbstractAsyncContextManager[Board]":
+        """Runs `services` (None: all; []: none, publish and read only) on the ledger at `url` until the block ends.
+
+        At the end no new event is begun, and what runs has `grace` to finish.
+        """
+        self._refuse_late_reactions()
+        from callboard.run import open_board  # noqa: PLC0415
+
+        return open_board(
+            self, url, broker=broker, ports=ports, services=services, grace=grace, clock=clock, codec=codec
+        )
+
+    def _refuse_strangers(self, services: Sequence[object], flows: Sequence[object]) -> None:
+        if not services:
+            raise ContractError(self.where, "list its services")
+        for each in services:
+            if not isinstance(each, Service):
+                inner = next(
+                    (name for name, it in getattr(each, "__dict__", {}).items() if isinstance(it, Service)), None
+                )
+                meant = f", did you mean its `.{inner}`?" if inner else ""
+                raise ContractError(self.where, f"{each!r} is no Service{meant}")
+        for each in flows:
+            if not isinstance(each, Flow):
+                raise ContractError(self.where, f"{each!r} is no Flow")
+
+    def _refuse_late_reactions(self) -> None:
+        for service in self.services.values():
+            for reaction in service.reactions:
+                if reaction.path not in self.contracts:
+                    raise ContractError(
+                        reaction.where,
+                        f"it was written after {self.where} was built, and would never run: import its module first",
+                    )
+
+    def _read(self, reaction: Reaction) -> Contract:
+        if reaction.path not in self.contracts:
+            compensated = self._compensated_by(reaction)
+            undone = None if compensated is None else self._read(compensated)
+            self.contracts[reaction.path] = reaction.contract = read_contract(
+                reaction.function, service=reaction.service, options=reaction.options, compensated=undone
+            )
+            refuse_nonsense(reaction.contract, undone)
+        return self.contracts[reaction.path]
+
+    def _compensated_by(self, reaction: Reaction) -> Reaction | None:
+        function = reaction.options.get("compensates")
+        if function is None:
+            return None
+        if (found := self.services[reaction.service].find(function)) is not None:
+            if found.options.get("compensates") is not None:
+                raise ContractError(
+                    reaction.where, f"compensates= names {found.name}, a compensation itself: nothing undoes it"
+                )
+            return found
+        name = getattr(function, "__name__", repr(function))
+        for service in self.services.values():
+            if service.find(function) is not None:
+                raise ContractError(
+                    reaction.where,
+                    f"compensates= names {service.name}.{name}: a service undoes only what "
+                    f"it did itself, so write this reaction in {service.name}",
+                )
+        raise ContractError(
+            reaction.where,
+            f"compensates= names {name}, which is no reaction of {reaction.service}: give the "
+            "decorated function itself",
+        )
+
+    def _refuse_clashes(self) -> None:
+        tags: dict[str, Reaction] = {}
+        for path, reaction in self.reactions.items():
+            was = self.contracts[path].options.was
+            if was is not None and (other := self.reactions.get(f"{reaction.service}.{was}")) is not None:
+                raise ContractError(reaction.where, f"was={was!r} is the name of another reaction, {other.where}")
+            if (other := tags.setdefault(ids.tag(path), reaction)) is not reaction:
+                raise ContractError(
+                    reaction.where, f"its short tag is that of {other.where}: call one of them otherwise"
+                )
+        for flow in self.flows.values():
+            if flow.home is not None and flow.home not in self.services.values():
+                raise ContractError(flow.where, f"home= is {flow.home!r}, which is not part of {self.name!r}")
+
+    def _read_states(self) -> dict[str, StateType]:
+        states: dict[str, StateType] = {}
+        self._owners: dict[str, Contract] = {}
+        for contract in self.contracts.values():
+            for row in contract.states:
+                known, owner = (
+                    states.setdefault(row.state.name, row.state),
+                    self._owners.setdefault(row.state.name, contract),
+                )
+                if known is not row.state:
+                    raise ContractError(
+                        contract.where,
+                        f"two state classes are named {row.state.name!r}, the other is taken "
+                        f"at {owner.where}: give one of them @state(name=...)",
+                    )
+                if owner.service != contract.service:
+                    raise ContractError(
+                        contract.where,
+                        f"the state {row.state} belongs to {owner.service} (taken at "
+                        f"{owner.where}): a state has one owner, so let {owner.service} say it in an event",
+                    )
+        for state in states.values():
+            _refuse_unreadable(state.cls)
+        return states
+
+    def _read_events(self) -> dict[str, EventType]:
+        events: dict[str, EventType] = {}
+        for event, where in self._mentioned():
+            known = events.setdefault(event.name, event)
+            if known is not event:
+                raise ContractError(
+                    where,
+                    f"two event classes are {event.name!r} on the wire, {place_of(known.cls)} and "
+                    f"{place_of(event.cls)}: give one of them @event(type=...)",
+                )
+        for event in events.values():
+            if event.inner is None:
+                _refuse_unreadable(event.cls)
+        return events
+
+    def _mentioned(self) -> Iterator[tuple[EventType, str]]:
+        """Every event type that is named anywhere, and by whom."""
+        for contract in self.contracts.values():
+            options = contract.options
+            for each in (
+                *contract.hears,
+                *(one for given in contract.givens for one in given.types),
+                *contract.emits,
+                *_types(options.needs),
+                *_types(options.unless),
+                *((options.gathers,) if options.gathers else ()),
+            ):
+                yield from _with_inner(each, contract.where)
+        for flow in self.flows.values():
+            for each in (flow.start, *_types(flow.succeeds), *_types(flow.fails)):
+                yield from _with_inner(each, flow.where)
+        for each in (*self.incoming, *self.outgoing):
+            yield from _with_inner(each, self.where)
+
+    def _pair(self) -> dict[str, tuple[str, ...]]:
+        pairs: dict[str, tuple[str, ...]] = {}
+        for path, contract in self.contracts.items():
+            if contract.options.compensates is not None:
+                undone = f"{contract.service}.{contract.options.compensates}"
+                pairs[undone] = (*pairs.get(undone, ()), path)
+        return pairs
+
+
+def pick_keepers(
+    choreography: Choreography, keepers: Sequence[object], services: Sequence[Service] | None = None
+) -> dict[type[Any], object]:
+    """The keeper of each port that the reactions of `services` take (None: all), as it was given: a Guarded stays one.
+
+    ContractError for a port without a keeper or with two, and for a keeper of no port.
+    """
+    names = set(choreography.services) if services is None else {each.name for each in services}
+    picked: dict[type[Any], object] = {}
+    for port in choreography.ports:
+        fitting = [each for each in keepers if port in type(_looked_through(each)).__mro__]
+        takers = [each for each in choreography.contracts.values() if any(it.port is port for it in each.ports)]
+        if len(fitting) > 1:
+            given = " and ".join(type(_looked_through(each)).__name__ for each in fitting)
+            raise ContractError(
+                takers[0].where, f"the port {port.__name__} has two keepers, {given}: give one in open(ports=)"
+            )
+        if fitting:
+            picked[port] = fitting[0]
+        elif wanting := next((each for each in takers if each.service in names), None):
+            raise ContractError(
+                wanting.where,
+                f"the port {port.__name__} has no keeper: give one in open(ports=[...]), an "
+                f"object whose class names it, `class Real({port.__name__})`",
+            )
+    for keeper in keepers:
+        if not any(keeper is each for each in picked.values()):
+            _refuse_keeper_of_nothing(choreography, _looked_through(keeper))
+    return picked
+
+
+def _refuse_keeper_of_nothing(choreography: Choreography, keeper: object) -> None:
+    if isinstance(keeper, type):
+        raise ContractError(
+            choreography.where, f"open(ports=) takes keepers, not classes: write {keeper.__name__}(...)"
+        )
+    known = ", ".join(each.__name__ for each in choreography.ports) or "none"
+    raise ContractError(
+        choreography.where,
+        f"{type(keeper).__name__} keeps no port of {choreography.name} (there are: {known})"
+        f": name its port as a base class, `class {type(keeper).__name__}(...)`",
+    )
+
+
+def _looked_through(keeper: object) -> object:
+    return keeper.keeper if isinstance(keeper, Guarded) else keeper
+
+
+def _unique(known: dict[str, K], named: Iterator[tuple[str, K, str]], word: str) -> dict[str, K]:
+    for name, each, where in named:
+        if name in known:
+            raise ContractError(
+                where, f"there are two {word}s named {name!r}: list it once, or call one of them otherwise"
+            )
+        known[name] = each
+    return known
+
+
+def _named(events: Any, where: str) -> tuple[EventType, ...]:
+    return () if events is None else types_in(shape_of(events, where))
+
+
+def _types(shape: Shape | None) -> tuple[EventType, ...]:
+    return () if shape is None else types_in(shape)
+
+
+def _with_inner(event: EventType, where: str) -> Iterator[tuple[EventType, str]]:
+    one: EventType | None = event
+    while one is not None:
+        yield one, where
+        one = one.inner
+
+
+def _refuse_unreadable(cls: type[Any]) -> None:
+    if (why := fields.unreadable(cls)) is not None:
+        raise ContractError(place_of(cls), why)

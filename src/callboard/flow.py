@@ -1,0 +1,92 @@
+"""What is expected of a flow: which event starts it, which events end it well or badly, and by when."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from itertools import permutations
+from typing import Any
+
+from callboard.contract import EventShape, Shape, shape_of, ways
+from callboard.errors import ContractError, place
+from callboard.event import EventType
+from callboard.options import refuse_open_ended
+from callboard.service import Events, Service
+
+
+class Flow:
+    """A named expectation over everything that one starting event causes. It is found by the value of its `key`."""
+
+    __slots__ = ("fails", "home", "key", "name", "start", "succeeds", "timeout", "where")
+
+    name: str
+    key: str
+    start: EventType
+    succeeds: Shape
+    fails: Shape | None
+    timeout: timedelta | None
+    home: Service | None  # whose ledger keeps keys, deadline and verdict; None: the first service's
+    where: str
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        key: str,
+        starts: type[Any],
+        succeeds: Events,
+        fails: Events | None = None,
+        timeout: timedelta | None = None,
+        home: Service | None = None,
+    ) -> None:
+        where = f"{place()} Flow({name!r})"
+        start = shape_of(starts, f"{where} starts=")
+        said = {
+            "name": name,
+            "key": key,
+            "timeout": timeout,
+            "home": home,
+            "where": where,
+            "start": _start(start, key, where),
+            "succeeds": _ending(succeeds, f"{where} succeeds="),
+            "fails": None if fails is None else _ending(fails, f"{where} fails="),
+        }
+        for attribute, value in said.items():
+            object.__setattr__(self, attribute, value)
+        for fix in self._nonsense():
+            raise ContractError(where, fix)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{self!r} is a declaration, it does not change: make another")
+
+    def __repr__(self) -> str:
+        return f"Flow({self.name!r})"
+
+    def _nonsense(self) -> Iterator[str]:
+        if not self.name.strip():
+            yield "give it a name"
+        if self.timeout is not None and self.timeout <= timedelta(0):
+            yield f"timeout= is longer than zero, or None for no deadline: not {self.timeout}"
+        endings = [*ways(self.succeeds), *(ways(self.fails) if self.fails is not None else ())]
+        for one, other in permutations(endings, 2):
+            if one <= other:
+                both = " and ".join(_told(each) for each in (one, other))
+                yield f"two of its endings contain each other, {both}: the smaller would always come first"
+
+
+def _start(shape: Shape, key: str, where: str) -> EventType:
+    if not isinstance(shape, EventShape) or shape.type.inner is not None:
+        raise ContractError(where, f"starts= takes one event of your own, not `{shape}`: write a Flow for each")
+    if not shape.type.carries(key):
+        raise ContractError(
+            where, f"key={key!r} is read from {shape.type}, which has no `{key}`: add it, or name another"
+        )
+    return shape.type
+
+
+def _ending(events: Any, where: str) -> Shape:
+    shape = shape_of(events, where)
+    refuse_open_ended(shape, where)
+    return shape
+
+
+def _told(ending: frozenset[EventType]) -> str:
+    return "{" + ", ".join(sorted(map(str, ending))) + "}"

@@ -1,0 +1,278 @@
+"""One run of a reaction: its arguments, the call itself, and what it returned, encoded at once.
+
+A plain reaction is called. An `async` one without a port is stepped where it stands and becomes a task only if it suspends;
+one with a port is a task from the start, `blocking=True` runs in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import types
+from asyncio import tasks
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from callboard.contract import ContextOf, Gathered, Given, PortOf, StateOf, Trigger, allowed
+from callboard.errors import CallboardError
+from callboard.event import attribute, event_type, is_event
+from callboard.ids import child
+from callboard.ledger import Entry, Scatter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Generator, Mapping
+
+    from callboard.contract import Contract
+    from callboard.hops.deliveries import Delivery
+    from callboard.hops.rows import Session
+    from callboard.ledger import StateKey
+    from callboard.reaction import Context
+
+
+class UndeclaredReturn(CallboardError):
+    """A reaction returned what its annotation does not allow: nothing of the run was kept."""
+
+
+class AttemptTimedOut(CallboardError):
+    """An attempt took longer than its reaction's `timeout=`."""
+
+
+class Attempt:
+    """A run that has begun: of one delivery, and for a compensation of one effect."""
+
+    __slots__ = ("delivery", "effect", "error", "finished", "inputs", "limit", "result", "session", "task", "time")
+
+    def __init__(
+        self, delivery: Delivery, inputs: dict[str, Any], effect: Entry | int | None, session: Session, time: int
+    ) -> None:
+        self.delivery = delivery
+        self.inputs = inputs
+        self.effect = effect
+        self.session = session
+        self.time = time
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.finished = False
+        self.task: asyncio.Future[Any] | None = None
+        self.limit: asyncio.TimerHandle | None = None
+
+
+def event_arguments(attempt: Attempt, value: Callable[[Entry], Any]) -> dict[str, Any]:
+    """The decoded events of the call, by parameter."""
+    parameters = attempt.delivery.reader.contract.parameters
+    return {p.name: _event(attempt, p, value) for p in parameters if isinstance(p, Trigger | Given | Gathered)}
+
+
+def row_keys(contract: Contract, given: dict[str, Any]) -> list[StateKey]:
+    """The keys of the rows that the call names."""
+    keys = [(row.state.name, key_of_row(row.state.key, contract, given)) for row in contract.states if row.form != "any"]
+    return [(name, str(key)) for name, key in keys]
+
+
+def other_arguments(attempt: Attempt, given: dict[str, Any], keepers: Mapping[type[Any], Any], context: Context) -> dict[str, Any]:
+    """Private copies of the rows, keepers, and the context, by parameter. The rows are in memory."""
+    contract, found = attempt.delivery.reader.contract, dict[str, Any]()
+    for parameter in contract.parameters:
+        if isinstance(parameter, StateOf):
+            found[parameter.name] = _state(attempt.session, parameter, key_of_row(parameter.state.key, contract, given))
+        elif isinstance(parameter, PortOf):
+            found[parameter.name] = keepers[parameter.port]
+        elif isinstance(parameter, ContextOf):
+            found[parameter.name] = context
+    return found
+
+
+def _event(attempt: Attempt, parameter: Trigger | Given | Gathered, value: Callable[[Entry], Any]) -> Any:
+    entry = attempt.inputs.get(parameter.name)
+    if isinstance(parameter, Given) and parameter.name not in attempt.inputs:
+        entry = attempt.effect if isinstance(attempt.effect, Entry) else None
+        if entry is not None and entry.type not in {kind.name for kind in parameter.types}:
+            entry = None
+    if isinstance(entry, list):
+        return [value(part) for part in entry]
+    return None if entry is None else value(entry)
+
+
+def key_of_row(name: str, contract: Contract, given: dict[str, Any]) -> Any:
+    """The key of a named row: read from the triggers, else from the given events in parameter order."""
+    for kind in (Trigger, Gathered, Given):
+        for parameter in contract.parameters:
+            if isinstance(parameter, kind):
+                event = given.get(parameter.name)
+                event = event[0] if isinstance(event, list) and event else event
+                if event is not None and (key := attribute(event, name)) is not None:
+                    return key
+    return None
+
+
+def _state(session: Session, parameter: StateOf, key: Any) -> Any:
+    if parameter.form == "any":
+        return session.states(parameter.state)
+    return session.load(parameter.state, key, new=parameter.form != "maybe", read_only=parameter.form == "read")
+
+
+# calling
+
+
+def call(attempt: Attempt, given: dict[str, Any]) -> None:
+    """Run a plain reaction to its end."""
+    try:
+        attempt.result = attempt.delivery.reader.reaction.function(**given)
+    except Exception as error:
+        attempt.error = error
+    attempt.finished = True
+
+
+def step(attempt: Attempt, given: dict[str, Any], done: Callable[[Attempt], None]) -> None:
+    """Run a coroutine to its first suspension; if there is one it goes on as a task and `done` is called at its end."""
+    reader = attempt.delivery.reader
+    coroutine = reader.reaction.function(**given)
+    loop, current = asyncio.get_running_loop(), asyncio.current_task()
+    assert current is not None
+    _leave(loop, current)  # or else a time limit inside would cancel whoever runs us
+    try:
+        first = coroutine.send(None)
+    except StopIteration as end:
+        attempt.result, attempt.finished = end.value, True
+        return
+    except Exception as error:
+        if isinstance(error, RuntimeError) and "task" in str(error):
+            reader.steps = False
+        attempt.error, attempt.finished = error, True
+        return
+    finally:
+        _enter(loop, current)
+    start(attempt, _go_on(coroutine, first), done)
+
+
+_leave: Callable[..., None] = tasks._leave_task  # type: ignore[attr-defined]  # noqa: SLF001
+_enter: Callable[..., None] = tasks._enter_task  # type: ignore[attr-defined]  # noqa: SLF001
+
+
+@types.coroutine
+def _go_on(coroutine: Coroutine[Any, Any, Any], awaited: Any) -> Generator[Any, Any, Any]:
+    """Drive a coroutine that has been stepped once already."""
+    while True:
+        try:
+            sent = yield awaited
+        except BaseException as error:  # noqa: BLE001  # what was thrown into us is thrown on into it
+            step_on = coroutine.throw, error
+        else:
+            step_on = coroutine.send, sent
+        try:
+            awaited = step_on[0](step_on[1])  # type: ignore[arg-type]
+        except StopIteration as end:
+            return end.value
+
+
+def start(attempt: Attempt, running: Coroutine[Any, Any, Any] | asyncio.Future[Any], done: Callable[[Attempt], None]) -> None:
+    """Let it run beside us; `done` is called once, at its end or when its time is over."""
+    loop = asyncio.get_running_loop()
+    task = attempt.task = asyncio.ensure_future(running)
+    attempt.delivery.running = True
+
+    def ended(task: asyncio.Future[Any]) -> None:
+        attempt.delivery.reader.tasks.discard(task)
+        if attempt.finished:
+            if not task.cancelled():
+                task.exception()  # it outlived its limit: what it says now counts no more
+            return
+        if task.cancelled():
+            attempt.error = asyncio.CancelledError("the attempt was cancelled")
+        elif (error := task.exception()) is not None:
+            attempt.error = error
+        else:
+            attempt.result = task.result()
+        finish()
+
+    def too_long() -> None:
+        attempt.error = AttemptTimedOut(f"took longer than {attempt.delivery.reader.contract.options.timeout}")
+        finish()
+        task.cancel()
+
+    def finish() -> None:
+        attempt.finished = True
+        if attempt.limit is not None:
+            attempt.limit.cancel()
+        done(attempt)
+
+    attempt.delivery.reader.tasks.add(task)
+    attempt.limit = loop.call_later(attempt.delivery.reader.contract.options.timeout.total_seconds(), too_long)
+    task.add_done_callback(ended)
+
+
+# what it returned
+
+
+class Emission(NamedTuple):
+    """One event that a run returned, and which list of its return it stood in."""
+
+    event: Any
+    scatter: int | None
+
+
+def emissions(contract: Contract, result: Any) -> list[Emission]:
+    """The events of a return value, in order. Raises UndeclaredReturn for what the annotation does not allow."""
+    found: list[Emission] = []
+    lists = 0
+
+    def walk(value: Any, scatter: int | None) -> None:
+        nonlocal lists
+        if value is None:
+            return
+        if is_event(type(value)):
+            found.append(Emission(value, scatter))
+        elif isinstance(value, list | tuple):
+            if isinstance(value, list):
+                lists += 1
+                scatter = lists
+            for each in value:  # pyright: ignore[reportUnknownVariableType]
+                walk(each, scatter)
+        else:
+            raise UndeclaredReturn(f"{contract.where}: returned {type(value).__name__}, which is no event")
+
+    walk(result, None)
+    kinds = [event_type(type(emission.event)) for emission in found]
+    if not allowed(contract.returns, kinds):
+        names = ", ".join(kind.name for kind in kinds) or "None"
+        raise UndeclaredReturn(f"{contract.where}: returned {names}: add it to the annotation `-> {contract.returns}`")
+    return found
+
+
+def scatters_of(found: list[Emission], inherited: tuple[Scatter, ...], run: str) -> list[tuple[Scatter, ...]]:
+    """The frames of each event: those it inherits, and one of its own if it stands in a list."""
+    kinds = [event_type(type(emission.event)).name for emission in found]
+    totals: dict[tuple[int, str], int] = {}
+    for emission, kind in zip(found, kinds, strict=True):
+        if emission.scatter is not None:
+            totals[emission.scatter, kind] = totals.get((emission.scatter, kind), 0) + 1
+    counts: dict[tuple[int, str], int] = {}
+    frames: list[tuple[Scatter, ...]] = []
+    for emission, kind in zip(found, kinds, strict=True):
+        if emission.scatter is None:
+            frames.append(inherited)
+            continue
+        place = (emission.scatter, kind)
+        ordinal = counts[place] = counts.get(place, -1) + 1
+        frames.append((*inherited, Scatter(kind, f"{run}#{emission.scatter}", ordinal, totals[place])))
+    return frames
+
+
+def run_id(attempt: Attempt) -> tuple[str, tuple[str, ...]]:
+    """The id of the input that caused the run, and those of its further inputs: what the ids of its events derive from."""
+    cause = attempt.delivery.trigger
+    others: list[str] = []
+    contract = attempt.delivery.reader.contract
+    for parameter in contract.parameters:
+        if isinstance(parameter, Trigger | Gathered):
+            entry = attempt.inputs[parameter.name]
+            others += [part.id for part in (entry if isinstance(entry, list) else [entry]) if part.id != cause.id]
+    if isinstance(attempt.effect, Entry):
+        others.append(attempt.effect.id)
+    elif attempt.effect:
+        others.append(f"effect {attempt.effect}")
+    return cause.id, tuple(others)
+
+
+def id_of(attempt: Attempt, ordinal: int) -> str:
+    """The id of the event with this ordinal among those that the run emits: the same if it runs again."""
+    cause, others = run_id(attempt)
+    return child(cause, attempt.delivery.reader.tag, ordinal, others)

@@ -1,0 +1,308 @@
+"""May this delivery run, and with what? Decided by log order from the view of its flow; nothing here writes or waits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from callboard.contract import Gathered, Given, Trigger, holds, types_in
+from callboard.event import attribute
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from callboard.contract import Contract
+    from callboard.event import EventType
+    from callboard.hops.deliveries import Delivery, Reader
+    from callboard.hops.views import View
+    from callboard.ledger import Entry, Scatter
+
+NO_EFFECT = 0
+UNKNOWN = -1  # an attempt failed, and nobody knows whether its outside call took place
+
+
+class Ready(NamedTuple):
+    """It may run: the entries of its event parameters, and for a compensation the effects to undo, one run for each."""
+
+    inputs: dict[str, Any]
+    effects: list[int] | None = None
+
+
+class Skip(NamedTuple):
+    """It is handled without a run."""
+
+    why: str
+    closes: bool = False  # a compensation that was asked closes its reaction even with nothing to undo
+
+
+class Wait(NamedTuple):
+    """It is parked until what is missing was seen."""
+
+    missing: str
+    half: bool = False
+
+
+class Arm(NamedTuple):
+    """It is parked until its timer is due."""
+
+    due: int
+
+
+class Dead(NamedTuple):
+    """It cannot be answered: a dead letter at once."""
+
+    why: str
+
+
+class Seen(NamedTuple):
+    """What a gate looks at: the flow's view, how far it may look, and how events are decoded and readers found."""
+
+    view: View
+    upto: int
+    world: World
+
+
+class World:
+    """What the gates of one process share."""
+
+    def __init__(self, readers: dict[str, Reader], hearers: dict[str, dict[str, list[Reader]]], decode: Callable[[Entry], Any], type_of: Callable[[Entry], EventType]) -> None:
+        self.readers = readers
+        self.hearers = hearers  # service -> type -> readers
+        self.decode = decode
+        self.type_of = type_of
+
+    def part(self, entry: Entry, per: str | None) -> str:
+        """The part of its flow that an entry belongs to; "" for the whole flow."""
+        if per is None:
+            return ""
+        value = attribute(self.decode(entry), per)
+        return "" if value is None else str(value)
+
+
+Decision = Ready | Skip | Wait | Arm | Dead
+
+
+def decide(delivery: Delivery, seen: Seen, now: int) -> Decision:
+    """What becomes of the delivery now. Asked again whenever something changed that it waits for."""
+    contract = delivery.reader.contract
+    options = contract.options
+    closed = seen.view.remembered("closed", contract.path, delivery.part)
+    if options.compensates is None and any(True for _ in closed):
+        return Skip("closed")
+    if options.once is not None:
+        group = f"{contract.service}:{options.once}"
+        if any(memory.pos != delivery.trigger.pos for memory in seen.view.remembered("once", group, delivery.part)):
+            return Skip("lost once")
+    if options.unless is not None:
+        first = next(iter(_matching(seen, types_in(options.unless), delivery, before=delivery.entry.pos)), None)
+        if first is not None:
+            return Skip(f"unless {first.type}")
+    if options.wait is not None and delivery.entry is delivery.trigger:
+        wait = options.wait if not callable(options.wait) else options.wait(delivery.value)
+        return Arm(min(delivery.trigger.time, now) + int(wait.total_seconds() * 1_000_000))
+    return _inputs(delivery, contract, seen)
+
+
+def _inputs(delivery: Delivery, contract: Contract, seen: Seen) -> Decision:
+    inputs: dict[str, Any] = {}
+    if contract.gathered is not None:
+        gathered = _gather(delivery, contract.gathered, seen)
+        if not isinstance(gathered, list):
+            return gathered
+        inputs[contract.gathered.name] = gathered
+    elif contract.is_join:
+        joined = _join(delivery, contract, seen)
+        if not isinstance(joined, dict):
+            return joined
+        inputs.update(joined)
+    else:
+        inputs[contract.triggers[0].name] = delivery.trigger
+    if (missing := _missing(delivery, contract, seen)) is not None:
+        return missing
+    effects: list[int] | None = None
+    if contract.options.compensates is not None:
+        effects = delivery.effects
+        if effects is None:
+            asked = _asked(delivery, contract, seen)
+            if not isinstance(asked, list):
+                return asked
+            effects = asked
+    for given in contract.givens:
+        if not _is_effect(contract, given):
+            inputs[given.name] = _latest(seen, given.types, delivery)
+    return Ready(inputs, effects)
+
+
+def _matching(
+    seen: Seen, types: Iterable[EventType], delivery: Delivery, *, before: int | None = None
+) -> Iterable[Entry]:
+    """Entries of these types that count for the delivery's part: those of the part, and those of no part."""
+    names = {kind.name for kind in types}
+    per = delivery.reader.contract.options.per
+    for entry in seen.view.of(names, seen.upto if before is None else before - 1):
+        if not delivery.part or seen.world.part(entry, per) in ("", delivery.part):
+            yield entry
+
+
+def _latest(seen: Seen, types: Iterable[EventType], delivery: Delivery) -> Entry | None:
+    latest: Entry | None = None
+    for entry in _matching(seen, types, delivery):
+        latest = entry
+    return latest
+
+
+# joins and gathers: decided at the event that completes them
+
+
+def _join(delivery: Delivery, contract: Contract, seen: Seen) -> dict[str, Entry] | Decision:
+    firsts: dict[str, Entry] = {}
+    trigger = delivery.trigger
+    for parameter in contract.triggers:
+        first = next(iter(_matching(seen, parameter.types, delivery, before=trigger.pos + 1)), None)
+        if first is not None:
+            firsts[parameter.name] = first
+    mine = next(p for p in contract.triggers if any(kind.name == trigger.type for kind in p.types))
+    if firsts[mine.name].pos != trigger.pos:
+        return Skip("late part")
+    if len(firsts) < len(contract.triggers):
+        missing = [" | ".join(k.name for k in p.types) for p in contract.triggers if p.name not in firsts]
+        if len(firsts) > 1:
+            return Skip("joined")  # the first part waits for all
+        return Wait(" and ".join(missing), half=True)
+    return firsts
+
+
+def _frame(entry: Entry, scattered: str) -> Scatter | None:
+    return next((frame for frame in reversed(entry.scatters) if frame.type == scattered), None)
+
+
+def _gather(delivery: Delivery, gathered: Gathered, seen: Seen) -> list[Entry] | Decision:
+    scattered = delivery.reader.contract.options.gathers
+    assert scattered is not None
+    frame = _frame(delivery.trigger, scattered.name)
+    if frame is None:
+        return Dead(f"{delivery.trigger.type} belongs to no scatter of {scattered.name}")
+    parts: dict[int, Entry] = {}
+    for entry in seen.view.of({kind.name for kind in gathered.types}, delivery.trigger.pos):
+        place = _frame(entry, scattered.name)
+        if place is not None and place.id == frame.id:
+            parts.setdefault(place.ordinal, entry)
+    if parts[frame.ordinal].pos != delivery.trigger.pos:
+        return Skip("late part")
+    if len(parts) < frame.size:
+        if len(parts) > 1:
+            return Skip("gathered")
+        return Wait(f"{frame.size - 1} more of {frame.size} parts", half=True)
+    return [parts[ordinal] for ordinal in sorted(parts)]
+
+
+# prerequisites
+
+
+def _missing(delivery: Delivery, contract: Contract, seen: Seen) -> Wait | None:
+    """What of `needs=` this service has not finished with in this flow (and part)."""
+    needs = contract.options.needs
+    if needs is None:
+        return None
+    ready: set[EventType] = set()
+    reasons: list[str] = []
+    for kind in types_in(needs):
+        entry = _latest(seen, (kind,), delivery)
+        if entry is None:
+            reasons.append(kind.name)
+            continue
+        hearers = seen.world.hearers[contract.service].get(kind.name, ())
+        behind = next((r for r in hearers if r is not delivery.reader and not r.finished(entry.pos)), None)
+        if behind is None:
+            ready.add(kind)
+        else:
+            parked = behind.rows.get((entry.pos, 0))
+            state = "behind the dead letter of" if parked is not None and parked.why == "dead" else "until it is handled by"
+            reasons.append(f"{kind.name}, {state} {behind.path}")
+    return None if holds(needs, ready) else Wait(" and ".join(reasons))
+
+
+# compensations
+
+
+def _is_effect(contract: Contract, given: Given) -> bool:
+    return bool(contract.effect_types) and all(kind in contract.effect_types for kind in given.types)
+
+
+def _answers(contract: Contract) -> bool:
+    """Whether the compensation takes `E | None`: it answers exactly once, also when there is nothing to undo."""
+    return any(given.optional and _is_effect(contract, given) for given in contract.givens)
+
+
+def _asked(delivery: Delivery, contract: Contract, seen: Seen) -> list[int] | Decision:
+    """The effects to undo. Called when a compensation is asked; its reaction is closed by what follows, whatever follows."""
+    done = seen.world.readers[f"{contract.service}.{contract.options.compensates}"]
+    effects = effects_of(done, contract, delivery, seen)
+    unknown = _outcome_unknown(done, delivery, seen)
+    if _answers(contract):
+        answered = seen.view.remembered("answered", contract.path, delivery.part)
+        if any(memory.pos != delivery.trigger.pos for memory in answered):
+            return Skip("answered")
+        return [*effects, NO_EFFECT] if unknown or not effects else effects
+    if unknown:
+        return [*effects, UNKNOWN]
+    return effects or Skip("nothing to undo", closes=True)
+
+
+def effects_of(done: Reader, contract: Contract, delivery: Delivery, seen: Seen) -> list[int]:
+    """The positions of the effects that `done` took in this flow (and part) and that nobody has undone or is undoing."""
+    settled = {memory.pos for memory in seen.view.remembered("undone", done.path, delivery.part)}
+    for row in delivery.reader.flow_rows.get(delivery.trigger.flow, ()):
+        settled.add(row[1])
+    per = done.contract.options.per
+    found: list[int] = []
+    kinds = {kind.name for kind in contract.effect_types}
+    runs: set[int] = set()
+    for entry in seen.view.entries:
+        if entry.pos > seen.upto:
+            break
+        if entry.by != done.path or entry.type.startswith("callboard."):
+            continue
+        if delivery.part and seen.world.part(entry, per) not in ("", delivery.part):
+            continue
+        if kinds:
+            taken = entry.type in kinds
+        else:  # every commit but a failure is one: the first event of each run stands for it
+            taken = entry.cause not in runs and not seen.world.type_of(entry).failure
+            runs.add(entry.cause)
+        if taken and entry.pos not in settled:
+            found.append(entry.pos)
+    silent = seen.view.remembered("effect", done.path, delivery.part) if not kinds else ()
+    found += [memory.pos for memory in silent if memory.pos not in settled]
+    return sorted(found)
+
+
+def _outcome_unknown(done: Reader, delivery: Delivery, seen: Seen) -> bool:
+    """Whether an attempt of `done` in this flow (and part) did not commit: its outside call may have taken place."""
+    if not done.outside:
+        return False
+    flow = delivery.trigger.flow
+    parked = [done.rows[row] for row in done.flow_rows.get(flow, ())]
+    tried = {p.pos for p in parked if p.attempts > 0 and p.why in ("retry", "dead", "running", "behind", "waiting")}
+    tried |= {pos for pos, other in done.open.items() if other.suspect and other.entry.flow == flow}
+    if not delivery.part:
+        return bool(tried)
+    per = done.contract.options.per
+    return any(e.pos in tried and seen.world.part(e, per) in ("", delivery.part) for e in seen.view.entries)
+
+
+def heard(reader: Reader, entry: Entry, outgoing: frozenset[str]) -> bool:
+    """Whether this reaction is meant: ReactionFailed stays in the service that failed, and a compensation hears its own only."""
+    if not entry.type.startswith("callboard.ReactionFailed["):
+        return True
+    contract = reader.contract
+    failed = entry.by or ""
+    if contract.options.compensates is not None:
+        return failed == f"{contract.service}.{contract.options.compensates}"
+    return failed.startswith(f"{contract.service}.") or entry.type in outgoing
+
+
+def trigger_types(contract: Contract) -> Iterable[EventType]:
+    """Everything that starts this reaction or one of its waits."""
+    for parameter in contract.parameters:
+        if isinstance(parameter, Trigger | Gathered):
+            yield from parameter.types

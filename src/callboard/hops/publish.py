@@ -1,0 +1,256 @@
+"""Publish: an event from outside enters the log, in the caller's commit, in the flow it belongs to."""
+
+from __future__ import annotations
+
+import asyncio
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from callboard.errors import CallboardError, Conflict, FlowHasEnded, FlowIsOpen, KeyReused, NoSuchFlow
+from callboard.event import attribute, type_of
+from callboard.ids import flow_id
+from callboard.ledger import Entry, FlowRow, StateKey, StateWrite, Supplied
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callboard.event import EventType
+    from callboard.flow import Flow
+    from callboard.hops.group import Group
+    from callboard.hops.work import Work
+
+
+class Placed:
+    """Where one published event went: its flow, and whether this call began it."""
+
+    __slots__ = ("flow", "id", "is_new", "key", "name", "pos")
+
+    def __init__(self, pos: int, event_id: str, flow: int, name: str, key: str | None, *, is_new: bool) -> None:
+        self.pos = pos
+        self.id = event_id
+        self.flow = flow
+        self.name = name
+        self.key = key
+        self.is_new = is_new
+
+
+class Publication:
+    """What one call publishes together: events, and state rows changed from outside under their versions."""
+
+    def __init__(
+        self,
+        events: Sequence[Any],
+        *,
+        idempotency_key: str | None = None,
+        flow: tuple[int, str] | None = None,
+        loads: dict[StateKey, int] | None = None,
+        writes: Sequence[StateWrite] = (),
+        service: str | None = None,
+    ) -> None:
+        self.events = events
+        self.idempotency_key = idempotency_key
+        self.flow = flow
+        self.loads = loads or {}
+        self.writes = writes
+        self.service = service  # whose rows it changes
+        self.future: asyncio.Future[list[Placed]] = asyncio.get_running_loop().create_future()
+        self.reset()
+
+    def reset(self) -> None:
+        """As it was before a group took it up."""
+        self.entries: list[Entry] = []
+        self.flows: list[FlowRow] = []
+        self.supplied: list[Supplied] = []
+        self.placed: list[Placed] = []
+        self.error: CallboardError | None = None
+
+    def shift(self, base: int, by: int) -> None:
+        """Its entries moved behind those of somebody else."""
+        for flow in self.flows:
+            if flow.number > base:
+                flow.number += by
+        for placed in self.placed:
+            placed.pos += by if placed.pos > base else 0
+            placed.flow += by if placed.flow > base else 0
+        self.supplied = [s._replace(pos=s.pos + by) for s in self.supplied]
+
+    def answer(self) -> None:
+        """Tell the caller. Called after the commit."""
+        if self.future.done():
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.placed)
+
+
+class Candidate:
+    """An event to be published: its type, its bytes, and the flows that it begins or may join."""
+
+    __slots__ = ("data", "event", "joins", "kind", "starts")
+
+    def __init__(self, work: Work, event: Any) -> None:
+        self.event = event
+        self.kind = type_of(event)
+        self.data = work.codec.encode(event)
+        self.starts: list[tuple[Flow, str]] = []
+        self.joins: list[tuple[str, str]] = []
+        for flow in work.choreography.flows.values():
+            key = attribute(event, flow.key)
+            if flow.start is self.kind:
+                self.starts.append((flow, str(key)))
+            elif key is not None:
+                self.joins.append((flow.name, str(key)))
+
+
+async def publish(work: Work, group: Group, publications: Sequence[Publication]) -> None:
+    """Each publication has its entries in the group, or its error. Keys are looked up in the ledger and in the group."""
+    candidates: dict[int, list[Candidate]] = {}
+    for number, publication in enumerate(publications):
+        publication.reset()
+        try:
+            candidates[number] = [Candidate(work, event) for event in publication.events]
+        except CallboardError as error:
+            publication.error = error
+    every = [candidate for some in candidates.values() for candidate in some]
+    keys = {(flow.name, key) for candidate in every for flow, key in candidate.starts}
+    keys |= {pair for candidate in every for pair in candidate.joins}
+    known = {(row.name, row.key or ""): row for row in await work.ledger.flows_by_key(keys)} if keys else {}
+    asked = [p.idempotency_key for p in publications if p.idempotency_key is not None]
+    supplied = await work.ledger.supplied(asked) if asked else {}
+    for earlier in group.publications:
+        known.update({(row.name, row.key or ""): row for row in earlier.flows})
+        supplied.update({each.id: each for each in earlier.supplied})
+    for number, publication in enumerate(publications):
+        group.publications.append(publication)
+        if publication.error is None:
+            try:
+                await _place(work, group, publication, candidates[number], known, supplied)
+            except CallboardError as error:
+                del group.entries[len(group.entries) - len(publication.entries) :]
+                publication.reset()
+                publication.error = error
+
+
+async def _place(
+    work: Work,
+    group: Group,
+    publication: Publication,
+    candidates: list[Candidate],
+    known: dict[tuple[str, str], FlowRow],
+    supplied: dict[str, Supplied],
+) -> None:
+    for key, version in publication.loads.items():
+        await work.rows.fetch([key])
+        if work.rows.current(key).version != version:
+            raise Conflict(f"{key[0]} {key[1]!r} was changed by somebody else since it was loaded: load it and try again")
+    digest = blake2b(b"\0".join(c.kind.name.encode() + c.data for c in candidates), digest_size=16).digest()
+    if publication.idempotency_key is not None and (given := supplied.get(publication.idempotency_key)):
+        if given.digest != digest:
+            raise KeyReused(
+                f"idempotency_key={publication.idempotency_key!r} was used for another event: one key is for one request"
+            )
+        publication.placed = await _placed_before(work, group, given)
+        return
+    for candidate in candidates:
+        placed = await _enter(work, group, publication, candidate, known)
+        publication.placed.append(placed)
+    if publication.idempotency_key is not None and publication.placed:
+        first = Supplied(publication.idempotency_key, publication.placed[0].pos, digest)
+        publication.supplied.append(first)
+        supplied[first.id] = first
+
+
+async def _placed_before(work: Work, group: Group, given: Supplied) -> list[Placed]:
+    entry = next((e for e in group.entries if e.pos == given.pos), None) or next(iter(await work.ledger.entries([given.pos])), None)
+    if entry is None:
+        raise FlowHasEnded("this idempotency key is remembered, its flow was pruned: it has ended")
+    rows = await work.ledger.flows_by_number([entry.flow])
+    name, key = (rows[0].name, rows[0].key) if rows else ("", None)
+    return [Placed(entry.pos, entry.id, entry.flow, name, key, is_new=False)]
+
+
+async def _enter(
+    work: Work, group: Group, publication: Publication, candidate: Candidate, known: dict[tuple[str, str], FlowRow]
+) -> Placed:
+    if candidate.starts:
+        for flow, key in candidate.starts:
+            if (row := known.get((flow.name, key))) is not None:
+                return await _same_start(work, group, candidate, flow, row)
+        return _begin(work, group, publication, candidate, known)
+    if publication.flow is not None:
+        number, known_id = publication.flow
+        return _join(work, group, publication, candidate, FlowRow(number, "", known_id, None, 0))
+    if candidate.kind.key is not None:
+        return _begin(work, group, publication, candidate, known)
+    found = {row.number: row for pair in candidate.joins if (row := known.get(pair)) is not None}
+    if len(found) != 1:
+        raise NoSuchFlow(_no_flow(candidate, len(found)))
+    row = next(iter(found.values()))
+    return _join(work, group, publication, candidate, row)
+
+
+def _no_flow(candidate: Candidate, found: int) -> str:
+    kind = candidate.kind
+    if found:
+        return f"{kind} fits {found} running flows: name one with publish(..., flow=board.flow(name, key))"
+    if not candidate.joins:
+        return (
+            f"{kind} starts no flow and carries no flow's key: declare Flow(starts={kind}, ...), give it the key of a flow, "
+            f"or declare its own order with @event(key=...)"
+        )
+    names = " or ".join(f"{name} {key!r}" for name, key in candidate.joins)
+    return f"{kind} belongs to {names}, and there is no such flow: publish its starting event first"
+
+
+async def _same_start(work: Work, group: Group, candidate: Candidate, flow: Flow, row: FlowRow) -> Placed:
+    """The flow that this event began before; FlowIsOpen or FlowHasEnded if it was another event."""
+    entry = next((e for e in group.entries if e.pos == row.number), None) or next(iter(await work.ledger.entries([row.number])), None)
+    placed = Placed(row.number, row.id, row.number, flow.name, row.key, is_new=False)
+    if entry is not None and entry.data == candidate.data and entry.type == candidate.kind.name:
+        return placed
+    if row.verdict is None:
+        raise FlowIsOpen(f"{flow.name} {row.key!r} is open, begun by another {candidate.kind}: join it with another event, or use a new key", placed)
+    raise FlowHasEnded(f"{flow.name} {row.key!r} has ended ({row.verdict}): a key names one flow, use a new one", placed)
+
+
+def _begin(
+    work: Work, group: Group, publication: Publication, candidate: Candidate, known: dict[tuple[str, str], FlowRow]
+) -> Placed:
+    new_id = flow_id(group.now // 1000, work.chance.getrandbits(80))
+    entry = _entry(candidate, new_id, 0, group.now)
+    group.append(entry)
+    entry.flow = entry.pos
+    publication.entries.append(entry)
+    for flow, key in candidate.starts:
+        deadline = None if flow.timeout is None else group.now + int(flow.timeout.total_seconds() * 1_000_000)
+        row = FlowRow(entry.pos, flow.name, new_id, key, group.now, deadline)
+        publication.flows.append(row)
+        known[flow.name, key] = row
+    name, key = (candidate.starts[0][0].name, candidate.starts[0][1]) if candidate.starts else ("", None)
+    return Placed(entry.pos, new_id, entry.pos, name, key, is_new=True)
+
+
+def _join(work: Work, group: Group, publication: Publication, candidate: Candidate, row: FlowRow) -> Placed:
+    fresh = flow_id(group.now // 1000, work.chance.getrandbits(80))
+    entry = _entry(candidate, f"{row.id}.{fresh}", row.number, group.now)
+    group.append(entry)
+    publication.entries.append(entry)
+    return Placed(entry.pos, entry.id, row.number, row.name, row.key, is_new=False)
+
+
+def _entry(candidate: Candidate, event_id: str, flow: int, now: int) -> Entry:
+    kind: EventType = candidate.kind
+    key = attribute(candidate.event, kind.key) if kind.key is not None else None
+    return Entry(
+        0,
+        event_id,
+        kind.name,
+        flow,
+        now,
+        candidate.data,
+        None if key is None else str(key),
+        version=kind.version,
+        value=candidate.event if kind.immutable else None,
+    )
+

@@ -1,0 +1,176 @@
+"""State rows in memory, as bytes: what is committed, what the group so far has changed, and the copies one run works on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callboard.ledger import Row, StateKey, StateWrite
+from callboard.reaction import States
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from callboard.codec import Codec
+    from callboard.event import StateType
+    from callboard.ledger import Ledger
+
+_KEPT = 50_000  # rows in each of two generations
+ABSENT = Row(0, 1, None)
+
+
+class Rows:
+    """The rows of the owned services. `overlay` is what the group has changed and nobody has committed."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._young: dict[StateKey, Row] = {}
+        self._old: dict[StateKey, Row] = {}
+        self.overlay: dict[StateKey, Row] = {}
+
+    async def fetch(self, keys: Iterable[StateKey]) -> None:
+        """Afterwards these rows are in memory."""
+        missing = {key for key in keys if key not in self._young and not self._keep(key)}
+        if missing:
+            self._young.update(await self._ledger.states(missing))
+
+    def _keep(self, key: StateKey) -> bool:
+        row = self._old.get(key)
+        if row is not None:
+            self._young[key] = row
+        return row is not None
+
+    def committed(self, key: StateKey) -> Row:
+        """The row as it was last committed. It was fetched before."""
+        return self._young.get(key) or self._old[key]
+
+    def current(self, key: StateKey) -> Row:
+        """The row as the group has left it so far."""
+        return self.overlay.get(key) or self.committed(key)
+
+    def knows(self, key: StateKey) -> bool:
+        """Whether the row is in memory."""
+        return key in self._young or key in self._old
+
+    def put(self, write: StateWrite) -> None:
+        """The group changes this row."""
+        self.overlay[write.state, write.key] = Row(write.version if write.data is not None else 0, write.shape, write.data)
+
+    def drop(self) -> None:
+        """What the group changed is not committed."""
+        self.overlay.clear()
+
+    def commit(self) -> None:
+        """What the group changed is committed now."""
+        self._young.update(self.overlay)
+        self.overlay.clear()
+        if len(self._young) > _KEPT:
+            self._young, self._old = {}, self._young
+
+    def forget(self) -> None:
+        """Somebody else may have changed rows: read them again."""
+        self._young.clear()
+        self._old.clear()
+
+
+class _Copy:
+    """One row in one run: the object the reaction works on, and what it was made of."""
+
+    __slots__ = ("data", "kept", "key", "state", "value", "version")
+
+    def __init__(self, state: StateType, key: Any, row: Row, value: Any) -> None:
+        self.state = state
+        self.key = key
+        self.version = row.version
+        self.data = row.data
+        self.value = value
+        self.kept = False  # only looked at: never saved
+
+
+class Session:
+    """The rows that one run works on: private copies, one object a row however it is reached."""
+
+    def __init__(self, rows: Rows, codec: Codec, *, committed: bool) -> None:
+        self._rows = rows
+        self._codec = codec
+        self._committed = committed
+        self._copies: dict[StateKey, _Copy] = {}
+        self._any: list[tuple[StateType, States[Any]]] = []
+
+    def load(self, state: StateType, key: Any, *, new: bool = False, read_only: bool = False) -> Any:
+        """The row, which is in memory; None if it does not exist, or a new one if `new`."""
+        row_key = (state.name, str(key))
+        copy = self._copies.get(row_key)
+        if copy is None:
+            row = self._rows.committed(row_key) if self._committed else self._rows.current(row_key)
+            copy = self._copies[row_key] = _Copy(state, key, row, self._decode(state, row))
+            copy.kept = read_only
+        elif not read_only:
+            copy.kept = False
+        if copy.value is None and new:
+            copy.value = state.cls(**{state.key: key})
+            if copy.data is None and read_only:
+                copy.data = self._codec.encode(copy.value)
+        return copy.value
+
+    async def get(self, state: StateType, key: Any) -> Any:
+        """The row, read from the ledger if it is not in memory; None if it does not exist."""
+        await self._rows.fetch([(state.name, str(key))])
+        return self.load(state, key)
+
+    def states(self, state: StateType) -> States[Any]:
+        """Any rows of the state, by key; what the run got, put or deleted through it is part of the session."""
+
+        async def load(key: Any) -> Any:
+            return await self.get(state, key)
+
+        rows: States[Any] = States.over(state, load)
+        self._any.append((state, rows))
+        return rows
+
+    def _merge(self) -> None:
+        for state, rows in self._any:
+            for key, value in rows.rows.items():
+                row_key = (state.name, str(key))
+                copy = self._copies.get(row_key)
+                if copy is None:
+                    copy = self._copies[row_key] = _Copy(state, key, Row(-1, 1, None), None)
+                copy.value, copy.kept = value, False
+
+    def _decode(self, state: StateType, row: Row) -> Any:
+        if row.data is None:
+            return None
+        if row.shape > state.shape:
+            raise NewerShape(state.name, row.shape)
+        return self._codec.decode_state(row.data, state, row.shape)
+
+    @property
+    def loads(self) -> dict[StateKey, int]:
+        """The versions that this run has seen, but not of rows that it replaces without having looked."""
+        return {key: copy.version for key, copy in self._copies.items() if copy.version >= 0}
+
+    def changes(self, private: Collection[str] | None, stamp: int) -> list[StateWrite]:
+        """The rows that are not as they were loaded; only those of `private` states if that is given.
+
+        A new version is at least `stamp`, so that a row that was deleted and made again never has a version twice.
+        """
+        self._merge()
+        changed: list[StateWrite] = []
+        for (state, key), copy in self._copies.items():
+            if private is not None and state not in private:
+                continue
+            data = None if copy.value is None else self._codec.encode(copy.value)
+            if data == copy.data and copy.version >= 0:
+                continue
+            if copy.kept:
+                raise ValueError(f"{state} {key!r} is given as Read[{state}] and was changed: take it as `{state}` to save it")
+            if copy.value is not None and str(getattr(copy.value, copy.state.key)) != key:
+                raise ValueError(f"{state} {key!r}: its key {copy.state.key} was changed: put a new row and delete this one")
+            changed.append(StateWrite(state, key, max(copy.version + 1, stamp), copy.state.shape, data))
+        return changed
+
+
+class NewerShape(Exception):
+    """The row was written by a newer build than this one."""
+
+    def __init__(self, state: str, shape: int) -> None:
+        super().__init__(f"{state} has rows of shape {shape}: they wait for a build that reads it")

@@ -1,0 +1,136 @@
+"""Settle: everything of one group, in one transaction."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callboard.ledger import Note, Position
+
+if TYPE_CHECKING:
+    from callboard.hops.deliveries import Reader
+    from callboard.hops.group import Group
+    from callboard.hops.work import Work
+    from callboard.ledger import Transaction
+
+_HANDED_ON = 20_000  # events kept in memory for the next groups; what is more is read from the ledger
+_EVERY = 256  # groups after which idle reactions move too, so that they hold nothing back
+
+
+class Moved(Exception):
+    """Somebody else has committed what this group did not see: it must be built again."""
+
+
+async def settle(work: Work, group: Group) -> None:
+    """All of the group is committed, or nothing is. Raises Moved if it must be built again, LedgerBusy if the lock is taken."""
+    emitted = len(group.entries)
+    try:
+        async with work.ledger.transaction(work.tokens) as tx:
+            foreign = tx.head != group.base
+            if foreign:
+                await _make_room(work, group, tx)
+            if tx.edits != group.edits:
+                await _check_rows(work, group, tx)
+            if work.watcher is not None:
+                group.decided = await work.watcher.decide(work, group, tx)
+            await tx.append(group.entries)
+            await tx.start_flows([row for p in group.publications if p.error is None for row in p.flows])
+            await _write(work, group, tx)
+            positions = _positions(work, group)
+            await tx.advance(positions)
+    except BaseException:
+        _forget_decisions(group, emitted)
+        raise
+    _committed(work, group, tx, positions, foreign=foreign)
+
+
+def _forget_decisions(group: Group, emitted: int) -> None:
+    """The commit did not happen: what the tracker decided in it is decided again by the next."""
+    for undo in reversed(group.undo):
+        undo()
+    group.undo.clear()
+    group.closed.clear()
+    group.decided = []
+    del group.entries[emitted:]
+
+
+async def _make_room(work: Work, group: Group, tx: Transaction) -> None:
+    """Rows of others stand where this group's were to be: they move behind, unless something was decided on their places."""
+    if group.ahead:
+        raise Moved
+    begun = [(row.name, row.key or "") for p in group.publications if p.error is None for row in p.flows]
+    if begun and await work.ledger.flows_by_key(begun):
+        raise Moved
+    given = [each.id for p in group.publications if p.error is None for each in p.supplied]
+    if given and await work.ledger.supplied(given):
+        raise Moved
+    work.views.forget({entry.flow for entry in group.entries})
+    group.shift(tx.head)
+
+
+async def _check_rows(work: Work, group: Group, tx: Transaction) -> None:
+    """State was changed from outside its reactions: the rows that this group looked at must not be among those."""
+    seen = {key for outcome in group.outcomes for key in outcome.loads}
+    seen |= {key for p in group.publications if p.error is None for key in p.loads}
+    current = await tx.versions(seen)
+    moved = any(work.rows.knows(key) and work.rows.committed(key).version != version for key, version in current.items())
+    work.rows.forget()
+    if moved:
+        work.edits = tx.edits
+        raise Moved
+
+
+async def _write(work: Work, group: Group, tx: Transaction) -> None:
+    outcomes = group.outcomes
+    writes = {(w.state, w.key): w for p in group.publications if p.error is None for w in p.writes}
+    writes.update({(w.state, w.key): w for outcome in outcomes for w in outcome.writes})
+    if writes:
+        await tx.save(list(writes.values()))
+    if any(p.writes and p.error is None and p.service not in work.tokens for p in group.publications):
+        await tx.edit()
+    if memories := [memory for outcome in outcomes for memory in outcome.memories]:
+        await tx.remember(memories)
+    if notes := [note for outcome in outcomes for note in outcome.notes]:
+        await tx.note(notes)
+    for outcome in outcomes:  # in order: a row may come, go and come again
+        if outcome.drops:
+            await tx.unpark([(row.reaction, row.pos, row.effect) for _, row in outcome.drops])
+        if outcome.parks:
+            await tx.park([row for _, row in outcome.parks])
+    if group.decided:
+        await tx.update_flows(group.decided)
+    if group.closed:
+        await tx.unpark([(row.reaction, row.pos, row.effect) for _, row in group.closed])
+        await tx.note([Note(row.pos, row.reaction, row.flow, "closed", f"{row.why}: no longer needed", group.now) for _, row in group.closed])
+    if supplied := [each for p in group.publications if p.error is None for each in p.supplied]:
+        await tx.supply(supplied)
+
+
+def _positions(work: Work, group: Group) -> list[Position]:
+    """Where the touched reactions stand after this group; from time to time where all of them do."""
+    readers = work.readers.values() if work.groups % _EVERY == 0 else group.touched
+    positions = [_position(work, reader) for reader in readers]
+    if work.watcher is not None and group.seen:
+        positions += [Position(path, 0, work.read, ()) for path in work.watcher.paths]
+    return positions
+
+
+def _position(work: Work, reader: Reader) -> Position:
+    pos = max(reader.pos, work.read) if reader.lag is None else reader.lag
+    return Position(reader.path, reader.since, pos, tuple(sorted(pos for pos in reader.open)))
+
+
+def _committed(work: Work, group: Group, tx: Transaction, positions: list[Position], *, foreign: bool) -> None:
+    """What was written is true now, in memory too."""
+    work.rows.commit()
+    work.head, work.edits = tx.head, tx.edits
+    handed = work.fresh[-1].pos if work.fresh else work.read
+    if not foreign and handed >= group.base and len(work.fresh) < _HANDED_ON:
+        work.fresh.extend(entry for entry in group.entries if entry.pos > handed)
+    for position in positions:
+        if (reader := work.readers.get(position.reaction)) is not None:
+            reader.pos = position.pos
+    for reader, row in group.closed:
+        work.drop_row(reader, (row.pos, row.effect))
+    if work.watcher is not None:
+        work.watcher.begun(row for p in group.publications if p.error is None for row in p.flows)
+    work.decided.extend(group.decided)

@@ -1,0 +1,331 @@
+"""The work of one process on one ledger: what it keeps in memory between two groups. All of it can be read again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from callboard.errors import Undecodable
+from callboard.event import attribute
+from callboard.guard import Guarded
+from callboard.hops.deliveries import Agenda, Delivery, Holds, Reader
+from callboard.hops.gate import World, heard
+from callboard.hops.rows import Rows
+from callboard.hops.views import View, Views
+from callboard.ids import flow_of, tag
+from callboard.ledger import Entry
+from callboard.reaction import Context
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from concurrent.futures import Executor
+    from random import Random
+
+    from callboard.choreography import Choreography
+    from callboard.clock import Clock
+    from callboard.codec import Codec
+    from callboard.event import EventType
+    from callboard.flow import Flow
+    from callboard.hops.attempt import Attempt
+    from callboard.hops.deliveries import RowKey
+    from callboard.hops.group import Group
+    from callboard.hops.publish import Publication
+    from callboard.ledger import FlowRow, Ledger, Parked, Position, Transaction
+
+TIMER = "callboard.Timer["
+
+
+class Watcher(Protocol):
+    """Who follows the flows inside each commit (the tracker)."""
+
+    paths: Sequence[str]
+
+    def hears(self, kind: str) -> bool: ...
+    def next_deadline(self) -> int | None: ...
+    def begun(self, rows: Iterable[FlowRow]) -> None: ...
+    async def decide(self, work: Work, group: Group, tx: Transaction) -> list[FlowRow]: ...
+
+
+class Work:
+    """Everything that the movers of one process share."""
+
+    def __init__(
+        self,
+        choreography: Choreography,
+        ledger: Ledger,
+        codec: Codec,
+        clock: Clock,
+        chance: Random,
+        *,
+        keepers: Mapping[type[Any], Any],
+        executor: Executor | None = None,
+    ) -> None:
+        self.choreography = choreography
+        self.ledger = ledger
+        self.codec = codec
+        self.clock = clock
+        self.chance = chance
+        self.keepers = dict(keepers)
+        self.executor = executor
+        self.tokens: dict[str, int] = {}
+        self.readers: dict[str, Reader] = {}
+        self.routes: dict[str, list[Reader]] = {}
+        self.hearers: dict[str, dict[str, list[Reader]]] = {}
+        self.types: dict[str, EventType] = dict(choreography.events)
+        self.private = frozenset(s.name for s in choreography.states.values() if choreography.is_private(s))
+        self.outgoing = frozenset(kind.name for kind in choreography.outgoing)
+        self.views = Views(ledger)
+        self.rows = Rows(ledger)
+        self.holds = Holds()
+        self.agenda = Agenda()
+        self.world = World(self.readers, self.hearers, self.value, self.type_of)
+        self.head = 0  # the newest position known to be committed
+        self.edits = 0
+        self.read = 0  # everything up to here was handed out
+        self.time = 0
+        self.start_head = 0  # what was waiting when this process began
+        self.fresh: deque[Entry] = deque()  # behind `read`, without a gap
+        self.finished: deque[Attempt] = deque()
+        self.publications: deque[Publication] = deque()
+        self.ready: list[Delivery] = []
+        self.later: list[Delivery] = []  # may start once this group is committed
+        self.active: dict[tuple[str, RowKey], Delivery] = {}
+        self.due_now: list[tuple[Reader, Parked]] = []
+        self.wants: dict[int, set[tuple[str, RowKey]]] = {}
+        self.reopen: list[tuple[Reader, int]] = []  # left open by the process before this one
+        self.group: Group | None = None
+        self.foreign = 0  # groups for which hops are not fused, because others write too
+        self.groups = 0
+        self.fuse = True
+        self.alone: dict[str, Delivery] = {}
+        self.running: set[Attempt] = set()
+        self.draining = False
+        self.watcher: Watcher | None = None
+        self.woken = asyncio.Event()
+        self.decided: list[FlowRow] = []  # flows whose verdict or deadline came, for those who wait for them
+        self.moved = True  # somebody else has committed
+        self.watching = False  # somebody waits for events of a flow
+        self.touched: set[int] = set()  # flows in which something happened
+        self.no_view = View()
+        self.looks_back = False  # some reaction looks back into its flow
+        self.silent_effects: set[str] = set()  # reactions whose runs count as effects also when they emit nothing
+        self.longest_wait = timedelta(hours=1)
+        self.suspects = 0  # so many entries may have been in hand when the process before us died
+        self.trial: Delivery | None = None  # one of them, running alone
+        self.in_flight = 256
+        self.port_running: dict[type[Any], int] = {}
+        self.port_limits: dict[type[Any], int] = {}
+        for port, keeper in keepers.items():
+            if isinstance(keeper, Guarded):
+                self.keepers[port] = keeper.keeper
+                if keeper.concurrency is not None:
+                    self.port_limits[port] = keeper.concurrency
+
+    # time
+
+    def now(self) -> int:
+        """The time in microseconds; it never goes backwards in one ledger."""
+        self.time = max(self.time, int(self.clock.now().timestamp() * 1_000_000))
+        return self.time
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self.woken.set()
+
+    # events
+
+    def type_of(self, entry: Entry) -> EventType:
+        """The type of an entry. Raises Undecodable for one that this build does not know."""
+        kind = self.types.get(entry.type)
+        if kind is None:
+            raise Undecodable(f"{entry.type} is not known to this build")
+        return kind
+
+    def value(self, entry: Entry) -> Any:
+        """The event; one object for all where it cannot change, else a copy of one's own."""
+        if entry.value is not None:
+            return entry.value
+        kind = self.type_of(entry)
+        event = self.codec.decode(entry.data, kind)
+        if kind.immutable:
+            entry.value = event
+        return event
+
+    @property
+    def stamp(self) -> int:
+        """Grows with every commit that somebody else could see: the least version of a row that is written now."""
+        return self.head + self.edits
+
+    # runs
+
+    def context(self, attempt: Attempt) -> Context:
+        """What a run is told of itself."""
+        delivery = attempt.delivery
+        trigger = delivery.trigger
+        key = next((k for f in self.choreography.flows.values() if (k := self._flow_key(delivery, f)) is not None), None)
+        return Context(
+            attempt=delivery.attempts,
+            event_id=trigger.id,
+            flow_id=flow_of(trigger.id),
+            flow_key=key,
+            causation_id=trigger.id.rpartition(".")[0] or None,
+            reaction=delivery.reader.path,
+            now=datetime.fromtimestamp(attempt.time / 1_000_000, UTC),
+            inputs=(trigger.id,),
+            inputs_of=lambda function: self._inputs_of(attempt, function.__name__),
+        )
+
+    def _flow_key(self, delivery: Delivery, flow: Flow) -> str | None:
+        if delivery.trigger.value is None and delivery.value is None:
+            return None
+        key = attribute(delivery.value if delivery.value is not None else delivery.trigger.value, flow.key)
+        return None if key is None else str(key)
+
+    def _inputs_of(self, attempt: Attempt, name: str) -> tuple[str, ...]:
+        """The input of the run that a compensation undoes: what caused its effect, or what it was last asked with."""
+        delivery = attempt.delivery
+        view = self.views.get(delivery.entry.flow) or self.no_view
+        if isinstance(attempt.effect, Entry):
+            return tuple(entry.id for entry in view.entries if entry.pos == attempt.effect.cause)
+        done = self.readers[f"{delivery.reader.contract.service}.{name}"]
+        kinds = {kind.name for kind in done.contract.hears}
+        return tuple(entry.id for entry in view.entries if entry.type in kinds)[-1:]
+
+    def done(self, attempt: Attempt) -> None:
+        """A run that went on beside the groups has ended."""
+        self.finished.append(attempt)
+        self.wake()
+
+    def in_thread(self, function: Callable[..., Any], given: dict[str, Any]) -> asyncio.Future[Any]:
+        """Run a blocking reaction in a thread."""
+        return asyncio.get_running_loop().run_in_executor(self.executor, partial(function, **given))
+
+    # readers
+
+    def add_readers(self, service: str) -> list[Reader]:
+        """The readers of a service that this process owns now; nothing is handed to them before they are placed."""
+        added: list[Reader] = []
+        for contract in self.choreography.contracts.values():
+            if contract.service == service:
+                reader = Reader(
+                    contract, self.choreography.reactions[contract.path], order=len(self.readers), tag=tag(contract.path)
+                )
+                self.readers[contract.path] = reader
+                added.append(reader)
+        return added
+
+    def route(self) -> None:
+        """Rebuild who hears what, after readers came or went."""
+        self.routes.clear()
+        self.hearers.clear()
+        for reader in self.readers.values():
+            kinds = [kind.name for kind in reader.contract.hears]
+            if reader.contract.options.wait is not None:
+                kinds.append(f"{TIMER}{reader.path}]")
+            for kind in kinds:
+                self.routes.setdefault(kind, []).append(reader)
+                self.hearers.setdefault(reader.contract.service, {}).setdefault(kind, []).append(reader)
+            self._tell(reader)
+
+    def _tell(self, reader: Reader) -> None:
+        """What follows for a reader from the choreography as a whole."""
+        contract, pairs = reader.contract, self.choreography.compensations
+        reader.watches = looks_back(reader, pairs)
+        reader.flow_bound = reader.watches or contract.options.wait is not None
+        self.looks_back = self.looks_back or reader.watches
+        undone = contract.path if contract.path in pairs else None
+        if contract.options.compensates is not None:
+            undone = f"{contract.service}.{contract.options.compensates}"
+        if undone is not None:
+            reader.pair = undone
+            pair = [self.choreography.contracts[path] for path in (undone, *pairs[undone])]
+            reader.pair_by_part = all(each.options.per is not None for each in pair)
+            if any(not each.effect_types for each in pair[1:]):
+                self.silent_effects.add(undone)
+
+    def kinds_of(self, reader: Reader) -> list[str]:
+        """The types that a reader hears."""
+        return [kind for kind, readers in self.routes.items() if reader in readers]
+
+    async def place(self, readers: Iterable[Reader], positions: Mapping[str, Position], rows: Sequence[Parked]) -> None:
+        """Put readers where the ledger says they stand, with everything of theirs that is parked."""
+        for reader in readers:
+            position = positions[reader.path]
+            reader.since, reader.pos = position.since, position.pos
+            self.reopen += [(reader, pos) for pos in position.open]
+        for parked in rows:
+            if (reader := self.readers.get(parked.reaction)) is not None:
+                self.add_row(reader, parked)
+                if parked.why == "running":  # it ran when the process before us died
+                    self.due_now.append((reader, parked))
+                elif parked.why == "behind" and reader.blocked[parked.line][0] == (parked.pos, parked.effect):
+                    self.due_now.append((reader, parked))
+                elif parked.asked is not None:
+                    self.due_now.append((reader, parked))
+
+    # parked rows
+
+    def add_row(self, reader: Reader, parked: Parked) -> None:
+        """A delivery is parked: it blocks its line, becomes due, and waits for what is missing, as its reason says."""
+        reader.add_row(parked)
+        self.agenda.add(reader, parked)
+        if parked.why == "waiting":
+            self.wants.setdefault(parked.flow, set()).add((reader.path, (parked.pos, parked.effect)))
+
+    def drop_row(self, reader: Reader, row: RowKey) -> Parked | None:
+        """A delivery is parked no more; what stood right behind it in its line may go on."""
+        parked = reader.drop_row(row)
+        if parked is None:
+            return None
+        if parked.why == "waiting" and (wanting := self.wants.get(parked.flow)) is not None:
+            wanting.discard((reader.path, row))
+            if not wanting:
+                del self.wants[parked.flow]
+        line = reader.blocked.get(parked.line)
+        if line and (follower := reader.rows[line[0]]).why == "behind":
+            self.due_now.append((reader, follower))
+        return parked
+
+    def heard_by(self, entry: Entry) -> Iterable[Reader]:
+        """The readers of this process that the entry is for."""
+        for reader in self.routes.get(entry.type, ()):
+            if heard(reader, entry, self.outgoing):
+                yield reader
+
+    # resting
+
+    @property
+    def busy(self) -> bool:
+        """Whether another group would find something to do at once."""
+        return bool(
+            self.group or self.fresh or self.finished or self.publications or self.ready or self.due_now or self.reopen or self.read < self.head
+        )
+
+    def next_due(self) -> int | None:
+        """When something becomes due, in microseconds."""
+        dues = [self.agenda.next(), self.watcher.next_deadline() if self.watcher else None]
+        known = [due for due in dues if due is not None]
+        return min(known) if known else None
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether everything that was in the log is handed out: only then may timers and deadlines fire."""
+        return self.read >= self.head and not self.fresh
+
+
+def looks_back(reader: Reader, compensations: Mapping[str, Sequence[str]]) -> bool:
+    """Whether its gate needs the view of the flow."""
+    contract, options = reader.contract, reader.contract.options
+    return bool(
+        contract.is_join
+        or contract.gathered
+        or contract.givens
+        or options.needs
+        or options.unless
+        or options.once
+        or options.compensates
+        or compensations.get(contract.path)
+    )

@@ -1,0 +1,60 @@
+"""Identity: ids that sort by their flow's start and are derived from what caused them."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
+_LONGEST = 96  # a path longer than this keeps its flow and hashes the rest
+FLOW_LENGTH = 26
+
+
+def _base32(number: int, length: int) -> str:
+    digits: list[str] = []
+    for _ in range(length):
+        number, digit = divmod(number, 32)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def _digest(text: str, length: int) -> str:
+    return _base32(int.from_bytes(blake2b(text.encode(), digest_size=20).digest(), "big"), length)
+
+
+def flow_id(milliseconds: int, chance: int) -> str:
+    """A new flow's id: 10 characters of time, then 16 of `chance` (80 bits). Ids sort by the time their flow began."""
+    return _base32(milliseconds, 10) + _base32(chance, 16)
+
+
+def tag(path: str) -> str:
+    """Four characters that stand for a reaction in the ids of what it emits; a collision is a ContractError."""
+    return _digest(path, 4)
+
+
+def child(cause: str, reaction_tag: str, ordinal: int = 0, others: Sequence[str] = ()) -> str:
+    """The id of an emitted event: its cause's id, the reaction's tag, and the ordinal when there is more than one.
+
+    `others` are the further inputs of a join, a gather or a compensation. The same inputs give the same id after a crash.
+    """
+    path = f"{cause}.{reaction_tag}"
+    if others:
+        path += "+" + _digest("|".join(others), 6)
+    if ordinal:
+        path += f"-{ordinal}"
+    if len(path) > _LONGEST:
+        return f"{path[:FLOW_LENGTH]}.~{_digest(path, 24)}"
+    return path
+
+
+def flow_of(event_id: str) -> str:
+    """The id of the flow an event id belongs to."""
+    return event_id[:FLOW_LENGTH]
+
+
+def idempotency_key(flow: str, inputs: Sequence[str], reaction: str, label: str = "") -> str:
+    """The key of one outside call: the same for every attempt, crash and edited replay of one delivery."""
+    return _digest("|".join((flow, reaction, label, *inputs)), 26)

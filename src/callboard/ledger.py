@@ -1,0 +1,241 @@
+"""The promise of a ledger: one database that holds the log, state, positions, parked work and memories.
+
+Everything that belongs together is written in one `Transaction`; what was not committed never happened. Positions in the
+log are given under the write lock and never reused. Times are microseconds since 1970 (UTC).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
+
+Why = Literal["behind", "retry", "waiting", "half", "timer", "running", "dead"]
+"""Why a delivery is parked: behind another of its line, until its retry is due, for a prerequisite, for the other parts of a
+join or gather, until its timer is due, while it runs once more, or because its attempts are used up."""
+
+
+class Scatter(NamedTuple):
+    """One frame of a scatter: which `list[...]` an event came from, its place in it, and how many there are."""
+
+    type: str
+    id: str
+    ordinal: int
+    size: int
+
+
+class Entry(Struct):
+    """One row of the log: an event, where it stands, and what caused it."""
+
+    pos: int
+    id: str
+    type: str
+    flow: int  # the position of the flow's first event
+    time: int
+    data: bytes
+    key: str | None = None  # the ordering key of what belongs to no flow
+    cause: int = 0  # the position of the direct cause; 0: from outside
+    by: str | None = None  # the reaction that emitted it
+    scatters: tuple[Scatter, ...] = ()
+    causes: tuple[int, ...] = ()  # all inputs, where there was more than one
+    source: str | None = None  # the service it came from, if a broker brought it
+    version: int = 1
+    value: Any = None  # the event itself, if it may be handed on in memory
+
+
+class Parked(Struct):
+    """A delivery that is not finished and does not run: its only home while it is parked."""
+
+    reaction: str
+    pos: int
+    effect: int  # the position of the effect that a compensation undoes; 0: none
+    flow: int
+    line: str
+    why: Why
+    due: int | None = None
+    attempts: int = 0
+    error: str | None = None
+    missing: str | None = None
+    asked: str | None = None  # "replay" or "discard", by an operator
+    data: bytes | None = None  # an edited payload
+
+
+class Memory(NamedTuple):
+    """Something that is remembered of a flow (and part) until the flow is pruned."""
+
+    flow: int
+    kind: Literal["once", "closed", "answered", "undone", "effect"]
+    name: str
+    part: str
+    pos: int
+
+
+class Note(NamedTuple):
+    """An exception to "handled": what happened to a delivery, and why."""
+
+    pos: int
+    reaction: str
+    flow: int
+    what: str
+    why: str
+    time: int
+
+
+class Row(NamedTuple):
+    """A state row as it is stored. `data` is None where the row does not exist."""
+
+    version: int
+    shape: int
+    data: bytes | None
+
+
+class StateWrite(NamedTuple):
+    """A state row to be stored; `data` None deletes it."""
+
+    state: str
+    key: str
+    version: int
+    shape: int
+    data: bytes | None
+
+
+class FlowRow(Struct):
+    """One expectation over one flow: its key, its deadline, and its verdict once it has one."""
+
+    number: int
+    name: str  # empty: only the place of a flow that is watched elsewhere
+    id: str
+    key: str | None
+    started: int
+    deadline: int | None = None
+    timed_out: bool = False
+    failing: int | None = None  # a failed completion was seen here; the verdict waits for the compensations
+    verdict: str | None = None  # succeeded | failed | cancelled
+    ended: int | None = None
+    by: str | None = None  # the types that made the completion
+    leaked: str | None = None  # what was not undone
+
+
+class Position(Struct):
+    """Where a reaction stands: every event it hears up to `pos` is handled, parked, or in `open`."""
+
+    reaction: str
+    since: int
+    pos: int
+    open: tuple[int, ...]
+    live: bool = True
+
+
+class Ownership(NamedTuple):
+    """A service is owned under this token; `clean` if its owner before stopped with nothing running."""
+
+    token: int
+    clean: bool
+
+
+class Supplied(NamedTuple):
+    """An idempotency key or an id from outside, and the event it stands for."""
+
+    id: str
+    pos: int
+    digest: bytes
+
+
+StateKey = tuple[str, str]
+
+
+class Transaction(Protocol):
+    """What is written in one commit. `head` and `edits` are read under the write lock."""
+
+    head: int
+    edits: int
+
+    async def append(self, entries: Sequence[Entry]) -> None: ...
+    async def save(self, rows: Sequence[StateWrite]) -> None: ...
+    async def versions(self, keys: Collection[StateKey]) -> dict[StateKey, int]: ...
+    async def park(self, rows: Sequence[Parked]) -> None: ...
+    async def unpark(self, keys: Iterable[tuple[str, int, int]]) -> None: ...
+    async def remember(self, rows: Sequence[Memory]) -> None: ...
+    async def note(self, rows: Sequence[Note]) -> None: ...
+    async def advance(self, positions: Sequence[Position]) -> None: ...
+    async def supply(self, rows: Sequence[Supplied]) -> None: ...
+    async def start_flows(self, rows: Sequence[FlowRow]) -> None: ...
+    async def update_flows(self, rows: Sequence[FlowRow]) -> None: ...
+    async def edit(self) -> None:
+        """Tell the owner's process that state was changed from outside its reactions."""
+        ...
+
+
+class Ledger(Protocol):
+    """One database. Reads see what is committed; writes go through `transaction`."""
+
+    url: str
+
+    async def open(self, names: Collection[str], states: Collection[str]) -> None: ...
+    async def close(self) -> None: ...
+
+    # the log
+    async def head(self) -> int: ...
+    async def moved(self) -> bool:
+        """Whether another connection has committed since this was last asked."""
+        ...
+
+    async def read(self, after: int, *, limit: int, types: Collection[str] | None = None) -> list[Entry]: ...
+    async def entries(self, positions: Collection[int]) -> list[Entry]: ...
+    async def flow_entries(self, flows: Collection[int]) -> list[Entry]: ...
+    async def find(self, event_id: str) -> Entry | None: ...
+
+    # what is remembered
+    async def states(self, keys: Collection[StateKey]) -> dict[StateKey, Row]: ...
+    async def memories(self, flows: Collection[int]) -> list[Memory]: ...
+    async def supplied(self, ids: Collection[str]) -> dict[str, Supplied]: ...
+    async def notes(self, flow: int) -> list[Note]: ...
+    async def parked(
+        self,
+        *,
+        reactions: Collection[str] | None = None,
+        flow: int | None = None,
+        why: Collection[Why] | None = None,
+        asked: bool = False,
+        limit: int | None = None,
+    ) -> list[Parked]: ...
+
+    # flows
+    async def flows_by_key(self, keys: Collection[tuple[str, str]]) -> list[FlowRow]: ...
+    async def flows_by_number(self, numbers: Collection[int]) -> list[FlowRow]: ...
+    async def flow_numbers(self, ids: Collection[str]) -> dict[str, int]: ...
+    async def flows_due(self, now: int, names: Collection[str], *, limit: int) -> list[FlowRow]: ...
+    async def flows_failing(self, names: Collection[str]) -> list[FlowRow]: ...
+    async def next_deadline(self, names: Collection[str], *, after: int = 0) -> int | None: ...
+    async def list_flows(
+        self, *, name: str | None, status: str | None, before: int | None, limit: int, now: int
+    ) -> list[FlowRow]: ...
+
+    # who reads
+    async def positions(self) -> list[Position]: ...
+    async def register(self, positions: Sequence[Position], renamed: Mapping[str, str]) -> None: ...
+    async def own(self, service: str) -> Ownership | None:
+        """Take the service for this process, or None while another live process owns it."""
+        ...
+
+    async def disown(self, service: str, *, clean: bool) -> None:
+        """Let another process own it; `clean` if nothing of it was running."""
+        ...
+
+    async def owners(self) -> dict[str, str]: ...
+
+    async def ask(self, reaction: str, pos: int, effect: int, what: str) -> bool:
+        """Leave an operator's wish (replay or discard) on a parked delivery for its owner; False if it is not there."""
+        ...
+
+    async def verify(self) -> list[str]:
+        """What is wrong with the database, in words; empty if nothing is."""
+        ...
+
+    def transaction(self, tokens: Mapping[str, int]) -> AbstractAsyncContextManager[Transaction]:
+        """Begin with the write lock held. Raises LedgerBusy at once if it is taken, LedgerLost if a token is no longer ours."""
+        ...

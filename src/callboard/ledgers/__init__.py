@@ -1,0 +1,1 @@
+"""The ledgers: one module for each kind of database."""

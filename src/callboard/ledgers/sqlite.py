@@ -1,0 +1,394 @@
+"""One SQLite file (or memory): the outbox is the log, and a commit is the delivery.
+
+WAL, `synchronous=FULL`. No statement waits inside SQLite: a taken lock is told at once as LedgerBusy and retried by whoever
+asked. A service is owned by one process at a time: an operating-system lock in a file beside the ledger, freed by the kernel
+when the process dies, and a token that every commit checks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from callboard.errors import LedgerError, LedgerLost
+from callboard.ledger import Entry, FlowRow, Memory, Note, Ownership, Parked, Position, Row, StateKey, Supplied
+from callboard.ledgers.sqlite_layout import (
+    GET_FLOW,
+    GET_LOG,
+    GET_PARKED,
+    LAYOUT,
+    TABLES,
+    entry_of,
+    flow_of,
+    marks,
+    pages,
+    parked_of,
+    sqlite_errors,
+    unpack_open,
+)
+from callboard.ledgers.sqlite_locks import ServiceLock, refuse_network_file_system
+from callboard.ledgers.sqlite_transaction import SqliteTransaction
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+
+    from callboard.ledger import Why
+
+
+class SqliteLedger:
+    """A ledger in the SQLite file named by `url` ("sqlite:///shop.db", or "sqlite:///:memory:" for this process alone)."""
+
+    def __init__(self, url: str, *, synchronous: str = "FULL") -> None:
+        self.url = url
+        self._path = url.removeprefix("sqlite:///")
+        self._synchronous = synchronous
+        self._in_memory = self._path == ":memory:"
+        self._numbers: dict[str, int] = {}
+        self._names: dict[int, str] = {}
+        self._locks: dict[str, ServiceLock] = {}
+        self._seen_version = -1
+        self._db: sqlite3.Connection
+
+    # opening and closing
+
+    async def open(self, names: Collection[str], states: Collection[str]) -> None:
+        """Open or create the file; its tables, the names of types and reactions, and a table for each state are there."""
+        if not self._in_memory:
+            refuse_network_file_system(Path(self._path))
+        with sqlite_errors(self.url):
+            self._db = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode = WAL")
+            self._db.execute(f"PRAGMA synchronous = {self._synchronous}")
+            self._db.execute("PRAGMA busy_timeout = 10000")
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._prepare(names, states)
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+            self._db.execute("PRAGMA busy_timeout = 0")
+        self._load_names()
+
+    def _prepare(self, names: Collection[str], states: Collection[str]) -> None:
+        layout = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if layout == 0:
+            if self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+                raise LedgerError(f"{self.url}: this file holds other tables: name a file of its own for the ledger")
+            for statement in TABLES.split(";"):
+                self._db.execute(statement)
+            self._db.execute("INSERT INTO ledger VALUES (1, ?, 0, 0)", (os.urandom(16),))
+            self._db.execute(f"PRAGMA user_version = {LAYOUT}")
+        elif layout != LAYOUT:
+            raise LedgerError(
+                f"{self.url}: its layout is {layout}, this callboard knows layout {LAYOUT}: run the version of callboard that wrote it"
+            )
+        self._db.executemany("INSERT OR IGNORE INTO name (name) VALUES (?)", [(name,) for name in sorted(names)])
+        for state in sorted(states):
+            self._db.execute(
+                f'CREATE TABLE IF NOT EXISTS "state_{state}" '
+                "(key TEXT PRIMARY KEY, version INTEGER NOT NULL, shape INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID"
+            )
+
+    def _load_names(self) -> None:
+        self._names = dict(self._db.execute("SELECT number, name FROM name"))
+        self._numbers = {name: number for number, name in self._names.items()}
+
+    async def close(self) -> None:
+        """Give up every service that is still owned, and close the file."""
+        for lock in self._locks.values():
+            lock.release()
+        self._locks.clear()
+        self._db.close()
+
+    # the log
+
+    async def head(self) -> int:
+        """The position of the newest event that was ever logged."""
+        return self._one("SELECT head FROM ledger")
+
+    async def moved(self) -> bool:
+        """Whether another connection has committed since this was last asked."""
+        version = self._one("PRAGMA data_version")
+        moved, self._seen_version = version != self._seen_version, version
+        return moved
+
+    async def read(self, after: int, *, limit: int, types: Collection[str] | None = None) -> list[Entry]:
+        """The entries behind `after`, in log order, only of `types` if they are given."""
+        if types is None:
+            return self._entries("WHERE pos > ? ORDER BY pos LIMIT ?", (after, limit))
+        numbers = [self._numbers[name] for name in types if name in self._numbers]
+        where = f"WHERE pos > ? AND type IN ({marks(len(numbers))}) ORDER BY pos LIMIT ?"
+        return self._entries(where, (after, *numbers, limit))
+
+    async def entries(self, positions: Collection[int]) -> list[Entry]:
+        """The entries at these positions, in log order."""
+        found: list[Entry] = []
+        for page in pages(sorted(positions)):
+            found += self._entries(f"WHERE pos IN ({marks(len(page))}) ORDER BY pos", tuple(page))
+        return found
+
+    async def flow_entries(self, flows: Collection[int]) -> list[Entry]:
+        """All entries of these flows, in log order."""
+        found: list[Entry] = []
+        for page in pages(sorted(flows)):
+            found += self._entries(f"WHERE flow IN ({marks(len(page))}) ORDER BY pos", tuple(page))
+        return found
+
+    async def find(self, event_id: str) -> Entry | None:
+        """The entry with this id, looked up in its flow."""
+        numbers = await self.flow_numbers([event_id[:26]])
+        for entry in await self.flow_entries(numbers.values()):
+            if entry.id == event_id:
+                return entry
+        return None
+
+    def _entries(self, where: str, values: Sequence[Any]) -> list[Entry]:
+        rows = self._all(GET_LOG + where, values)
+        try:
+            return [entry_of(row, self._names) for row in rows]
+        except KeyError:  # another process has named something new
+            self._load_names()
+            return [entry_of(row, self._names) for row in rows]
+
+    # what is remembered
+
+    async def states(self, keys: Collection[StateKey]) -> dict[StateKey, Row]:
+        """The rows with these keys; version 0 and no data for one that does not exist."""
+        by_state: dict[str, list[str]] = {}
+        for state, key in keys:
+            by_state.setdefault(state, []).append(key)
+        found: dict[StateKey, Row] = dict.fromkeys(keys, Row(0, 1, None))
+        for state, wanted in by_state.items():
+            for page in pages(wanted):
+                query = f'SELECT key, version, shape, data FROM "state_{state}" WHERE key IN ({marks(len(page))})'
+                for key, version, shape, data in self._all(query, tuple(page)):
+                    found[state, key] = Row(version, shape, data)
+        return found
+
+    async def memories(self, flows: Collection[int]) -> list[Memory]:
+        """Everything remembered of these flows."""
+        found: list[Memory] = []
+        for page in pages(sorted(flows)):
+            query = f"SELECT flow, kind, name, part, pos FROM memory WHERE flow IN ({marks(len(page))}) ORDER BY pos"
+            found += [Memory(*row) for row in self._all(query, tuple(page))]
+        return found
+
+    async def supplied(self, ids: Collection[str]) -> dict[str, Supplied]:
+        """What these idempotency keys and ids from outside stand for; unknown ones are left out."""
+        found: dict[str, Supplied] = {}
+        for page in pages(sorted(ids)):
+            query = f"SELECT id, pos, digest FROM supplied WHERE id IN ({marks(len(page))})"
+            found.update({row[0]: Supplied(*row) for row in self._all(query, tuple(page))})
+        return found
+
+    async def notes(self, flow: int) -> list[Note]:
+        """The exceptions of a flow, oldest first."""
+        query = "SELECT pos, reaction, flow, what, why, time FROM note WHERE flow = ? ORDER BY rowid"
+        return [Note(*row) for row in self._all(query, (flow,))]
+
+    async def parked(
+        self,
+        *,
+        reactions: Collection[str] | None = None,
+        flow: int | None = None,
+        why: Collection[Why] | None = None,
+        asked: bool = False,
+        limit: int | None = None,
+    ) -> list[Parked]:
+        """The parked deliveries of these reactions, this flow, these reasons; in log order."""
+        tests, values = ["1"], list[Any]()
+        if reactions is not None:
+            tests.append(f"reaction IN ({marks(len(reactions))})")
+            values += sorted(reactions)
+        if flow is not None:
+            tests.append("flow = ?")
+            values.append(flow)
+        if why is not None:
+            tests.append(f"why IN ({marks(len(why))})")
+            values += sorted(why)
+        if asked:
+            tests.append("asked IS NOT NULL")
+        values.append(-1 if limit is None else limit)
+        return [parked_of(row) for row in self._all(f"{GET_PARKED} WHERE {' AND '.join(tests)} ORDER BY pos LIMIT ?", values)]
+
+    # flows
+
+    async def flows_by_key(self, keys: Collection[tuple[str, str]]) -> list[FlowRow]:
+        """The flows with these (name, key) pairs."""
+        found: list[FlowRow] = []
+        for page in pages(sorted(keys)):
+            query = f"{GET_FLOW} WHERE (name, key) IN (VALUES {marks(len(page), 2)})"
+            found += [flow_of(row) for row in self._all(query, [value for pair in page for value in pair])]
+        return found
+
+    async def flows_by_number(self, numbers: Collection[int]) -> list[FlowRow]:
+        """The rows of these flows."""
+        found: list[FlowRow] = []
+        for page in pages(sorted(numbers)):
+            found += [flow_of(row) for row in self._all(f"{GET_FLOW} WHERE number IN ({marks(len(page))})", tuple(page))]
+        return found
+
+    async def flow_numbers(self, ids: Collection[str]) -> dict[str, int]:
+        """The numbers of the flows with these ids; unknown ones are left out."""
+        found: dict[str, int] = {}
+        for page in pages(sorted(ids)):
+            found.update(self._all(f"SELECT id, number FROM flow WHERE id IN ({marks(len(page))})", tuple(page)))
+        return found
+
+    async def flows_due(self, now: int, names: Collection[str], *, limit: int) -> list[FlowRow]:
+        """Flows without verdict whose deadline has passed and was not announced yet."""
+        query = (
+            f"{GET_FLOW} WHERE deadline <= ? AND deadline IS NOT NULL AND verdict IS NULL AND timed_out = 0 AND failing IS NULL "
+            f"AND name IN ({marks(len(names))}) ORDER BY deadline LIMIT ?"
+        )
+        return [flow_of(row) for row in self._all(query, (now, *sorted(names), limit))]
+
+    async def flows_failing(self, names: Collection[str]) -> list[FlowRow]:
+        """Flows whose failed verdict waits for compensations."""
+        query = f"{GET_FLOW} WHERE failing IS NOT NULL AND verdict IS NULL AND name IN ({marks(len(names))})"
+        return [flow_of(row) for row in self._all(query, tuple(sorted(names)))]
+
+    async def next_deadline(self, names: Collection[str], *, after: int = 0) -> int | None:
+        """The earliest deadline that was not announced yet."""
+        query = (
+            "SELECT deadline FROM flow WHERE deadline IS NOT NULL AND verdict IS NULL AND timed_out = 0 AND failing IS NULL "
+            f"AND deadline > ? AND name IN ({marks(len(names))}) ORDER BY deadline LIMIT 1"
+        )
+        rows = self._all(query, (after, *sorted(names)))
+        return rows[0][0] if rows else None
+
+    async def list_flows(
+        self, *, name: str | None, status: str | None, before: int | None, limit: int, now: int
+    ) -> list[FlowRow]:
+        """The newest flows (of a name, with a status: running, stuck, succeeded, failed), below number `before`."""
+        tests, values = ["name != ''"], list[Any]()
+        if name is not None:
+            tests.append("name = ?")
+            values.append(name)
+        if before is not None:
+            tests.append("number < ?")
+            values.append(before)
+        if status == "running":
+            tests.append("verdict IS NULL")
+        elif status == "stuck":
+            tests.append("verdict IS NULL AND deadline IS NOT NULL AND deadline <= ?")
+            values.append(now)
+        elif status is not None:
+            tests.append("verdict = ?")
+            values.append(status)
+        query = f"{GET_FLOW} WHERE {' AND '.join(tests)} ORDER BY number DESC LIMIT ?"
+        return [flow_of(row) for row in self._all(query, (*values, limit))]
+
+    # who reads
+
+    async def positions(self) -> list[Position]:
+        """Where every reaction that this ledger knows stands."""
+        rows = self._all("SELECT reaction, since, pos, open, live FROM reaction ORDER BY reaction", ())
+        return [Position(name, since, pos, unpack_open(left) if left else (), bool(live)) for name, since, pos, left, live in rows]
+
+    async def register(self, positions: Sequence[Position], renamed: Mapping[str, str]) -> None:
+        """Add reactions that are new; carry over, with all their rows, those that are renamed (old name to new)."""
+        async with self.transaction({}):
+            for old, new in renamed.items():
+                for table in ("reaction", "parked", "note"):
+                    self._db.execute(f"UPDATE {table} SET reaction = ? WHERE reaction = ?", (new, old))
+                self._db.execute("UPDATE memory SET name = ? WHERE name = ?", (new, old))
+                self._db.execute("INSERT OR IGNORE INTO name (name) VALUES (?)", (new,))
+                numbers = "(SELECT number FROM name WHERE name = ?)"
+                self._db.execute(f"UPDATE log SET by = {numbers} WHERE by = {numbers}", (new, old))
+            rows = [(p.reaction, p.since, p.pos, int(p.live)) for p in positions]
+            self._db.executemany("INSERT OR IGNORE INTO reaction (reaction, since, pos, live) VALUES (?, ?, ?, ?)", rows)
+        self._load_names()
+
+    async def own(self, service: str) -> Ownership | None:
+        """Take the service for this process, or None while another live process owns it."""
+        if not self._in_memory:
+            lock = ServiceLock(Path(self._path), service)
+            if not lock.take():
+                return None
+            self._locks[service] = lock
+        with sqlite_errors(self.url):
+            query = (
+                "INSERT INTO owner VALUES (?, 1, ?, 0) ON CONFLICT (service) "
+                "DO UPDATE SET token = token + 1, process = excluded.process, clean = 0 RETURNING token"
+            )
+            self._db.execute("PRAGMA busy_timeout = 5000")
+            try:
+                before = self._db.execute("SELECT clean FROM owner WHERE service = ?", (service,)).fetchone()
+                token = self._db.execute(query, (service, f"pid {os.getpid()}")).fetchone()[0]
+            finally:
+                self._db.execute("PRAGMA busy_timeout = 0")
+        return Ownership(int(token), before is None or bool(before[0]))
+
+    async def disown(self, service: str, *, clean: bool) -> None:
+        """Let another process own it; `clean` if nothing of it was running."""
+        with sqlite_errors(self.url):
+            self._db.execute("PRAGMA busy_timeout = 5000")
+            self._db.execute("UPDATE owner SET clean = ? WHERE service = ?", (clean, service))
+            self._db.execute("PRAGMA busy_timeout = 0")
+        if lock := self._locks.pop(service, None):
+            lock.release()
+
+    async def owners(self) -> dict[str, str]:
+        """Who owned each service last."""
+        return dict(self._all("SELECT service, process FROM owner", ()))
+
+    async def ask(self, reaction: str, pos: int, effect: int, what: str) -> bool:
+        """Leave an operator's wish (replay or discard) on a parked delivery for its owner; False if it is not there."""
+        with sqlite_errors(self.url):
+            query = "UPDATE parked SET asked = ? WHERE reaction = ? AND pos = ? AND effect = ? AND why = 'dead' AND asked IS NULL"
+            return self._db.execute(query, (what, reaction, pos, effect)).rowcount == 1
+
+    async def verify(self) -> list[str]:
+        """What is wrong with the database, in words; empty if nothing is."""
+        faults = [row[0] for row in self._all("PRAGMA integrity_check", ()) if row[0] != "ok"]
+        head = self._one("SELECT head FROM ledger")
+        newest = self._one("SELECT coalesce(max(pos), 0) FROM log")
+        if newest > head:
+            faults.append(f"the log goes to position {newest}, the head says {head}")
+        ahead = self._all("SELECT reaction, pos FROM reaction WHERE pos > ?", (head,))
+        faults += [f"{name} stands at {pos}, behind the head {head}" for name, pos in ahead]
+        orphans = self._one("SELECT count(*) FROM parked p WHERE NOT EXISTS (SELECT 1 FROM log l WHERE l.pos = p.pos)")
+        if orphans:
+            faults.append(f"{orphans} parked deliveries have no event in the log")
+        return faults
+
+    @contextlib.asynccontextmanager
+    async def transaction(self, tokens: Mapping[str, int]) -> AsyncIterator[SqliteTransaction]:
+        """Begin with the write lock held. Raises LedgerBusy at once if it is taken, LedgerLost if a token is no longer ours."""
+        with sqlite_errors(self.url):
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._check(tokens)
+                head, edits = self._db.execute("SELECT head, edits FROM ledger").fetchone()
+                tx = SqliteTransaction(self._db, head, edits, self._numbers, self._names)
+                yield tx
+                self._db.execute("UPDATE ledger SET head = ?, edits = ?", (tx.head, tx.edits))
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+
+    def _check(self, tokens: Mapping[str, int]) -> None:
+        layout = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if layout != LAYOUT:
+            raise LedgerError(f"{self.url}: a newer callboard migrated it to layout {layout}: restart this process with that version")
+        if not tokens:
+            return
+        held = dict(self._db.execute("SELECT service, token FROM owner"))
+        for service, token in tokens.items():
+            if held.get(service) != token:
+                raise LedgerLost(f"{self.url}: {service} is owned by another process now: this one commits nothing more for it")
+
+    def _one(self, query: str) -> int:
+        with sqlite_errors(self.url):
+            return int(self._db.execute(query).fetchone()[0])
+
+    def _all(self, query: str, values: Sequence[Any]) -> list[Any]:
+        with sqlite_errors(self.url):
+            return self._db.execute(query, values).fetchall()

@@ -1,0 +1,136 @@
+"""The tables of a SQLite ledger, how rows are read from them, and how sqlite3's errors are told."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from callboard.errors import LedgerBusy, LedgerCorrupt, LedgerError
+from callboard.ledger import Entry, FlowRow, Parked, Scatter
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+LAYOUT = 1
+PAGE = 400  # rows in one statement; below SQLite's limit of bound values
+
+TABLES = """
+CREATE TABLE ledger (one INTEGER PRIMARY KEY CHECK (one = 1), identity BLOB NOT NULL, head INTEGER NOT NULL, edits INTEGER NOT NULL);
+CREATE TABLE name (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE log (pos INTEGER PRIMARY KEY, id TEXT NOT NULL, type INTEGER NOT NULL, flow INTEGER NOT NULL, time INTEGER NOT NULL,
+    key TEXT, cause INTEGER NOT NULL, by INTEGER NOT NULL, data BLOB NOT NULL, more BLOB);
+CREATE INDEX log_flow ON log (flow);
+CREATE TABLE supplied (id TEXT PRIMARY KEY, pos INTEGER NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE flow (number INTEGER NOT NULL, name TEXT NOT NULL, id TEXT NOT NULL, key TEXT, started INTEGER NOT NULL,
+    deadline INTEGER, timed_out INTEGER NOT NULL DEFAULT 0, failing INTEGER, verdict TEXT, ended INTEGER, by TEXT, leaked TEXT,
+    PRIMARY KEY (number, name)) WITHOUT ROWID;
+CREATE UNIQUE INDEX flow_key ON flow (key, name) WHERE key IS NOT NULL;
+CREATE UNIQUE INDEX flow_id ON flow (id, name);
+CREATE INDEX flow_due ON flow (deadline) WHERE deadline IS NOT NULL AND verdict IS NULL AND timed_out = 0;
+CREATE INDEX flow_failing ON flow (failing) WHERE failing IS NOT NULL AND verdict IS NULL;
+CREATE TABLE reaction (reaction TEXT PRIMARY KEY, since INTEGER NOT NULL, pos INTEGER NOT NULL, open BLOB,
+    live INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID;
+CREATE TABLE owner (service TEXT PRIMARY KEY, token INTEGER NOT NULL, process TEXT NOT NULL,
+    clean INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE parked (reaction TEXT NOT NULL, pos INTEGER NOT NULL, effect INTEGER NOT NULL, flow INTEGER NOT NULL, line TEXT NOT NULL,
+    why TEXT NOT NULL, due INTEGER, attempts INTEGER NOT NULL, error TEXT, missing TEXT, asked TEXT, data BLOB,
+    PRIMARY KEY (reaction, pos, effect)) WITHOUT ROWID;
+CREATE INDEX parked_flow ON parked (flow);
+CREATE INDEX parked_asked ON parked (asked) WHERE asked IS NOT NULL;
+CREATE TABLE memory (flow INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, part TEXT NOT NULL, pos INTEGER NOT NULL,
+    PRIMARY KEY (flow, kind, name, part, pos)) WITHOUT ROWID;
+CREATE TABLE note (pos INTEGER NOT NULL, reaction TEXT NOT NULL, flow INTEGER NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL,
+    time INTEGER NOT NULL);
+CREATE INDEX note_flow ON note (flow);
+"""
+
+PUT_LOG = "INSERT INTO log (pos, id, type, flow, time, key, cause, by, data, more) VALUES "
+GET_LOG = "SELECT pos, id, type, flow, time, key, cause, by, data, more FROM log "
+GET_PARKED = "SELECT reaction, pos, effect, flow, line, why, due, attempts, error, missing, asked, data FROM parked "
+GET_FLOW = "SELECT number, name, id, key, started, deadline, timed_out, failing, verdict, ended, by, leaked FROM flow "
+
+T = TypeVar("T")
+LogRow = tuple[int, str, int, int, int, "str | None", int, int, bytes, "bytes | None"]
+
+
+class More(msgspec.Struct, array_like=True):
+    """The attributes of an entry that few entries have."""
+
+    scatters: tuple[tuple[str, str, int, int], ...] = ()
+    causes: tuple[int, ...] = ()
+    source: str | None = None
+    version: int = 1
+
+
+pack = msgspec.msgpack.Encoder().encode
+unpack_more = msgspec.msgpack.Decoder(More).decode
+unpack_open = msgspec.msgpack.Decoder(tuple[int, ...]).decode
+
+
+def more_of(entry: Entry) -> bytes | None:
+    """What of the entry goes into the `more` column; None for nearly all."""
+    if not (entry.scatters or entry.causes or entry.source or entry.version != 1):
+        return None
+    return pack(More(tuple(tuple(frame) for frame in entry.scatters), entry.causes, entry.source, entry.version))
+
+
+def entry_of(row: LogRow, names: Mapping[int, str]) -> Entry:
+    """The entry that a row of the log holds."""
+    pos, event_id, kind, flow, time, key, cause, by, data, more = row
+    entry = Entry(pos, event_id, names[kind], flow, time, data, key, cause, names[by] if by else None)
+    if more is not None:
+        rare = unpack_more(more)
+        entry.scatters = tuple(Scatter(*frame) for frame in rare.scatters)
+        entry.causes, entry.source, entry.version = rare.causes, rare.source, rare.version
+    return entry
+
+
+def parked_of(row: Sequence[Any]) -> Parked:
+    """The parked delivery that a row holds."""
+    return Parked(*row)
+
+
+def flow_of(row: Sequence[Any]) -> FlowRow:
+    """The flow that a row holds."""
+    flow = FlowRow(*row)
+    flow.timed_out = bool(flow.timed_out)
+    return flow
+
+
+def pages(rows: Sequence[T], size: int = PAGE) -> Iterator[Sequence[T]]:
+    """`rows` in pieces of at most `size`."""
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def marks(count: int, columns: int = 0) -> str:
+    """Placeholders for `count` values, or for `count` rows of so many columns."""
+    one = "(" + ",".join("?" * columns) + ")" if columns else "?"
+    return ",".join([one] * count)
+
+
+_FIXES = {
+    "disk is full": "free some space; nothing was committed, and work goes on by itself once there is room",
+    "readonly": "make the file and its folder writable for this user",
+    "disk I/O error": "check the disk; nothing of this commit was kept",
+    "unable to open": "check that the folder exists and is writable",
+}
+
+
+@contextlib.contextmanager
+def sqlite_errors(url: str) -> Iterator[None]:
+    """Translate what sqlite3 raises into our words. The cause stays chained."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            raise LedgerBusy(f"{url}: another process is committing") from error
+        hint = next((fix for part, fix in _FIXES.items() if part in text), "the cause is below")
+        raise LedgerError(f"{url}: {text}: {hint}") from error
+    except sqlite3.DatabaseError as error:
+        fix = "run `callboard ledger verify`, and restore a backup if it agrees"
+        raise LedgerCorrupt(f"{url}: {error}: {fix}") from error

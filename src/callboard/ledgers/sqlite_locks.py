@@ -1,0 +1,61 @@
+"""Who owns a service on a SQLite file: a lock of the operating system, in a file beside the ledger."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from callboard.errors import LedgerError
+
+_NETWORKED = frozenset(
+    ("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "lustre")
+)
+
+
+class ServiceLock:
+    """Held by at most one live process; the kernel frees it when that process dies, however it dies."""
+
+    def __init__(self, ledger: Path, service: str) -> None:
+        self._path = ledger.with_name(f"{ledger.name}.{service}.lock")
+        self._file: int | None = None
+
+    def take(self) -> bool:
+        """True if the lock is ours now; never waits."""
+        file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(file)
+            return False
+        self._file = file
+        return True
+
+    def release(self) -> None:
+        """Another process may take it. The file stays: removing it would let two processes hold two locks of one name."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def file_system_of(path: Path, mounts: str) -> str:
+    """The kind of file system that `path` is on, by a mount table as Linux writes it."""
+    best, kind = "", ""
+    for line in mounts.splitlines():
+        fields = line.split()
+        if len(fields) < 3:
+            continue
+        point = fields[1].replace("\\040", " ")
+        inside = point == "/" or str(path) == point or str(path).startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best, kind = point, fields[2]
+    return kind
+
+
+def refuse_network_file_system(path: Path, mount_table: Path = Path("/proc/self/mounts")) -> None:
+    """Raises LedgerError where SQLite's write-ahead log and its locks do not work: on a network file system."""
+    if not mount_table.exists():
+        return
+    kind = file_system_of(path.resolve(), mount_table.read_text())
+    if kind in _NETWORKED:
+        raise LedgerError(f"{path}: is on a network file system ({kind}), where SQLite cannot lock: use a local disk, or Postgres")

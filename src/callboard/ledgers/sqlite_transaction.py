@@ -1,0 +1,137 @@
+"""What one commit writes into a SQLite ledger: plain statements, many rows each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callboard.ledgers.sqlite_layout import PUT_LOG, marks, more_of, pack, pages
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Collection, Iterable, Sequence
+
+    from callboard.ledger import (
+        Entry,
+        FlowRow,
+        Memory,
+        Note,
+        Parked,
+        Position,
+        StateKey,
+        StateWrite,
+        Supplied,
+    )
+
+_LOG_ROWS = 64
+_PUT_64 = PUT_LOG + marks(_LOG_ROWS, 10)
+_PUT_PARKED = "INSERT OR REPLACE INTO parked (reaction, pos, effect, flow, line, why, due, attempts, error, missing, asked, data) VALUES "
+_PUT_FLOW = "INSERT INTO flow (number, name, id, key, started, deadline) VALUES "
+_SET_FLOW = (
+    "UPDATE flow SET deadline = ?, timed_out = ?, failing = ?, verdict = ?, ended = ?, by = ?, leaked = ? "
+    "WHERE number = ? AND name = ? AND verdict IS NULL"
+)
+
+
+class SqliteTransaction:
+    """The writes of one commit, with the write lock held."""
+
+    def __init__(
+        self, db: sqlite3.Connection, head: int, edits: int, numbers: dict[str, int], names: dict[int, str]
+    ) -> None:
+        self.head = head
+        self.edits = edits
+        self._db = db
+        self._numbers = numbers
+        self._names = names
+
+    async def append(self, entries: Sequence[Entry]) -> None:
+        """Log these; their positions run on from `head`."""
+        number = self._number
+        rows = [
+            (e.pos, e.id, number(e.type), e.flow, e.time, e.key, e.cause, number(e.by) if e.by else 0, e.data, more_of(e))
+            for e in entries
+        ]
+        for page in pages(rows, _LOG_ROWS):
+            statement = _PUT_64 if len(page) == _LOG_ROWS else PUT_LOG + marks(len(page), 10)
+            self._db.execute(statement, [value for row in page for value in row])
+        if entries:
+            self.head = max(self.head, entries[-1].pos)
+
+    def _number(self, name: str) -> int:
+        number = self._numbers.get(name)
+        if number is None:  # not kept until the commit is known to hold: a lost one is read again
+            self._db.execute("INSERT OR IGNORE INTO name (name) VALUES (?)", (name,))
+            number = int(self._db.execute("SELECT number FROM name WHERE name = ?", (name,)).fetchone()[0])
+        return number
+
+    async def save(self, rows: Sequence[StateWrite]) -> None:
+        """Store these state rows as they are. Their versions were decided by the caller."""
+        by_state: dict[str, list[StateWrite]] = {}
+        for row in rows:
+            by_state.setdefault(row.state, []).append(row)
+        for state, written in by_state.items():
+            gone = [(row.key,) for row in written if row.data is None]
+            self._db.executemany(f'DELETE FROM "state_{state}" WHERE key = ?', gone)
+            kept = [value for row in written if row.data is not None for value in row[1:]]
+            for page in pages(kept, 400):
+                self._db.execute(
+                    f'INSERT INTO "state_{state}" (key, version, shape, data) VALUES {marks(len(page) // 4, 4)} '
+                    "ON CONFLICT (key) DO UPDATE SET version = excluded.version, shape = excluded.shape, data = excluded.data",
+                    page,
+                )
+
+    async def versions(self, keys: Collection[StateKey]) -> dict[StateKey, int]:
+        """The versions of these rows under the lock; 0 for one that does not exist."""
+        found = dict.fromkeys(keys, 0)
+        by_state: dict[str, list[str]] = {}
+        for state, key in keys:
+            by_state.setdefault(state, []).append(key)
+        for state, wanted in by_state.items():
+            for page in pages(wanted):
+                query = f'SELECT key, version FROM "state_{state}" WHERE key IN ({marks(len(page))})'
+                found.update({(state, key): version for key, version in self._db.execute(query, tuple(page))})
+        return found
+
+    async def park(self, rows: Sequence[Parked]) -> None:
+        """Add or replace these parked deliveries."""
+        for page in pages(rows, 60):
+            values: list[object] = []
+            for p in page:
+                values += (p.reaction, p.pos, p.effect, p.flow, p.line, p.why, p.due, p.attempts, p.error, p.missing, p.asked, p.data)
+            self._db.execute(_PUT_PARKED + marks(len(page), 12), values)
+
+    async def unpark(self, keys: Iterable[tuple[str, int, int]]) -> None:
+        """Forget these parked deliveries, by (reaction, position, effect)."""
+        self._db.executemany("DELETE FROM parked WHERE reaction = ? AND pos = ? AND effect = ?", keys)
+
+    async def remember(self, rows: Sequence[Memory]) -> None:
+        """Keep these memories."""
+        self._db.executemany("INSERT OR IGNORE INTO memory VALUES (?, ?, ?, ?, ?)", rows)
+
+    async def note(self, rows: Sequence[Note]) -> None:
+        """Write these exceptions down."""
+        self._db.executemany("INSERT INTO note VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    async def advance(self, positions: Sequence[Position]) -> None:
+        """Move these reactions to where they stand now."""
+        rows = [(p.pos, pack(p.open) if p.open else None, p.reaction) for p in positions]
+        self._db.executemany("UPDATE reaction SET pos = ?, open = ? WHERE reaction = ?", rows)
+
+    async def supply(self, rows: Sequence[Supplied]) -> None:
+        """Remember these idempotency keys and ids from outside."""
+        self._db.executemany("INSERT INTO supplied VALUES (?, ?, ?)", rows)
+
+    async def start_flows(self, rows: Sequence[FlowRow]) -> None:
+        """Begin these flows. Their keys must be new."""
+        for page in pages(rows, 100):
+            values = [value for f in page for value in (f.number, f.name, f.id, f.key, f.started, f.deadline)]
+            self._db.execute(_PUT_FLOW + marks(len(page), 6), values)
+
+    async def update_flows(self, rows: Sequence[FlowRow]) -> None:
+        """Store what the tracker decided; a flow that has its verdict is left alone."""
+        values = [(f.deadline, f.timed_out, f.failing, f.verdict, f.ended, f.by, f.leaked, f.number, f.name) for f in rows]
+        self._db.executemany(_SET_FLOW, values)
+
+    async def edit(self) -> None:
+        """Tell the owner's process that state was changed from outside its reactions."""
+        self.edits += 1

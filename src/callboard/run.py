@@ -1,0 +1,293 @@
+"""Running a choreography: opens the ledger, owns services, and repeats the movers until the block ends."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from callboard.board import Board, Completion, Edit, FlowHandle
+from callboard.choreography import pick_keepers
+from callboard.clock import SystemClock
+from callboard.codecs.json import JsonCodec
+from callboard.errors import ContractError, LedgerBusy, LedgerError, LedgerLost
+from callboard.hops.react import react, unwind
+from callboard.hops.work import Work
+from callboard.ledger import Ledger, Position
+from callboard.tracker import Tracker, path_of
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+    from datetime import timedelta
+
+    from callboard.choreography import Choreography
+    from callboard.clock import Clock
+    from callboard.codec import Codec
+    from callboard.service import Service
+
+__all__ = ["Board", "Completion", "Edit", "FlowHandle", "open_board", "open_ledger"]
+
+LOG = logging.getLogger("callboard")
+_FIRST_LOOK, _LAST_LOOK = 0.001, 0.02  # seconds between two looks for what other processes committed
+_STAND_BY = 0.25  # seconds between two tries to own a service that somebody else owns
+_AFTER_ERROR = 1.0  # seconds before a commit that failed is tried again
+_SUSPECTS = 512  # entries that may have been in hand when a process died
+
+
+def open_ledger(url: str) -> Ledger:
+    """The ledger that a URL names, not opened yet. Raises LedgerError for a kind that there is not."""
+    scheme = url.partition(":")[0]
+    if scheme == "sqlite" and url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
+        from callboard.ledgers.sqlite import SqliteLedger
+
+        return SqliteLedger(url)
+    raise LedgerError(f"{url!r} names no ledger: write sqlite:///shop.db for a file, or sqlite:///:memory:")
+
+
+@asynccontextmanager
+async def open_board(
+    choreography: Choreography,
+    url: str,
+    *,
+    broker: Any,
+    ports: Sequence[object],
+    services: Sequence[Service] | None,
+    grace: timedelta,
+    clock: Clock | None,
+    codec: Codec | None,
+) -> AsyncIterator[Board]:
+    """Open the ledger, run the services, and drain them at the end. See `Choreography.open`."""
+    owned = list(choreography.services.values()) if services is None else list(services)
+    for service in owned:
+        if choreography.services.get(service.name) is not service:
+            raise ContractError("open(services=)", f"{service!r} is no service of {choreography.name}")
+    keepers = pick_keepers(choreography, ports, owned)
+    ledger = open_ledger(url)
+    await ledger.open(_names(choreography), list(choreography.states))
+    executor = ThreadPoolExecutor(32, "callboard")
+    work = Work(
+        choreography, ledger, codec or JsonCodec(), clock or SystemClock(), Random(), keepers=keepers, executor=executor
+    )
+    runner = Runner(work, Board(choreography, work), [service.name for service in owned])
+    try:
+        await runner.start()
+        yield runner.board
+    finally:
+        try:
+            await runner.stop(grace)
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
+            await ledger.close()
+
+
+def _names(choreography: Choreography) -> set[str]:
+    """Every name that the log may hold."""
+    types = set(choreography.events)
+    own = {name for name in types if not name.startswith("callboard.")}
+    for kind in ("ReactionFailed", "FlowTimedOut", "FlowCancelled"):
+        types |= {f"callboard.{kind}[{name}]" for name in own}
+    types |= {f"callboard.Timer[{path}]" for path, c in choreography.contracts.items() if c.options.wait is not None}
+    return types | set(choreography.contracts) | {"callboard.tracker"}
+
+
+class Runner:
+    """Repeats the movers of one process on one ledger."""
+
+    def __init__(self, work: Work, board: Board, services: Sequence[str]) -> None:
+        self.work = work
+        self.board = board
+        self._wanted = list(services)
+        self._loop: asyncio.Task[None] | None = None
+        self._look = _FIRST_LOOK
+        self._next_try = 0.0
+
+    async def start(self) -> None:
+        """Register what is new, own what nobody owns, and begin."""
+        await self._patiently(self._register)
+        await self._own()
+        self.work.head = self.work.start_head = await self.work.ledger.head()
+        await self._begin_reading()
+        self._loop = asyncio.create_task(self._repeat(), name="callboard")
+
+    async def stop(self, grace: timedelta) -> None:
+        """Nothing new is begun; what runs has `grace` to finish and is committed, then the services are given up."""
+        work = self.work
+        work.draining = True
+        work.wake()
+        deadline = asyncio.get_running_loop().time() + grace.total_seconds()
+        while self._loop is not None and not self._loop.done() and asyncio.get_running_loop().time() < deadline:
+            if not (work.running or work.finished or work.publications or work.group):
+                break
+            await asyncio.sleep(0.001)
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+        running = [attempt.task for attempt in work.running if attempt.task is not None]
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        for service in work.tokens:
+            await work.ledger.disown(service, clean=not running and self.board.failure is None)
+
+    async def _patiently(self, step: Any) -> None:
+        while True:
+            try:
+                await step()
+            except LedgerBusy:
+                await asyncio.sleep(self.work.chance.uniform(0.001, 0.01))
+            else:
+                return
+
+    # who reads what
+
+    async def _register(self) -> None:
+        """Reactions that the ledger does not know start from now, or from the beginning where they say so."""
+        choreography, ledger = self.work.choreography, self.work.ledger
+        known = {position.reaction for position in await ledger.positions()}
+        head = await ledger.head()
+        new: list[Position] = []
+        renamed: dict[str, str] = {}
+        for path, contract in choreography.contracts.items():
+            was = f"{contract.service}.{contract.options.was}"
+            if path in known:
+                continue
+            if contract.options.was is not None and was in known:
+                renamed[was] = path
+            else:
+                start = 0 if contract.options.since == "beginning" else head
+                new.append(Position(path, start, start, ()))
+        for flow in choreography.flows.values():
+            path = path_of(choreography.home_of(flow).name)
+            if path not in known and all(position.reaction != path for position in new):
+                new.append(Position(path, head, head, ()))
+        if new or renamed:
+            await ledger.register(new, renamed)
+
+    async def _own(self) -> bool:
+        """Own every wanted service that no live process owns. True if there is a new one."""
+        work, new = self.work, list[str]()
+        for service in self._wanted:
+            if service in work.tokens:
+                continue
+            ownership = await work.ledger.own(service)
+            if ownership is None:
+                continue
+            work.tokens[service] = ownership.token
+            new.append(service)
+            if not ownership.clean:
+                LOG.warning("%s was not stopped cleanly: what may have been running is run again, one at a time", service)
+                work.suspects = _SUSPECTS
+        if new:
+            await self._take_up(new)
+        return bool(new)
+
+    async def _take_up(self, services: Sequence[str]) -> None:
+        work = self.work
+        positions = {position.reaction: position for position in await work.ledger.positions()}
+        _refuse_orphans(services, positions, work, await work.ledger.parked(limit=10_000))
+        readers = [reader for service in services for reader in work.add_readers(service)]
+        work.route()
+        parked = await work.ledger.parked(reactions=[reader.path for reader in readers]) if readers else []
+        await work.place(readers, positions, parked)
+        tracker = Tracker(work.choreography, work.ledger, work.tokens)
+        await tracker.load()
+        work.watcher = tracker if tracker.paths else None
+        work.start_head = await work.ledger.head()
+
+    async def _begin_reading(self) -> None:
+        """Read on from the lowest position; what a reaction has had already is not handed to it again."""
+        work = self.work
+        positions = {position.reaction: position.pos for position in await work.ledger.positions()}
+        places = [reader.pos for reader in work.readers.values()]
+        places += [positions[path] for path in (work.watcher.paths if work.watcher else ())]
+        work.read = min(places, default=work.head)
+        work.fresh.clear()
+
+    # repeating
+
+    async def _repeat(self) -> None:
+        try:
+            while True:
+                await self._once()
+        except asyncio.CancelledError:
+            raise
+        except BaseException as error:
+            self.board.failure = error
+            LOG.exception("callboard has stopped")
+            self._refuse_all(error)
+            raise
+
+    async def _once(self) -> None:
+        work = self.work
+        try:
+            done = await react(work)
+        except LedgerBusy:
+            await asyncio.sleep(work.chance.uniform(0.0005, 0.004))
+            return
+        except LedgerLost:
+            raise
+        except LedgerError:
+            LOG.exception("nothing can be committed; trying again in %s s", _AFTER_ERROR)
+            await asyncio.sleep(_AFTER_ERROR)
+            return
+        self.board.notify()
+        if done:
+            self._look = _FIRST_LOOK
+            await asyncio.sleep(0)
+            return
+        await self._rest()
+
+    async def _rest(self) -> None:
+        """Sleep until something is to do: something was published, something is due, or others may have committed."""
+        work = self.work
+        loop = asyncio.get_running_loop()
+        if len(work.tokens) < len(self._wanted) and not work.draining and loop.time() >= self._next_try:
+            self._next_try = loop.time() + _STAND_BY
+            if await self._own():
+                await self._begin_reading()
+                return
+        if work.publications or work.finished:
+            return
+        work.woken.clear()
+        due = work.next_due()
+        wait = self._look
+        if due is not None:
+            wait = min(wait, max(0.0, (due - work.now()) / 1_000_000))
+        timer = loop.call_later(wait, work.woken.set)
+        try:
+            await work.woken.wait()
+        finally:
+            timer.cancel()
+        self._look = min(self._look * 1.5, _LAST_LOOK)
+
+    def _refuse_all(self, error: BaseException) -> None:
+        work = self.work
+        if work.group is not None:
+            unwind(work, work.group)
+        refused = LedgerError("this board has stopped: its failure is the cause")
+        refused.__cause__ = error
+        for publication in work.publications:
+            if not publication.future.done():
+                publication.future.set_exception(refused)
+        work.publications.clear()
+        self.board.notify()
+
+
+def _refuse_orphans(services: Sequence[str], positions: dict[str, Position], work: Work, parked: Iterable[Any]) -> None:
+    """A reaction that is gone from the code, and still has something to do, is not forgotten silently."""
+    left: dict[str, int] = {}
+    for row in parked:
+        left[row.reaction] = left.get(row.reaction, 0) + 1
+    for path, position in positions.items():
+        service = path.partition(".")[0]
+        gone = service in services and path not in work.choreography.contracts and "(" not in path and position.live
+        count = left.get(path, 0) + len(position.open)
+        if gone and count:
+            raise LedgerError(
+                f"{path} is not in the code any more and has {count} deliveries to finish: say was={path.partition('.')[2]!r} on the "
+                f"reaction that it became, or give them up with `callboard ledger retire {path}`"
+            )

@@ -1,0 +1,260 @@
+"""The tracker follows flows: it gives each its one verdict, and tells of a deadline that passed. It steers nothing else.
+
+It runs inside the commits of the service that is a flow's home, and decides by what was read there, in log order.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from callboard.contract import AllOf, OneOf, Shape, holds, types_in
+from callboard.event import FlowTimedOut
+from callboard.ids import child, tag
+from callboard.ledger import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from callboard.choreography import Choreography
+    from callboard.contract import Contract
+    from callboard.event import EventType
+    from callboard.flow import Flow
+    from callboard.ledger import FlowRow, Ledger, Memory, Parked, Position
+
+_AT_ONCE = 256  # deadlines announced in one commit
+
+
+class Tracker:
+    """The flows whose home is one of these services."""
+
+    def __init__(self, choreography: Choreography, ledger: Ledger, homes: Iterable[str]) -> None:
+        self._choreography = choreography
+        self._ledger = ledger
+        homes = set(homes)
+        self._flows: dict[str, Flow] = {
+            name: flow for name, flow in choreography.flows.items() if choreography.home_of(flow).name in homes
+        }
+        self.paths: Sequence[str] = [path_of(home) for home in sorted({choreography.home_of(f).name for f in self._flows.values()})]
+        self._by_type: dict[str, list[Flow]] = {}
+        for flow in self._flows.values():
+            for kind in (*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ())):
+                self._by_type.setdefault(kind.name, []).append(flow)
+        self._failing: dict[tuple[int, str], FlowRow] = {}
+        self._next: int | None = None
+
+    async def load(self) -> None:
+        """Read what was undecided when the process before this one stopped."""
+        names = list(self._flows)
+        self._failing = {(row.number, row.name): row for row in await self._ledger.flows_failing(names)}
+        self._next = await self._ledger.next_deadline(names)
+
+    def hears(self, kind: str) -> bool:
+        """Whether an event of this type may end a flow."""
+        return kind in self._by_type or bool(self._failing)
+
+    def next_deadline(self) -> int | None:
+        """When a deadline may pass next."""
+        return self._next
+
+    def begun(self, rows: Iterable[FlowRow]) -> None:
+        """These flows have begun: their deadlines are watched."""
+        for row in rows:
+            if row.name in self._flows and row.deadline is not None and (self._next is None or row.deadline < self._next):
+                self._next = row.deadline
+
+    async def decide(self, work: Any, group: Any, tx: Any) -> list[FlowRow]:
+        """The flows that this commit changes: verdicts, failures that wait for compensations, deadlines that are told."""
+        changed: dict[tuple[int, str], FlowRow] = {}
+        await self._complete(work, group, changed)
+        await self._settle_failing(work, group, changed)
+        if group.deadlines:
+            await self._time_out(work, group, changed)
+        for row in changed.values():
+            if row.verdict is not None:
+                _close_waits(work, group, row)
+        return list(changed.values())
+
+    # completions
+
+    async def _complete(self, work: Any, group: Any, changed: dict[tuple[int, str], FlowRow]) -> None:
+        ending = [entry for entry in group.seen if entry.type in self._by_type]
+        if not ending:
+            return
+        known: dict[tuple[int, str], FlowRow] = {}
+        for publication in group.publications:
+            known.update({(row.number, row.name): row for row in publication.flows})
+        numbers = {entry.flow for entry in ending}
+        known.update({(row.number, row.name): row for row in await self._ledger.flows_by_number(numbers)})
+        for entry in ending:
+            for flow in self._by_type[entry.type]:
+                row = known.get((entry.flow, flow.name))
+                if row is None or row.verdict is not None or row.failing is not None:
+                    continue
+                seen = await self._seen(work, group, flow, entry)
+                before = copy(row)
+                if holds(flow.succeeds, seen):
+                    row.verdict, row.ended, row.by = "succeeded", group.now, _names(flow.succeeds, seen)
+                elif flow.fails is not None and holds(flow.fails, seen):
+                    row.failing, row.by = entry.pos, _names(flow.fails, seen)
+                    self._failing[row.number, row.name] = row
+                    group.undo.append(partial(self._failing.pop, (row.number, row.name), None))
+                else:
+                    continue
+                _change(group, changed, row, before)
+
+    async def _seen(self, work: Any, group: Any, flow: Flow, entry: Entry) -> set[EventType]:
+        kinds = work.types
+        if not _counts(flow.succeeds) and (flow.fails is None or not _counts(flow.fails)):
+            return {kinds[entry.type]}
+        entries = await _entries_of(self._ledger, group, entry.flow)
+        return {kinds[each.type] for each in entries if each.pos <= entry.pos and each.type in kinds}
+
+    # failed verdicts wait for the compensations
+
+    async def _settle_failing(self, work: Any, group: Any, changed: dict[tuple[int, str], FlowRow]) -> None:
+        for key, row in list(self._failing.items()):
+            entries = await _entries_of(self._ledger, group, row.number)
+            if await self._pending(work, row.number, entries):
+                continue
+            before = copy(row)
+            row.verdict, row.ended = "failed", group.now
+            memories = [m for outcome in group.outcomes for m in outcome.memories if m.flow == row.number]
+            memories += await self._ledger.memories([row.number])
+            row.leaked = ", ".join(_leaked(self._choreography, entries, memories)) or None
+            _change(group, changed, row, before)
+            del self._failing[key]
+            group.undo.append(partial(self._failing.__setitem__, key, row))
+
+    async def _pending(self, work: Any, flow: int, entries: Sequence[Entry]) -> bool:
+        """Whether a compensation was asked in this flow and is neither done nor dead."""
+        contracts = [c for paths in self._choreography.compensations.values() for p in paths for c in [self._choreography.contracts[p]]]
+        remote: dict[str, Position] | None = None
+        parked: list[Parked] | None = None
+        for contract in contracts:
+            kinds = {kind.name for kind in contract.hears}
+            asks = [entry for entry in entries if entry.type in kinds and _asks(contract, entry)]
+            if not asks:
+                continue
+            reader = work.readers.get(contract.path)
+            if reader is not None:
+                upto = work.read if reader.lag is None else reader.lag
+                rows = [reader.rows[row] for row in reader.flow_rows.get(flow, ())]
+                if any(a.pos > upto or a.pos in reader.open for a in asks) or any(p.why != "dead" for p in rows):
+                    return True
+                continue
+            if remote is None or parked is None:
+                remote = {position.reaction: position for position in await self._ledger.positions()}
+                parked = await self._ledger.parked(flow=flow)
+            position = remote.get(contract.path)
+            if position is None:
+                continue  # it lives in another ledger: what it answers is all that is known of it here
+            if any(a.pos > position.pos or a.pos in position.open for a in asks):
+                return True
+            if any(p.reaction == contract.path and p.why != "dead" for p in parked):
+                return True
+        return False
+
+    # deadlines
+
+    async def _time_out(self, work: Any, group: Any, changed: dict[tuple[int, str], FlowRow]) -> None:
+        names = list(self._flows)
+        rows = await self._ledger.flows_due(group.now, names, limit=_AT_ONCE)
+        late = [row for row in rows if (row.number, row.name) not in changed]
+        starts = {entry.pos: entry for entry in await self._ledger.entries([row.number for row in late])}
+        for row in late:
+            start = starts.get(row.number)
+            if start is None:
+                continue
+            deadline = datetime.fromtimestamp((row.deadline or 0) / 1_000_000, UTC)
+            event = FlowTimedOut(started=work.value(start), deadline=deadline)
+            kind = f"callboard.FlowTimedOut[{start.type}]"
+            event_id = child(start.id, tag(f"deadline {row.name}"))
+            group.append(
+                Entry(0, event_id, kind, row.number, group.now, work.codec.encode(event), None, start.pos, "callboard.tracker")
+            )
+            before = copy(row)
+            row.timed_out = True
+            _change(group, changed, row, before)
+        self._next = group.now if len(rows) == _AT_ONCE else await self._ledger.next_deadline(names)
+        if self._next is not None and self._next <= group.now and len(rows) < _AT_ONCE:
+            self._next = await _after(self._ledger, names, group.now)
+
+
+def _change(group: Any, changed: dict[tuple[int, str], FlowRow], row: FlowRow, before: FlowRow) -> None:
+    """The row is part of this commit; if the commit does not happen it is as it was."""
+    changed[row.number, row.name] = row
+
+    def undo() -> None:
+        for field in row.__struct_fields__:
+            setattr(row, field, getattr(before, field))
+
+    group.undo.append(undo)
+
+
+async def _after(ledger: Ledger, names: Sequence[str], now: int) -> int | None:
+    """The next deadline behind `now`: those up to it are told in this commit."""
+    return await ledger.next_deadline(names, after=now)
+
+
+def _close_waits(work: Any, group: Any, row: FlowRow) -> None:
+    """What still waits in a flow that has its verdict is closed as no longer needed; no dead letter comes of it."""
+    for reader in work.readers.values():
+        for place in list(reader.flow_rows.get(row.number, ())):
+            parked = reader.rows[place]
+            if parked.why in ("waiting", "half", "timer") and parked.pos < (row.failing or group.base + len(group.entries) + 1):
+                group.closed.append((reader, parked))
+
+
+async def _entries_of(ledger: Ledger, group: Any, flow: int) -> list[Entry]:
+    entries = await ledger.flow_entries([flow])
+    return entries + [entry for entry in group.entries if entry.flow == flow]
+
+
+def path_of(home: str) -> str:
+    """Under which name the tracker of a home stands among the ledger's reactions."""
+    return f"{home}.(tracker)"
+
+
+def _counts(shape: Shape) -> bool:
+    return isinstance(shape, AllOf) or (isinstance(shape, OneOf) and any(_counts(part) for part in shape.of))
+
+
+def _names(shape: Shape, seen: set[EventType]) -> str:
+    return ", ".join(kind.name for kind in types_in(shape) if kind in seen)
+
+
+def _asks(contract: Contract, entry: Entry) -> bool:
+    if entry.type.startswith("callboard.ReactionFailed["):
+        return entry.by == f"{contract.service}.{contract.options.compensates}"
+    return True
+
+
+def takes_effect(choreography: Choreography, contract: Contract) -> bool:
+    """Whether a run of it changes what others can see: a port, or a state that is not private to the flow."""
+    if contract.options.compensates is not None:
+        return False
+    rows = [row for row in contract.states if row.form != "read" and not choreography.is_private(row.state)]
+    return bool(contract.ports or rows)
+
+
+def _leaked(choreography: Choreography, entries: Sequence[Entry], memories: Sequence[Memory]) -> list[str]:
+    """The reactions whose effects stand although the flow failed and nobody said that they may."""
+    leaked: list[str] = []
+    for path, contract in choreography.contracts.items():
+        if contract.options.keeps is not None or not takes_effect(choreography, contract):
+            continue
+        undone = {memory.pos for memory in memories if memory.kind == "undone" and memory.name == path}
+        pairs = [choreography.contracts[each] for each in choreography.compensations.get(path, ())]
+        kinds = {kind.name for each in pairs for kind in each.effect_types}
+        failures = {kind.name for kind in contract.emits if kind.failure}
+        taken = [
+            entry for entry in entries
+            if entry.by == path and not entry.type.startswith("callboard.") and entry.type not in failures
+            and (not kinds or entry.type in kinds)
+        ]  # fmt: skip
+        if any(entry.pos not in undone for entry in taken):
+            leaked.append(path)
+    return leaked

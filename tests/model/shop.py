@@ -1,0 +1,226 @@
+"""The order choreography of the model, and the outside world it pays, ships and gives points through."""
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from .plan import Plan
+
+
+class Event(NamedTuple):
+    """One row of the log."""
+
+    seq: int
+    id: str  # a path: the input from outside, then the reactions that led here
+    type: str
+    key: str  # the line: the flow, or the sku of what belongs to no flow
+    flow: str
+    by: str = ""
+    cause: int = 0
+    about: str = ""  # of ReactionFailed: the reaction that failed
+    number: int = 0  # of a restock: its place on the sku; of an event that moved stock: by how much
+    time: int = 0
+
+
+@dataclass(slots=True)
+class Shelf:
+    """The contended row. Never changed in place once it is in the ledger."""
+
+    free: int
+    filled: int = 0  # the last restock that was put on it
+    version: int = 0
+
+    def copy(self) -> "Shelf":
+        """A private copy."""
+        return Shelf(self.free, self.filled, self.version)
+
+
+@dataclass(slots=True, eq=False)
+class Call:
+    """One outside call. It outlives the process that made it."""
+
+    port: str
+    op: str  # take | void | close | pause
+    key: str
+    answer: str | None = None
+    handled: bool = False
+    lost: bool = False
+
+
+@dataclass(slots=True)
+class Given:
+    """What a reaction's body gets."""
+
+    event: Event
+    quantity: int
+    key: str
+    effect: Event | None
+    shelf: Shelf
+    vouched: bool  # the ledger (wrongly) vouches that nothing happened outside
+
+
+Emitted = tuple[str, ...]
+Steps = Generator[Call, str | None, Emitted]
+
+
+def reserve(given: Given) -> Emitted:
+    if given.shelf.free < given.quantity:
+        return ("InventoryReservationFailed",)
+    given.shelf.free -= given.quantity
+    return ("ItemsReserved",)
+
+
+def release(given: Given) -> Emitted:
+    if given.effect:
+        given.shelf.free += given.quantity
+    return ("ItemsReleased",)
+
+
+def restock(given: Given) -> Emitted:
+    given.shelf.free += 1
+    given.shelf.filled = given.event.number
+    return ("ShelfFilled",)
+
+
+def charge(given: Given) -> Steps:
+    paid = yield Call("bank", "take", given.key)
+    return ("PaymentProcessed",) if paid else ("PaymentFailed",)
+
+
+def refund(given: Given) -> Steps:
+    if not given.vouched:
+        yield Call("bank", "void", given.key)
+    return ("PaymentRefunded",)
+
+
+def expire(given: Given) -> Emitted:
+    return ("PaymentLate",)
+
+
+def ship(given: Given) -> Steps:
+    tracking = yield Call("carrier", "take", given.key)
+    return ("OrderShipped",) if tracking else ("ShippingFailed",)
+
+
+def call_off(given: Given) -> Steps:
+    if given.effect:
+        return ()
+    tracking = None if given.vouched else (yield Call("carrier", "close", given.key))
+    return ("OrderShipped",) if tracking else ("ShippingFailed",)
+
+
+def earn(given: Given) -> Steps:
+    yield Call("club", "take", given.key)
+    return ("PointsEarned",)
+
+
+def unearn(given: Given) -> Steps:
+    yield Call("club", "void", given.key)
+    return ("PointsTaken",)
+
+
+def complete(given: Given) -> Emitted:
+    return ("OrderCompleted",)
+
+
+def cancel(given: Given) -> Emitted:
+    return ("OrderCancelled",)
+
+
+@dataclass(frozen=True, slots=True)
+class Reaction:
+    """A reaction's contract, as the model needs it."""
+
+    body: Callable[[Given], Emitted | Steps]
+    hears: tuple[str, ...]
+    name: str = ""
+    outside: bool = False
+    shelf: bool = False
+    compensates: str = ""
+    effect: str = ""  # the type that says the compensated reaction took effect
+    strict: bool = False  # a compensation that does not take `E | None`
+    once: str = ""
+    waits: bool = False
+    unless: tuple[str, ...] = ()
+    timer: str = field(default="", init=False)
+
+    def __post_init__(self) -> None:
+        """Take the name of the body unless one is given."""
+        object.__setattr__(self, "name", self.name or self.body.__name__)
+        object.__setattr__(self, "timer", f"Timer[{self.name}]")
+
+
+REACTIONS = {reaction.name: reaction for reaction in (
+    Reaction(reserve, ("OrderCreated",), shelf=True),
+    Reaction(release, ("PaymentFailed", "PaymentRefunded"), shelf=True, compensates="reserve", effect="ItemsReserved"),
+    Reaction(restock, ("Restocked",), shelf=True),
+    Reaction(charge, ("ItemsReserved",), outside=True),
+    Reaction(refund, ("ShippingFailed", "ReactionFailed[ItemsReserved]"), outside=True, compensates="charge",
+             effect="PaymentProcessed"),
+    Reaction(expire, ("ItemsReserved", "Timer[expire]"), waits=True, unless=("PaymentProcessed", "PaymentFailed")),
+    Reaction(ship, ("PaymentProcessed",), outside=True),
+    Reaction(call_off, ("FlowTimedOut", "FlowCancelled", "PaymentLate"), outside=True, compensates="ship",
+             effect="OrderShipped"),
+    Reaction(earn, ("PaymentProcessed",), outside=True),
+    Reaction(unearn, ("PaymentRefunded",), outside=True, compensates="earn", effect="PointsEarned", strict=True),
+    Reaction(complete, ("OrderShipped",), once="end"),
+    Reaction(complete, ("ReactionFailed[OrderShipped]",), name="complete_by_hand", once="end"),
+    Reaction(cancel, ("InventoryReservationFailed", "ItemsReleased"), once="end"),
+)}
+COMPENSATION = {reaction.compensates: reaction for reaction in REACTIONS.values() if reaction.compensates}
+ONCE = {"end": tuple(name for name, reaction in REACTIONS.items() if reaction.once == "end")}
+HEARS: dict[str, tuple[Reaction, ...]] = {
+    heard: tuple(reaction for reaction in REACTIONS.values() if heard in reaction.hears)
+    for heard in {one for reaction in REACTIONS.values() for one in reaction.hears}
+}
+FAILURES = {"InventoryReservationFailed", "PaymentFailed", "ShippingFailed"}
+
+
+def heard_by(event: Event) -> list[Reaction]:
+    """Who hears it. A compensation hears of the failure of the reaction it compensates, and of no other."""
+    return [reaction for reaction in HEARS.get(event.type, ())
+            if not event.about or not reaction.compensates or event.about == reaction.compensates]
+
+
+class Account(NamedTuple):
+    """What the outside world knows of one (port, key)."""
+
+    taken: int = 0
+    voided: int = 0
+    closed: bool = False
+
+
+@dataclass(slots=True)
+class Outside:
+    """The bank, the carrier and the club. No crash of ours reaches them."""
+
+    plan: Plan
+    pending: list[Call] = field(default_factory=list)
+    accounts: dict[tuple[str, str], Account] = field(default_factory=dict)
+    calls: dict[tuple[str, str, str], int] = field(default_factory=dict)
+
+    def handle(self, call: Call) -> None:
+        """Let the call take place, or not, and answer, or not."""
+        if call in self.pending:
+            self.pending.remove(call)
+        count = self.calls[call.port, call.op, call.key] = self.calls.get((call.port, call.op, call.key), 0) + 1
+        fault = "none" if call.op == "pause" else self.plan.fault(call.port, f"{call.op} {call.key}", count)
+        if fault != "refused":
+            call.answer = self.answer(call)
+        call.handled, call.lost = True, fault != "none"
+
+    def answer(self, call: Call) -> str | None:
+        """Keep one key to one effect."""
+        account = self.accounts.get((call.port, call.key), Account())
+        if call.op == "take" and not account.taken and not account.closed and not self.plan.declines(call.port, call.key):
+            account = account._replace(taken=1)
+        elif call.op == "void":
+            account = account._replace(voided=account.taken, closed=self.plan.closing)
+        elif call.op == "close":
+            account = account._replace(closed=self.plan.closing)
+        self.accounts[call.port, call.key] = account
+        return call.key if account.taken else None
+
+    def held(self, port: str, flow: str) -> int:
+        """How much of the flow's money, parcels or points is out there, over all its keys."""
+        keys = (account for (name, key), account in self.accounts.items() if name == port and key.split("#")[0] == flow)
+        return sum(account.taken - account.voided for account in keys)
