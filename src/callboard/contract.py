@@ -1,9 +1,10 @@
 """The contract of a reaction: what its signature and its options say together."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+from msgspec import Struct
 
 from callboard.errors import ContractError
 from callboard.event import EventType
@@ -61,8 +62,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
-class Contract:
+class Contract(Struct, frozen=True, eq=False, dict=True):
     """What one reaction takes, what it may emit, and what it promises beside. It is called by keyword."""
 
     service: str

@@ -18,6 +18,8 @@ from typing import (
     overload,
 )
 
+from msgspec import Struct
+
 from callboard import fields
 from callboard.clock import EPOCH
 from callboard.errors import ContractError, place
@@ -30,8 +32,7 @@ MARK = "__callboard__"  # in the class's own namespace: a mark is never inherite
 PORT = "_abc_callboard_port"  # `_abc_`: isinstance() of a runtime-checkable Protocol must not ask for it
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EventType:
+class EventType(Struct, frozen=True, eq=False):
     """What is known of one event class, or of one built-in event about one. There is one object for each."""
 
     name: str  # the type on the wire
@@ -58,8 +59,7 @@ class EventType:
     __repr__ = __str__
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class StateType:
+class StateType(Struct, frozen=True, eq=False):
     """What is known of one state class. There is one object for each."""
 
     name: str  # of its table
@@ -75,8 +75,7 @@ class StateType:
     __repr__ = __str__
 
 
-@dataclass(slots=True)
-class EventMark:
+class EventMark(Struct, eq=False):
     """What the decorator said; the rest is read from the annotations when first asked for."""
 
     name: str
@@ -84,7 +83,7 @@ class EventMark:
     key: str | None
     version: int
     type: EventType | None = None
-    spoken_of: dict[Any, EventType] = field(default_factory=dict[Any, EventType])
+    spoken_of: dict[Any, EventType] = {}
 
 
 @overload

@@ -26,6 +26,7 @@ import msgspec
 
 Kind = Literal["dataclass", "attrs", "struct", "pydantic"]
 
+OPEN = frozenset({tuple, frozenset, list, dict, set, Any})
 NEVER_CHANGES = frozenset(
     {str, int, float, bool, bytes, NoneType, Decimal, datetime, date, time, timedelta, timezone, UUID, tuple, frozenset}
 )
@@ -130,7 +131,7 @@ def reach(annotation: Any, seen: set[Any] | None = None) -> Iterator[Any]:
     elif origin in (Union, UnionType):
         yield from (each for one in args for each in reach(one, seen))
     elif origin is not None:
-        yield from _reach_class(origin, seen)
+        yield from (origin,) if origin in OPEN else _reach_class(origin, seen)
         yield from (each for one in args if one is not Ellipsis for each in reach(one, seen))
     else:
         yield from _reach_class(NoneType if annotation is None else annotation, seen)
@@ -147,6 +148,8 @@ def _reach_class(cls: Any, seen: set[Any]) -> Iterator[Any]:
         return
     seen.add(cls)
     yield cls
+    if cls in OPEN:  # `list` alone may hold anything
+        yield object
     if is_class(cls) and (kind_of(cls) or _is_named_tuple(cls)):
         hints = get_type_hints(cls, include_extras=True)
         for name in getattr(cls, "_fields", None) or field_names(cls):

@@ -1,8 +1,9 @@
 """Contracts and flows as nodes and edges: which event goes from where to where."""
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from callboard.contract import Contract, types_in
 from callboard.event import EventType, FlowCancelled, FlowTimedOut, ReactionFailed
@@ -12,8 +13,7 @@ Kind = Literal["event", "failure", "compensation", "timer"]
 OUTSIDE = "(outside)"
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, frozen=True):
     """A reaction in the graph."""
 
     path: str
@@ -22,8 +22,7 @@ class Node:
     contract: Contract
 
 
-@dataclass(frozen=True, slots=True)
-class Edge:
+class Edge(Struct, frozen=True):
     """An event on its way from the reaction that emits it to one that hears it, or to the flow that it ends."""
 
     event: EventType
@@ -32,8 +31,7 @@ class Edge:
     kind: Kind
 
 
-@dataclass(frozen=True)
-class Graph:
+class Graph(Struct, frozen=True):
     """All that is said to each other."""
 
     contracts: Collection[Contract]

@@ -1,10 +1,11 @@
 """What stands beside a signature: the options of a reaction, read and refused one by one."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from datetime import timedelta
 from difflib import get_close_matches
 from typing import Any, Literal, cast
+
+from msgspec import Struct
 
 from callboard.errors import ContractError
 from callboard.event import EventType
@@ -14,8 +15,7 @@ from callboard.shape import AllOf, EventShape, Many, Nothing, OneOf, Shape, shap
 Wait = timedelta | Callable[[Any], timedelta]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
+class Options(Struct, frozen=True, kw_only=True):
     """What the reaction says beside its signature, all of it visible to the checker."""
 
     needs: Shape | None = None
@@ -27,7 +27,7 @@ class Options:
     pivot: bool = False
     keeps: str | None = None
     within: timedelta | None = None
-    retry: Retry = field(default_factory=Retry)
+    retry: Retry = Retry()
     timeout: timedelta = timedelta(seconds=60)
     order: Literal["strict", "loose"] = "strict"
     concurrency: int | None = None
@@ -38,7 +38,7 @@ class Options:
 
 
 NEVER_NONE = {"pivot", "blocking", "retry", "timeout", "order", "since"}
-NAMES = tuple(Options.__dataclass_fields__)
+NAMES = tuple(Options.__struct_fields__)
 
 
 def refuse_unknown(raw: Mapping[str, Any], where: str) -> None:

@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeAlias, TypeVar, Union, get_args, get_origin
+
+from msgspec import Struct
 
 from callboard.errors import ContractError
 from callboard.event import SPEAKS_OF, EventType, StateType, is_event, is_port, is_state, state_type
@@ -17,16 +18,14 @@ Read = Annotated[T, READ]  # `zone: Read[Zone]`: looked at, never saved
 STAND_IN = "__callboard_parameter__"  # what Context and States, which stand above this module, are known by
 
 
-@dataclass(frozen=True, slots=True)
-class Trigger:
+class Trigger(Struct, frozen=True):
     """The reaction runs for each of these; several triggers are a join."""
 
     name: str
     types: tuple[EventType, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Given:
+class Given(Struct, frozen=True):
     """The latest of these that this service saw in the flow; only an optional one is not waited for."""
 
     name: str
@@ -34,16 +33,14 @@ class Given:
     optional: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Gathered:
+class Gathered(Struct, frozen=True):
     """The parts of one scatter, in its order."""
 
     name: str
     types: tuple[EventType, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class StateOf:
+class StateOf(Struct, frozen=True):
     """A row found or new, a row or None ("maybe"), a row that is only read, or any rows."""
 
     name: str
@@ -51,16 +48,14 @@ class StateOf:
     form: Literal["row", "maybe", "read", "any"]
 
 
-@dataclass(frozen=True, slots=True)
-class PortOf:
+class PortOf(Struct, frozen=True):
     """The keeper of a port."""
 
     name: str
     port: type[Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ContextOf:
+class ContextOf(Struct, frozen=True):
     """The reaction's Context."""
 
     name: str
@@ -69,8 +64,7 @@ class ContextOf:
 Parameter: TypeAlias = Trigger | Given | Gathered | StateOf | PortOf | ContextOf
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(Struct, frozen=True):
     """Event parameters before it is known which of them are given."""
 
     name: str

@@ -2,9 +2,10 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
 
 from callboard import ids
 from callboard.contract import Contract
@@ -17,15 +18,14 @@ S = TypeVar("S")
 LOG = logging.getLogger("callboard.reaction")
 
 
-@dataclass(slots=True, eq=False)
-class Reaction:
+class Reaction(Struct, eq=False):
     """A function of the user's, registered with its service. Its contract is there once a choreography was built."""
 
     function: Callable[..., Any]
     service: str
     options: Mapping[str, Any]  # as given to the decorator
     where: str
-    _contract: Contract | None = field(default=None, repr=False)
+    _contract: Contract | None = None
 
     @property
     def name(self) -> str:

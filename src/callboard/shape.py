@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from itertools import product
 from types import NoneType, UnionType
 from typing import Annotated, Any, TypeAlias, Union, get_args, get_origin
+
+from msgspec import Struct
 
 from callboard.errors import ContractError
 from callboard.event import SPEAKS_OF, EventType, event_type
 
 
-@dataclass(frozen=True, slots=True)
-class EventShape:
+class EventShape(Struct, frozen=True):
     """`A`: exactly one event of this type."""
 
     type: EventType
@@ -21,8 +21,7 @@ class EventShape:
         return str(self.type)
 
 
-@dataclass(frozen=True, slots=True)
-class OneOf:
+class OneOf(Struct, frozen=True):
     """`A | B`."""
 
     of: tuple["Shape", ...]
@@ -31,8 +30,7 @@ class OneOf:
         return " | ".join(map(str, self.of))
 
 
-@dataclass(frozen=True, slots=True)
-class AllOf:
+class AllOf(Struct, frozen=True):
     """`tuple[A, B]`, in this order."""
 
     of: tuple["Shape", ...]
@@ -41,8 +39,7 @@ class AllOf:
         return f"tuple[{', '.join(map(str, self.of))}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Many:
+class Many(Struct, frozen=True):
     """`list[A]`: any number, none included."""
 
     of: "Shape"
@@ -51,8 +48,7 @@ class Many:
         return f"list[{self.of}]"
 
 
-@dataclass(frozen=True, slots=True)
-class Nothing:
+class Nothing(Struct, frozen=True):
     """`None`: no event."""
 
     def __str__(self) -> str:

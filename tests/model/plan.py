@@ -40,7 +40,7 @@ def _place(seed: int, i: int, one: Input) -> float:
     chance = draw(seed, "place", i, one.id)
     if one.type == "Restocked":
         return (one.number - 1 + chance) / 4
-    return 0.3 + chance if one.type == "FlowCancelled" else 0.7 * chance
+    return 0.2 + chance if one.type == "FlowCancelled" else 0.7 * chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Plan:
         inputs += [Input("Restocked", sku, n) for sku in "ab" for n in range(1, 1 + int(draw(seed, "restocks", sku) * 4))]
         if not calm:
             inputs += [Input("OrderCreated", flow) for flow in orders if draw(seed, "duplicate", flow) < 0.25]
-            inputs += [Input("FlowCancelled", flow) for flow in orders if draw(seed, "cancel", flow) < 0.35]
+            inputs += [Input("FlowCancelled", flow) for flow in orders if draw(seed, "cancel", flow) < 0.5]
         places = sorted((_place(seed, i, one), one) for i, one in enumerate(inputs))
         return cls(
             seed=seed, calm=calm, orders=orders, inputs=tuple(one for _, one in places),

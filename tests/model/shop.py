@@ -42,6 +42,7 @@ class Call:
     op: str  # take | void | close | pause
     key: str
     answer: str | None = None
+    due: int = 0
     handled: bool = False
     lost: bool = False
 

@@ -120,7 +120,7 @@ class World:
         self.ledger = Ledger({sku: Shelf(free) for sku, free in plan.stock.items()}, dict.fromkeys(REACTIONS, 0),
                              dict.fromkeys(REACTIONS, frozenset()))
         self.memory = Memory(0, {name: set() for name in REACTIONS})
-        self.now = self.published = self.suspects = self.unclean = self.moves = 0
+        self.now = self.beat = self.published = self.suspects = self.unclean = self.moves = 0
 
     # -- inputs ------------------------------------------------------------------------------------------------------
 
@@ -333,6 +333,8 @@ class World:
             run.emitted = stop.value
             run.error = "raised" if run.emitted == ("(raised)",) else ""
         else:
+            slow = draw(self.plan.seed, "slow", run.call.op, run.call.key, self.unclean)
+            run.call.due = self.beat + int(slow * 400) if slow < (0.5 if run.call.op == "take" else 0.2) else 0
             self.outside.pending.append(run.call)
 
     def resume(self) -> None:
@@ -617,7 +619,7 @@ class World:
         """A random schedule with faults. Each seed has its own pace of each step."""
         chance, rough = self.chance, 0.0 if draw(self.plan.seed, "rough") < 0.2 else 1.0
         steps: dict[Callable[[], object], float] = {
-            self.publish: 2,
+            self.arrive: 2,
             lambda: self.notice(self.ledger, self.memory, self.memory.read, chance.randint(self.memory.read, len(self.ledger.log))): 3,
             lambda: self.claim(chance.randint(1, IN_FLIGHT), shuffled=chance.random() < 0.5): 4,
             self.provide: 3,
@@ -627,14 +629,14 @@ class World:
             self.timers: 1,
             self.deadlines: 1,
             self.replay: 1,
-            self.tick: 0 if self.plan.calm else 1.5,
+            self.tick: 0 if self.plan.calm else 0.6,
             self.overrun: rough,
             self.crash: rough * 0.1,
         }
         actions = tuple(steps)
         weights = list(accumulate(weight * 10 ** (draw(self.plan.seed, "pace", i) - 0.6) for i, weight in enumerate(steps.values())))
         enough = self.moves + 40 + chance.randrange(200)
-        for action in chance.choices(actions, cum_weights=weights, k=800):
+        for self.beat, action in enumerate(chance.choices(actions, cum_weights=weights, k=1000)):
             self.guarded(action)
             if self.moves > enough:
                 break
@@ -645,6 +647,11 @@ class World:
             action()
         except Killed:
             self.crash()
+
+    def arrive(self) -> None:
+        """Publish what has come by now: inputs keep their order, and their distance."""
+        if self.beat > self.published * 60 * draw(self.plan.seed, "distance"):
+            self.publish()
 
     def turn(self, rough: float) -> None:
         """One group in the usual order, often disturbed, sometimes killed around its commit."""
@@ -660,13 +667,13 @@ class World:
 
     def held(self, what: str) -> bool:
         """Whether a reaction or a call makes no progress for now. Who is held changes now and then."""
-        return draw(self.plan.seed, "held", what, self.moves // 20) < 0.35
+        return draw(self.plan.seed, "held", what, self.moves // 40) < 0.35
 
     def provide(self) -> None:
         """Let a pending call take place."""
         if self.outside.pending:
             call = self.chance.choice(self.outside.pending)
-            if not self.held(f"{call.op} {call.key}"):
+            if call.due <= self.beat:
                 self.moves += 1
                 self.outside.handle(call)
 

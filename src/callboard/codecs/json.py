@@ -1,6 +1,6 @@
 """JSON, by msgspec: dataclasses, attrs and Structs; a pydantic class by its own methods."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 from datetime import datetime, time
 from typing import Any, cast
 
@@ -8,28 +8,32 @@ import msgspec
 
 from callboard import fields
 from callboard.errors import Undecodable, Unencodable
-from callboard.event import EventType, StateType, is_state, state_type, type_of
+from callboard.event import SPEAKS_OF, EventType, StateType, is_state, state_type, type_of
 
 
 class JsonCodec:
-    """Writes JSON. Before bytes are handed out they are read back once (`verify`), so no event is lost to a typo."""
+    """Writes JSON. What it has written it reads back once (`verify`) before it hands it out.
+
+    Equal events have equal bytes. A dict keeps its order, unless there is a set in the same event or state: then both
+    are sorted. A set inside a pydantic class is written as it comes.
+    """
 
     content_type = "application/json"
 
     def __init__(self, *, verify: bool = True) -> None:
         self._verify = verify
-        self._encoder = msgspec.json.Encoder(enc_hook=_foreign_to_json)
-        self._readers: dict[Any, Callable[[bytes], Any]] = {}
-        self._timed: dict[type[Any], bool] = {}
+        self._ways: dict[EventType | StateType, _Way] = {}
+        self._of_class: dict[type[Any], _Way] = {}
 
     def encode(self, value: object) -> bytes:
         """The JSON of this event or state; Unencodable for a naive datetime, a NaN, or a value of another type."""
         try:
-            data = _write_pydantic(value) if fields.kind_of(type(value)) == "pydantic" else self._encoder.encode(value)
-            if self._may_hold_a_time(type(value)):
+            way = self._of_class.get(type(value)) or self._find_way(value)
+            if way.has_time:
                 _refuse_naive(value)
+            data = way.write(value)
             if self._verify:
-                self._read_back(data, value)
+                way.read(data)
         except Exception as error:
             raise Unencodable(f"{type(value).__name__} cannot be written: {error}") from error
         return data
@@ -37,7 +41,7 @@ class JsonCodec:
     def decode(self, data: bytes, type: EventType | StateType) -> Any:
         """The event or state in this JSON; Undecodable, with the place in it, if it is none."""
         try:
-            return self._reader(type)(data)
+            return self._way(type).read(data)
         except Exception as error:  # also what a __post_init__ of the user's raises
             raise Undecodable(f"this is no {type}: {error}") from error
 
@@ -50,31 +54,42 @@ class JsonCodec:
                 f"{state} was saved in shape {shape}, this build reads {state.shape}: give @state(upcast=...)"
             )
         try:
-            lifted = state.upcast(msgspec.json.decode(data))
+            lifted = msgspec.json.encode(state.upcast(msgspec.json.decode(data)))
         except Exception as error:
             raise Undecodable(f"the upcast of {state} from shape {shape} failed: {error!r}") from error
-        return self.decode(self._encoder.encode(lifted), state)
+        return self.decode(lifted, state)
 
-    def _reader(self, type: EventType | StateType) -> Callable[[bytes], Any]:
-        if type not in self._readers:
-            if fields.kind_of(type.cls) == "pydantic":
-                self._readers[type] = type.cls.model_validate_json
-            else:
-                annotation = type.annotation if isinstance(type, EventType) else type.cls
-                self._readers[type] = msgspec.json.Decoder(annotation, dec_hook=_foreign_from_json).decode
-        return self._readers[type]
+    def _find_way(self, value: object) -> "_Way":
+        cls = type(value)
+        way = self._way(state_type(cls) if is_state(cls) else type_of(value))
+        if cls not in SPEAKS_OF:
+            self._of_class[cls] = way
+        return way
 
-    def _read_back(self, data: bytes, value: object) -> None:
-        self._reader(state_type(type(value)) if is_state(type(value)) else type_of(value))(data)
-
-    def _may_hold_a_time(self, cls: type[Any]) -> bool:
-        if cls not in self._timed:
-            self._timed[cls] = any(_may_be_time(each) for each in fields.reach(cls))
-        return self._timed[cls]
+    def _way(self, type: EventType | StateType) -> "_Way":
+        way = self._ways.get(type)
+        if way is None:
+            way = self._ways[type] = _way_of(type)
+        return way
 
 
-def _may_be_time(each: Any) -> bool:
-    return not isinstance(each, type) or each is object or issubclass(each, datetime)
+class _Way(msgspec.Struct, frozen=True, eq=False):
+    """How one type is written and read."""
+
+    write: Callable[[Any], bytes]
+    read: Callable[[bytes], Any]
+    has_time: bool
+
+
+def _way_of(type: EventType | StateType) -> _Way:
+    annotation = type.annotation if isinstance(type, EventType) else type.cls
+    parts = {part if fields.is_class(part) else object for part in fields.reach(annotation)}
+    has_time = any(part in (object, Any) or issubclass(part, datetime) for part in parts)
+    if fields.kind_of(type.cls) == "pydantic":
+        return _Way(_write_pydantic, type.cls.model_validate_json, has_time)
+    order = "deterministic" if any(issubclass(part, Set) for part in parts) else None
+    encoder = msgspec.json.Encoder(enc_hook=_foreign_to_json, order=cast("Any", order))
+    return _Way(encoder.encode, msgspec.json.Decoder(annotation, dec_hook=_foreign_from_json).decode, has_time)
 
 
 def _refuse_naive(value: object) -> None:
@@ -103,7 +118,9 @@ def _foreign_to_json(value: object) -> Any:
 
 
 def _foreign_to_builtins(value: object) -> Any:
-    return dict(cast("Any", value)) if fields.kind_of(type(value)) == "pydantic" else str(value)
+    if fields.kind_of(type(value)) == "pydantic":
+        return dict(cast("Any", value))
+    raise NotImplementedError(f"a {type(value).__name__} has no JSON")
 
 
 def _foreign_from_json(cls: type[Any], value: Any) -> Any:

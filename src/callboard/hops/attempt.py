@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from callboard.contract import ContextOf, Gathered, Given, PortOf, StateOf, Trigger, allowed
 from callboard.errors import CallboardError
 from callboard.event import attribute, event_type, is_event
+from callboard.hops.rows import Uncommitted
 from callboard.ids import child
 from callboard.ledger import Entry, Scatter
+from callboard.reaction import States
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Generator, Mapping
@@ -105,7 +107,7 @@ def key_of_row(name: str, contract: Contract, given: dict[str, Any]) -> Any:
 
 def _state(session: Session, parameter: StateOf, key: Any) -> Any:
     if parameter.form == "any":
-        return session.states(parameter.state)
+        return States.over(parameter.state, session)
     return session.load(parameter.state, key, new=parameter.form != "maybe", read_only=parameter.form == "read")
 
 
@@ -128,8 +130,12 @@ def step(attempt: Attempt, given: dict[str, Any], done: Callable[[Attempt], None
     loop, current = asyncio.get_running_loop(), asyncio.current_task()
     assert current is not None
     _leave(loop, current)  # or else a time limit inside would cancel whoever runs us
+    attempt.session.stepped = True
     try:
         first = coroutine.send(None)
+    except Uncommitted as error:
+        attempt.error, attempt.finished = error, True
+        return
     except StopIteration as end:
         attempt.result, attempt.finished = end.value, True
         return
@@ -139,6 +145,7 @@ def step(attempt: Attempt, given: dict[str, Any], done: Callable[[Attempt], None
         attempt.error, attempt.finished = error, True
         return
     finally:
+        attempt.session.stepped = False
         _enter(loop, current)
     start(attempt, _go_on(coroutine, first), done)
 

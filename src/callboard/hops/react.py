@@ -16,7 +16,7 @@ from callboard.hops.gate import UNKNOWN, Arm, Dead, Ready, Seen, Skip, Wait, dec
 from callboard.hops.group import Group, Outcome
 from callboard.hops.outcomes import dead, failed, parked, skipped, succeeded, wait_for
 from callboard.hops.publish import publish
-from callboard.hops.rows import NewerShape, Session
+from callboard.hops.rows import NewerShape, Session, Uncommitted
 from callboard.hops.settle import Moved, settle
 from callboard.hops.work import TIMER
 from callboard.ids import child
@@ -360,7 +360,7 @@ async def _consider(work: Work, group: Group, delivery: Delivery) -> None:
         return
     if not _its_turn(work, group, delivery):
         return
-    if reader.outside and (delivery.entry.pos > group.base or any(key in group.keys for key in delivery.keys)):
+    if reader.outside and (delivery.entry.pos > group.base or reader in group.hot or any(key in group.keys for key in delivery.keys)):
         _later(work, delivery)
         return
     if _must_wait(work, delivery):
@@ -484,10 +484,15 @@ async def _begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready)
             attempt = await _attempt(work, group, delivery, ready, effect)
             if attempt is None:
                 return
+            if isinstance(attempt.error, Uncommitted):
+                delivery.attempts = before
+                group.hot.add(reader)
+                _later(work, delivery)
+                return
             if not attempt.finished:
                 delivery.effects = [each for each in effects if each is not None] if ready.effects is not None else None
                 return
-            outcome = _judged(work, group, attempt)
+            outcome = await _judged(work, group, attempt)
         outcome.done = not effects
         _apply(work, group, outcome)
 
@@ -594,10 +599,11 @@ def _call(work: Work, group: Group, attempt: Attempt, given: dict[str, Any]) -> 
     group.touched.add(reader)
 
 
-def _judged(work: Work, group: Group, attempt: Attempt) -> Outcome:
+async def _judged(work: Work, group: Group, attempt: Attempt) -> Outcome:
     """What came of a run: kept, or tried again, or dead."""
     if attempt.error is None:
         try:
+            await work.rows.fetch(attempt.session.keys)
             return succeeded(work, attempt, group.now, work.stamp)
         except Exception as error:
             attempt.error = error
@@ -621,7 +627,7 @@ async def _collect(work: Work, group: Group) -> None:
         if attempt.error is None and any(work.rows.current(key).version != seen for key, seen in loads.items()):
             _again(work, attempt)
             continue
-        outcome = _judged(work, group, attempt)
+        outcome = await _judged(work, group, attempt)
         remaining = delivery.effects if delivery.reader.contract.options.compensates is not None else None
         outcome.done = not remaining
         _apply(work, group, outcome)

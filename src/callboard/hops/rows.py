@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from callboard.ledger import Row, StateKey, StateWrite
-from callboard.reaction import States
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -93,8 +92,8 @@ class Session:
         self._rows = rows
         self._codec = codec
         self._committed = committed
+        self.stepped = False  # it runs inside a group and has not suspended
         self._copies: dict[StateKey, _Copy] = {}
-        self._any: list[tuple[StateType, States[Any]]] = []
 
     def load(self, state: StateType, key: Any, *, new: bool = False, read_only: bool = False) -> Any:
         """The row, which is in memory; None if it does not exist, or a new one if `new`."""
@@ -114,27 +113,25 @@ class Session:
 
     async def get(self, state: StateType, key: Any) -> Any:
         """The row, read from the ledger if it is not in memory; None if it does not exist."""
+        if self.stepped and (state.name, str(key)) in self._rows.overlay:
+            raise Uncommitted
         await self._rows.fetch([(state.name, str(key))])
         return self.load(state, key)
 
-    def states(self, state: StateType) -> States[Any]:
-        """Any rows of the state, by key; what the run got, put or deleted through it is part of the session."""
+    def put(self, state: StateType, row: Any) -> None:
+        """`row` is stored with the commit, whether there was one with its key or not."""
+        self._replace(state, getattr(row, state.key), row)
 
-        async def load(key: Any) -> Any:
-            return await self.get(state, key)
+    def delete(self, state: StateType, key: Any) -> None:
+        """The row with this key is gone with the commit."""
+        self._replace(state, key, None)
 
-        rows: States[Any] = States.over(state, load)
-        self._any.append((state, rows))
-        return rows
-
-    def _merge(self) -> None:
-        for state, rows in self._any:
-            for key, value in rows.rows.items():
-                row_key = (state.name, str(key))
-                copy = self._copies.get(row_key)
-                if copy is None:
-                    copy = self._copies[row_key] = _Copy(state, key, Row(-1, 1, None), None)
-                copy.value, copy.kept = value, False
+    def _replace(self, state: StateType, key: Any, value: Any) -> None:
+        row_key = (state.name, str(key))
+        copy = self._copies.get(row_key)
+        if copy is None:
+            copy = self._copies[row_key] = _Copy(state, key, Row(-1, 1, None), None)
+        copy.value, copy.kept = value, False
 
     def _decode(self, state: StateType, row: Row) -> Any:
         if row.data is None:
@@ -142,6 +139,11 @@ class Session:
         if row.shape > state.shape:
             raise NewerShape(state.name, row.shape)
         return self._codec.decode_state(row.data, state, row.shape)
+
+    @property
+    def keys(self) -> list[StateKey]:
+        """The rows of this run."""
+        return list(self._copies)
 
     @property
     def loads(self) -> dict[StateKey, int]:
@@ -153,7 +155,6 @@ class Session:
 
         A new version is at least `stamp`, so that a row that was deleted and made again never has a version twice.
         """
-        self._merge()
         changed: list[StateWrite] = []
         for (state, key), copy in self._copies.items():
             if private is not None and state not in private:
@@ -161,12 +162,18 @@ class Session:
             data = None if copy.value is None else self._codec.encode(copy.value)
             if data == copy.data and copy.version >= 0:
                 continue
+            if copy.version < 0:
+                copy.version = self._rows.current((state, key)).version
             if copy.kept:
                 raise ValueError(f"{state} {key!r} is given as Read[{state}] and was changed: take it as `{state}` to save it")
             if copy.value is not None and str(getattr(copy.value, copy.state.key)) != key:
                 raise ValueError(f"{state} {key!r}: its key {copy.state.key} was changed: put a new row and delete this one")
             changed.append(StateWrite(state, key, max(copy.version + 1, stamp), copy.state.shape, data))
         return changed
+
+
+class Uncommitted(BaseException):
+    """A run that may reach outside asked for a row that its group has changed: it runs again after the commit."""
 
 
 class NewerShape(Exception):
