@@ -194,13 +194,13 @@ def is_port(x: Any) -> bool:
 
 def event_type(annotation: Any) -> EventType:
     """What is known of this event class; TypeError, with the fix, if it is none."""
-    if (origin := get_origin(annotation)) in SPEAKS_OF:
-        return _built_in(origin, event_type(get_args(annotation)[0]))
     mark = _mark_of(annotation)
     if isinstance(mark, EventMark):
         if mark.type is None:
             mark.type = _read(annotation, mark)
         return mark.type
+    if (origin := get_origin(annotation)) in SPEAKS_OF:
+        return _built_in(origin, event_type(get_args(annotation)[0]))
     if not fields.is_class(annotation):
         raise TypeError(f"{annotation!r} is no event: name its class")
     if annotation in SPEAKS_OF:

@@ -68,7 +68,7 @@ class Memory(NamedTuple):
     """Something that is remembered of a flow (and part) until the flow is pruned."""
 
     flow: int
-    kind: Literal["once", "closed", "answered", "undone", "effect"]
+    kind: Literal["once", "closed", "answered", "undone", "unknown", "effect"]
     name: str
     part: str
     pos: int

@@ -128,7 +128,15 @@ def _walk(shape: Shape) -> Iterator[EventType]:
 
 def allowed(shape: Shape, emitted: Sequence[EventType]) -> bool:
     """A run of a reaction with this return may emit exactly these, in this order."""
+    if len(emitted) == 1 and _allows_one(shape, emitted[0]):  # what nearly every run emits
+        return True
     return len(emitted) in _ends(shape, emitted, 0)
+
+
+def _allows_one(shape: Shape, event: EventType) -> bool:
+    if isinstance(shape, OneOf):
+        return any(_allows_one(part, event) for part in shape.of)
+    return isinstance(shape, EventShape) and shape.type is event
 
 
 def _ends(shape: Shape, emitted: Sequence[EventType], start: int) -> AbstractSet[int]:

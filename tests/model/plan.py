@@ -25,7 +25,7 @@ class Order(NamedTuple):
 class Input(NamedTuple):
     """What comes from outside, in the order of publication; a restock belongs to no flow, its line is the sku."""
 
-    type: Literal["OrderCreated", "Restocked", "FlowCancelled"]
+    type: Literal["OrderCreated", "Restocked"]
     key: str
     number: int = 0
 
@@ -36,11 +36,11 @@ class Input(NamedTuple):
 
 
 def _place(seed: int, i: int, one: Input) -> float:
-    """Restocks of one sku by number, cancellations late."""
+    """Restocks of one sku stay in order."""
     chance = draw(seed, "place", i, one.id)
     if one.type == "Restocked":
         return (one.number - 1 + chance) / 4
-    return 0.2 + chance if one.type == "FlowCancelled" else 0.7 * chance
+    return chance
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class Plan:
     orders: dict[str, Order]
     stock: dict[str, int]
     inputs: tuple[Input, ...]
+    cancels: tuple[str, ...]  # flows that are cancelled from outside, if they have no end by then
     expiry: int  # how long `expire` waits
     timeout: int  # of each flow
     closing: bool  # a void or close refuses what comes later under its key
@@ -69,10 +70,10 @@ class Plan:
         inputs += [Input("Restocked", sku, n) for sku in "ab" for n in range(1, 1 + int(draw(seed, "restocks", sku) * 4))]
         if not calm:
             inputs += [Input("OrderCreated", flow) for flow in orders if draw(seed, "duplicate", flow) < 0.25]
-            inputs += [Input("FlowCancelled", flow) for flow in orders if draw(seed, "cancel", flow) < 0.5]
         places = sorted((_place(seed, i, one), one) for i, one in enumerate(inputs))
         return cls(
             seed=seed, calm=calm, orders=orders, inputs=tuple(one for _, one in places),
+            cancels=tuple(flow for flow in orders if not calm and draw(seed, "cancel", flow) < 0.5),
             stock={sku: 99 if calm else int(draw(seed, "stock", sku) * 4) for sku in "ab"},
             expiry=10_000 if calm else 5 + int(draw(seed, "expiry") * 60),
             timeout=20_000 if calm else 20 + int(draw(seed, "timeout") * 120),
@@ -90,13 +91,13 @@ class Plan:
     def fault(self, port: str, key: str, call: int) -> Fault:
         """What becomes of the n-th call under one key: refused before it took place, or its answer lost afterwards."""
         chance = draw(self.seed, "fault", port, key, call)
-        if call > (2 if self.calm else 4) or chance > 0.3:
+        if call > (2 if self.calm else 4) or chance > 0.2:
             return "none"
-        return "lost" if chance < 0.2 else "refused"
+        return "lost" if chance < 0.14 else "refused"
 
     def fails(self, reaction: str, event_id: str, attempt: int) -> bool:
         """Whether the user's code raises in this attempt."""
-        return attempt <= 2 and draw(self.seed, "fails", reaction, event_id, attempt) < 0.12
+        return attempt <= 2 and draw(self.seed, "fails", reaction, event_id, attempt) < 0.1
 
     def poisons(self, reaction: str, key: str, replays: int) -> bool:
         """Whether the user's code raises in every attempt, perhaps until it is replayed."""

@@ -42,7 +42,6 @@ class Call:
     op: str  # take | void | close | pause
     key: str
     answer: str | None = None
-    due: int = 0
     handled: bool = False
     lost: bool = False
 

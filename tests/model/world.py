@@ -126,20 +126,23 @@ class World:
 
     def publish(self) -> None:
         """Commit the next input. Another process does it: nothing is handed on to ours."""
-        if self.published == len(self.plan.inputs):
-            return
-        one = self.plan.inputs[self.published]
-        self.published += 1
-        self.moves += 1
-        ledger, flow = self.ledger, one.key if one.type != "Restocked" else ""
-        if one.type == "FlowCancelled" and (flow not in ledger.flows or any(e.type in ENDS for e in ledger.of(flow))):
-            return  # refused: NoSuchFlow, or it has its end
-        if one.id in ledger.supplied and self.rules.drops_duplicates:
-            return
-        ledger.supplied.add(one.id)
-        self.append(ledger, Event(0, one.id, one.type, one.key, flow, number=one.number))
-        if one.type == "OrderCreated":
-            ledger.flows.setdefault(flow, FlowRow(self.now + self.plan.timeout))
+        if self.published < len(self.plan.inputs):
+            one, ledger = self.plan.inputs[self.published], self.ledger
+            self.published += 1
+            self.moves += 1
+            if one.id not in ledger.supplied or not self.rules.drops_duplicates:
+                ledger.supplied.add(one.id)
+                self.append(ledger, Event(0, one.id, one.type, one.key, "" if one.number else one.key, number=one.number))
+                if one.type == "OrderCreated":
+                    ledger.flows.setdefault(one.key, FlowRow(self.now + self.plan.timeout))
+
+    def cancel(self, flow: str) -> None:
+        """Cancel a flow from outside, unless there is none, or it has its end: then it is refused."""
+        ledger = self.ledger
+        if flow in ledger.flows and flow not in ledger.supplied and not any(event.type in ENDS for event in ledger.of(flow)):
+            ledger.supplied.add(flow)
+            self.moves += 1
+            self.append(ledger, Event(0, f"{flow}.FlowCancelled", "FlowCancelled", flow, flow))
 
     def append(self, ledger: Ledger, event: Event) -> None:
         """Give the event its place in the log."""
@@ -163,7 +166,7 @@ class World:
         found = [(seq, name) for name, seqs in memory.open.items() for seq in seqs]
         found += [(seq, name) for (name, seq), row in ledger.parked.items()
                   if row.why == "behind" or (row.why == "retry" and row.due <= self.now)]
-        return sorted(one for one in found if (one[1], one[0]) not in memory.running)
+        return sorted((seq, name) for seq, name in found if (name, seq) not in memory.running and not self.held(name, ledger.log[seq - 1].key))
 
     def behind(self, ledger: Ledger, memory: Memory, name: str, event: Event, *, parked_only: bool = False) -> bool:
         """Whether something older of the same line is not settled."""
@@ -219,9 +222,8 @@ class World:
     def claim(self, limit: int, *, shuffled: bool = False) -> None:
         """Start what may start. After an unclean stop, and for what was parked, the attempt is written down first (e)."""
         found = self.candidates(self.ledger, self.memory)
-        if shuffled:  # oldest first is fair; what is right must not hang on it, nor on who starves
+        if shuffled:  # oldest first is fair; what is right must not hang on it
             self.chance.shuffle(found)
-            found = [(seq, name) for seq, name in found if not self.held(name)]
         for seq, name in found:
             if limit == 0 or len(self.memory.running) >= (1 if self.suspects else IN_FLIGHT):
                 return
@@ -333,8 +335,6 @@ class World:
             run.emitted = stop.value
             run.error = "raised" if run.emitted == ("(raised)",) else ""
         else:
-            slow = draw(self.plan.seed, "slow", run.call.op, run.call.key, self.unclean)
-            run.call.due = self.beat + int(slow * 400) if slow < (0.5 if run.call.op == "take" else 0.2) else 0
             self.outside.pending.append(run.call)
 
     def resume(self) -> None:
@@ -617,9 +617,10 @@ class World:
 
     def trouble(self) -> None:
         """A random schedule with faults. Each seed has its own pace of each step."""
-        chance, rough = self.chance, 0.0 if draw(self.plan.seed, "rough") < 0.2 else 1.0
+        chance, rough = self.chance, float(draw(self.plan.seed, "rough") < 0.6)
         steps: dict[Callable[[], object], float] = {
-            self.arrive: 2,
+            self.publish: 2,
+            self.interrupt: 1,
             lambda: self.notice(self.ledger, self.memory, self.memory.read, chance.randint(self.memory.read, len(self.ledger.log))): 3,
             lambda: self.claim(chance.randint(1, IN_FLIGHT), shuffled=chance.random() < 0.5): 4,
             self.provide: 3,
@@ -630,7 +631,7 @@ class World:
             self.deadlines: 1,
             self.replay: 1,
             self.tick: 0 if self.plan.calm else 0.6,
-            self.overrun: rough,
+            self.overrun: 0.3 if draw(self.plan.seed, "overruns") < 0.5 else 0,
             self.crash: rough * 0.1,
         }
         actions = tuple(steps)
@@ -648,10 +649,12 @@ class World:
         except Killed:
             self.crash()
 
-    def arrive(self) -> None:
-        """Publish what has come by now: inputs keep their order, and their distance."""
-        if self.beat > self.published * 60 * draw(self.plan.seed, "distance"):
-            self.publish()
+    def interrupt(self) -> None:
+        """Cancel a flow from outside, mostly in the middle of something."""
+        for flow in self.plan.cancels:
+            busy = any(self.ledger.log[seq - 1].flow == flow for name, seq in self.memory.running if name in COMPENSATION)
+            if busy or self.chance.random() < 0.05:
+                self.cancel(flow)
 
     def turn(self, rough: float) -> None:
         """One group in the usual order, often disturbed, sometimes killed around its commit."""
@@ -665,15 +668,15 @@ class World:
         self.group(fuse=chance.random() < fuses, foreign=chance.random() < 0.15,
                    crash="before" if crash < 0.15 else "after" if crash < 0.2 else "")
 
-    def held(self, what: str) -> bool:
-        """Whether a reaction or a call makes no progress for now. Who is held changes now and then."""
-        return draw(self.plan.seed, "held", what, self.moves // 40) < 0.35
+    def held(self, *what: str) -> bool:
+        """Whether this starves for now. Who starves changes now and then, and in the end nobody does."""
+        return self.beat > 0 and draw(self.plan.seed, "held", *what, self.beat // 80) < 0.25
 
     def provide(self) -> None:
         """Let a pending call take place."""
         if self.outside.pending:
             call = self.chance.choice(self.outside.pending)
-            if call.due <= self.beat:
+            if not self.held(call.op, call.key):
                 self.moves += 1
                 self.outside.handle(call)
 
@@ -694,6 +697,7 @@ class World:
 
     def quiesce(self) -> bool:
         """No more trouble: go on until nothing is left to do. False if that does not come."""
+        self.beat = 0
         for _ in range(600):
             before = self.moves
             self.publish()
@@ -708,6 +712,8 @@ class World:
             self.timers()
             self.deadlines()
             self.track(len(self.ledger.log))
+            for flow in self.plan.cancels if self.moves == before else ():
+                self.cancel(flow)
             if self.moves == before and not self.wait():
                 self.replay()
                 if self.moves == before:

@@ -66,6 +66,7 @@ class World:
 
     def __init__(self, readers: dict[str, Reader], hearers: dict[str, dict[str, list[Reader]]], decode: Callable[[Entry], Any], type_of: Callable[[Entry], EventType]) -> None:
         self.readers = readers
+        self.undoers: dict[str, list[Reader]] = {}  # reaction -> its compensations
         self.hearers = hearers  # service -> type -> readers
         self.decode = decode
         self.type_of = type_of
@@ -88,6 +89,8 @@ def decide(delivery: Delivery, seen: Seen, now: int) -> Decision:
     closed = seen.view.remembered("closed", contract.path, delivery.part)
     if options.compensates is None and any(True for _ in closed):
         return Skip("closed")
+    if delivery.parked is not None and (asked := _asked_to_undo(delivery, seen)) is not None:
+        return Wait(f"the compensation {asked.path}, which was asked")
     if options.once is not None:
         group = f"{contract.service}:{options.once}"
         if any(memory.pos != delivery.trigger.pos for memory in seen.view.remembered("once", group, delivery.part)):
@@ -248,6 +251,19 @@ def _asked(delivery: Delivery, contract: Contract, seen: Seen) -> list[int] | De
     return effects or Skip("nothing to undo", closes=True)
 
 
+def _asked_to_undo(delivery: Delivery, seen: Seen) -> Reader | None:
+    """A compensation of this reaction that was asked in the flow and is not done: what was parked does not start before it.
+
+    It would take an effect which the compensation, decided on what was known when it was asked, might not undo.
+    """
+    for reader in seen.world.undoers.get(delivery.reader.path, ()):
+        kinds = {kind.name for kind in reader.contract.hears}
+        for entry in seen.view.entries:
+            if entry.type in kinds and heard(reader, entry, frozenset()) and not reader.finished(entry.pos):
+                return reader
+    return None
+
+
 def effects_of(done: Reader, contract: Contract, delivery: Delivery, seen: Seen) -> list[int]:
     """The positions of the effects that `done` took in this flow (and part) and that nobody has undone or is undoing."""
     settled = {memory.pos for memory in seen.view.remembered("undone", done.path, delivery.part)}
@@ -280,6 +296,8 @@ def _outcome_unknown(done: Reader, delivery: Delivery, seen: Seen) -> bool:
     """Whether an attempt of `done` in this flow (and part) did not commit: its outside call may have taken place."""
     if not done.outside:
         return False
+    if any(True for _ in seen.view.remembered("unknown", done.path, delivery.part)):
+        return True
     flow = delivery.trigger.flow
     parked = [done.rows[row] for row in done.flow_rows.get(flow, ())]
     tried = {p.pos for p in parked if p.attempts > 0 and p.why in ("retry", "dead", "running", "behind", "waiting")}

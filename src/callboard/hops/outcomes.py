@@ -105,6 +105,8 @@ def close(work: Work, outcome: Outcome, delivery: Delivery, now: int) -> None:
         if part and parked.line != f"{flow}/{part}":
             continue
         outcome.drops.append((undone, parked))
+        if parked.attempts and undone.outside and pos != parked.pos:
+            outcome.memories.append(Memory(flow, "unknown", undone.path, part, parked.pos))
         outcome.notes.append(Note(parked.pos, undone.path, flow, "superseded", f"{parked.why}, closed by {contract.path}", now))
 
 

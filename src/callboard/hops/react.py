@@ -85,13 +85,13 @@ async def _notice_wishes(work: Work) -> None:
 async def _fill(work: Work, group: Group) -> None:
     """Everything that can be done now is an outcome of the group, or runs, or waits for something else."""
     await _collect(work, group)
-    await _reopen(work, group)
-    await _take_due(work, group)
-    ready, work.ready = work.ready, []
-    await _consider_all(work, group, ready)
-    waiting, work.later = work.later, []
-    await _consider_all(work, group, waiting)
     if not work.draining:
+        await _reopen(work, group)
+        await _take_due(work, group)
+        ready, work.ready = work.ready, []
+        await _consider_all(work, group, ready)
+        waiting, work.later = work.later, []
+        await _consider_all(work, group, waiting)
         await _catch_up(work, group)
         await _hand_out(work, group)
     if work.publications:
@@ -100,7 +100,8 @@ async def _fill(work: Work, group: Group) -> None:
         _overlay_publications(work, group)
     if group.fused and not work.draining:
         await _fuse(work, group)
-    group.deadlines = work.watcher is not None and work.caught_up and _due(work.watcher.next_deadline(), group.now)
+    all_read = work.caught_up and work.read >= group.base + len(group.entries)
+    group.deadlines = work.watcher is not None and all_read and _due(work.watcher.next_deadline(), group.now)
     group.sealed = True
 
 
@@ -228,6 +229,8 @@ async def _take_due(work: Work, group: Group) -> None:
     if not rows:
         return
     group.taken.extend(rows)
+    begun = {outcome.delivery.entry.flow for outcome in group.outcomes}
+    work.views.forget({row.flow for reader, row in rows if reader.pair is not None} - begun)  # an ask may not be noticed yet
     entries = {entry.pos: entry for entry in await work.ledger.entries({row.pos for _, row in rows})}
     woken: list[Delivery] = []
     for reader, row in sorted(rows, key=lambda pair: (pair[1].pos, pair[0].order)):

@@ -221,6 +221,7 @@ class Work:
         """Rebuild who hears what, after readers came or went."""
         self.routes.clear()
         self.hearers.clear()
+        self.world.undoers.clear()
         for reader in self.readers.values():
             kinds = [kind.name for kind in reader.contract.hears]
             if reader.contract.options.wait is not None:
@@ -239,6 +240,8 @@ class Work:
         undone = contract.path if contract.path in pairs else None
         if contract.options.compensates is not None:
             undone = f"{contract.service}.{contract.options.compensates}"
+        if contract.options.compensates is not None and undone is not None:
+            self.world.undoers.setdefault(undone, []).append(reader)
         if undone is not None:
             reader.pair = undone
             pair = [self.choreography.contracts[path] for path in (undone, *pairs[undone])]
