@@ -14,7 +14,7 @@ from callboard.hops.publish import Placed, Publication
 from callboard.ledger import StateWrite
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable, Callable
 
     from callboard.choreography import Choreography
     from callboard.event import StateType
@@ -91,8 +91,10 @@ class FlowHandle:
                 return None
             return Completion(row, await self._board.work.ledger.flow_entries([row.number]), self._board.work)
 
-        await self.row()
-        return await self._board.until(ended, timeout, f"{self.name} {self.key!r} has no verdict yet")
+        if (done := await ended()) is not None:
+            return done
+        number = self._number
+        return await self._board.until(ended, timeout, f"{self.name} {self.key!r} has no verdict yet", verdict=number)
 
     async def event(self, kind: type[T], timeout: timedelta | None = None) -> T:
         """The first event of this type in the flow, as soon as there is one. Raises TimeoutError."""
@@ -188,7 +190,8 @@ class Board:
         self.choreography = choreography
         self.work = work
         self.failure: BaseException | None = None
-        self._waiting: set[asyncio.Event] = set()
+        self.closed = False
+        self._waiting: dict[asyncio.Event, int | None] = {}  # who waits, for which flow's verdict; None: for events
 
     @overload
     async def publish(self, events: Sequence[Any], /, *, idempotency_key: str | None = None) -> list[FlowHandle]: ...
@@ -227,8 +230,8 @@ class Board:
             writes=edit.writes(self.work.stamp) if edit else (),
             service=edit._service.name if edit else None,
         )
-        if self.failure is not None:
-            raise LedgerError("this board has stopped: its failure is the cause") from self.failure
+        if self.failure is not None or self.closed:
+            raise LedgerError("this board has stopped: nothing can be published through it") from self.failure
         self.work.publications.append(publication)
         self.work.wake()
         try:
@@ -285,16 +288,18 @@ class Board:
         yield edit
         edit.flows = await self.submit(edit.events, edit=edit)
 
-    async def until(self, found: Any, timeout: timedelta | None, why: str) -> Any:
-        """The first answer that is not None; asked again whenever something may have changed."""
+    async def until(
+        self, found: Callable[[], Awaitable[Any]], timeout: timedelta | None, why: str, *, verdict: int | None = None
+    ) -> Any:
+        """The first answer that is not None; asked again when the flow with this number has its verdict, or else at any change."""
         changed = asyncio.Event()
-        self._waiting.add(changed)
+        self._waiting[changed] = verdict
         self.work.watching = True
 
         async def wait() -> Any:
             while (answer := await found()) is None:
-                if self.failure is not None:
-                    raise LedgerError("this board has stopped: its failure is the cause") from self.failure
+                if self.failure is not None or self.closed:
+                    raise LedgerError("this board has stopped: nothing more is seen through it") from self.failure
                 changed.clear()
                 await changed.wait()
             return answer
@@ -304,18 +309,22 @@ class Board:
         except TimeoutError:
             raise TimeoutError(why) from None
         finally:
-            self._waiting.discard(changed)
+            self._waiting.pop(changed, None)
 
-    def notify(self) -> None:
-        """Something was committed: whoever waits looks again."""
+    async def notify(self) -> None:
+        """Something may have been committed: whoever waits for it looks again."""
         work = self.work
-        if work.decided or work.moved or work.touched or self.failure is not None:
-            work.decided.clear()
-            work.touched.clear()
-            work.moved = False
-            for waiting in self._waiting:
+        stopped = self.failure is not None or self.closed
+        if not (work.decided or work.moved or work.touched or stopped):
+            return
+        numbers = {row.number for row in work.decided if row.verdict is not None}
+        if work.moved and not stopped:
+            wanted = {number for number in self._waiting.values() if number is not None}
+            numbers |= {row.number for row in await work.ledger.flows_by_number(wanted) if row.verdict is not None}
+        for waiting, number in self._waiting.items():
+            if stopped or number is None or number in numbers:
                 waiting.set()
-            work.watching = bool(self._waiting)
-
-
-
+        work.decided.clear()
+        work.touched.clear()
+        work.moved = False
+        work.watching = bool(self._waiting)

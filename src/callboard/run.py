@@ -126,6 +126,8 @@ class Runner:
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
+        self.board.closed = True
+        await self._refuse_all(None)
         running = [attempt.task for attempt in work.running if attempt.task is not None]
         for task in running:
             task.cancel()
@@ -218,7 +220,7 @@ class Runner:
         except BaseException as error:
             self.board.failure = error
             LOG.exception("callboard has stopped")
-            self._refuse_all(error)
+            await self._refuse_all(error)
             raise
 
     async def _once(self) -> None:
@@ -234,7 +236,7 @@ class Runner:
             LOG.exception("nothing can be committed; trying again in %s s", _AFTER_ERROR)
             await asyncio.sleep(_AFTER_ERROR)
             return
-        self.board.notify()
+        await self.board.notify()
         if done:
             self._look = _FIRST_LOOK
             await asyncio.sleep(0)
@@ -264,17 +266,18 @@ class Runner:
             timer.cancel()
         self._look = min(self._look * 1.5, _LAST_LOOK)
 
-    def _refuse_all(self, error: BaseException) -> None:
+    async def _refuse_all(self, error: BaseException | None) -> None:
+        """Whoever still waits for this board is told that it has stopped."""
         work = self.work
         if work.group is not None:
             unwind(work, work.group)
-        refused = LedgerError("this board has stopped: its failure is the cause")
+        refused = LedgerError("this board has stopped: nothing was published")
         refused.__cause__ = error
         for publication in work.publications:
             if not publication.future.done():
                 publication.future.set_exception(refused)
         work.publications.clear()
-        self.board.notify()
+        await self.board.notify()
 
 
 def _refuse_orphans(services: Sequence[str], positions: dict[str, Position], work: Work, parked: Iterable[Any]) -> None:

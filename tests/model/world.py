@@ -16,7 +16,8 @@ from .shop import COMPENSATION, FAILURES, ONCE, REACTIONS, Call, Emitted, Event,
 
 Delivery = tuple[str, int]  # (reaction, seq)
 MAX_ATTEMPTS = 4
-IN_FLIGHT = 4
+IN_FLIGHT = 8
+SUSPECTS = 4  # after an unclean stop so many claims go one at a time, twice as many after the next
 ENDS = ("OrderCompleted", "OrderCancelled")
 
 
@@ -530,7 +531,7 @@ class World:
                 ledger.position[name] = min(seqs, default=ledger.position[name] + 1) - 1
         self.memory = Memory(min(ledger.position.values()), {name: set(seqs) for name, seqs in ledger.open.items()})
         self.unclean += 1
-        self.suspects = IN_FLIGHT * 2 ** min(self.unclean - 1, 6) if self.rules.counts_kills else 0
+        self.suspects = SUSPECTS * 2 ** min(self.unclean - 1, 6) if self.rules.counts_kills else 0
         for delivery, row in list(ledger.parked.items()):
             if row.why == "running":
                 self.park(ledger, self.memory, delivery, "the process ended")
@@ -661,8 +662,8 @@ class World:
         chance = self.chance
         if chance.random() < 0.5:
             self.notice(self.ledger, self.memory, self.memory.read, len(self.ledger.log))
-        if chance.random() < 0.3:
-            self.claim(IN_FLIGHT)
+        if chance.random() < 0.6:
+            self.claim(IN_FLIGHT, shuffled=chance.random() < 0.5)
         crash = chance.random() / rough if rough else 1.0
         fuses = draw(self.plan.seed, "fuses")
         self.group(fuse=chance.random() < fuses, foreign=chance.random() < 0.15,
@@ -670,7 +671,7 @@ class World:
 
     def held(self, *what: str) -> bool:
         """Whether this starves for now. Who starves changes now and then, and in the end nobody does."""
-        return self.beat > 0 and draw(self.plan.seed, "held", *what, self.beat // 80) < 0.25
+        return self.beat > 0 and draw(self.plan.seed, "held", *what, self.beat // 80) < (0.6 if what[0] == "take" else 0.15)
 
     def provide(self) -> None:
         """Let a pending call take place."""
