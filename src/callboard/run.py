@@ -38,13 +38,13 @@ _AFTER_ERROR = 1.0  # seconds before a commit that failed is tried again
 _SUSPECTS = 512  # entries that may have been in hand when a process died
 
 
-def open_ledger(url: str) -> Ledger:
+def open_ledger(url: str, *, read_only: bool = False) -> Ledger:
     """The ledger that a URL names, not opened yet. Raises LedgerError for a kind that there is not."""
     scheme = url.partition(":")[0]
     if scheme == "sqlite" and url.startswith("sqlite:///") and len(url) > len("sqlite:///"):
         from callboard.ledgers.sqlite import SqliteLedger
 
-        return SqliteLedger(url)
+        return SqliteLedger(url, read_only=read_only)
     raise LedgerError(f"{url!r} names no ledger: write sqlite:///shop.db for a file, or sqlite:///:memory:")
 
 

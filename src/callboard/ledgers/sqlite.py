@@ -41,8 +41,9 @@ if TYPE_CHECKING:
 class SqliteLedger:
     """A ledger in the SQLite file named by `url` ("sqlite:///shop.db", or "sqlite:///:memory:" for this process alone)."""
 
-    def __init__(self, url: str, *, synchronous: str = "FULL") -> None:
+    def __init__(self, url: str, *, synchronous: str = "FULL", read_only: bool = False) -> None:
         self.url = url
+        self._read_only = read_only  # looked at as it is: nothing is created, written or owned
         self._path = url.removeprefix("sqlite:///")
         self._synchronous = synchronous
         self._in_memory = self._path == ":memory:"
@@ -58,6 +59,9 @@ class SqliteLedger:
         """Open or create the file; its tables, the names of types and reactions, and a table for each state are there."""
         if not self._in_memory:
             refuse_network_file_system(Path(self._path))
+        if self._read_only:
+            self._look()
+            return
         with sqlite_errors(self.url):
             self._db = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
@@ -72,6 +76,25 @@ class SqliteLedger:
                 raise
             self._db.execute("PRAGMA busy_timeout = 0")
         self._load_names()
+
+    def _look(self) -> None:
+        path = Path(self._path)
+        if not path.is_file():
+            raise LedgerError(
+                f"{self.url}: there is no such file: name the ledger of a worker, or begin one with `callboard run`"
+            )
+        with sqlite_errors(self.url), contextlib.ExitStack() as undo:
+            where = f"{path.absolute().as_uri()}?mode=ro"
+            db = sqlite3.connect(where, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+            undo.callback(db.close)
+            layout = db.execute("PRAGMA user_version").fetchone()[0]
+            if layout != LAYOUT:
+                raise LedgerError(
+                    f"{self.url}: its layout is {layout}, a ledger of this callboard has {LAYOUT}: name another file"
+                )
+            self._db = db
+            self._load_names()
+            undo.pop_all()
 
     def _prepare(self, names: Collection[str], states: Collection[str]) -> None:
         layout = self._db.execute("PRAGMA user_version").fetchone()[0]
