@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from callboard.contract import Contract
+    from callboard.hops.plain import Plan
     from callboard.ledger import Entry, Parked
     from callboard.reaction import Reaction
 
@@ -99,6 +100,7 @@ class Reader:
         self.steps = not contract.ports  # an async one without a port is stepped where it stands
         self.watches = False  # its gate looks back into the flow
         self.flow_bound = False  # its line is the flow, whatever keys its events declare
+        self.plan: Plan | None = None  # of a plain reaction that may go the short way
         self.pair: str | None = None  # the reaction whose effects it takes or undoes
         self.pair_by_part = False
         self.most = _AHEAD
@@ -157,6 +159,11 @@ class Holds:
 
     def __init__(self) -> None:
         self._lists: dict[Key, list[Delivery]] = {}
+
+    @property
+    def some(self) -> bool:
+        """Whether anybody holds anything."""
+        return bool(self._lists)
 
     def free(self, keys: tuple[Key, ...]) -> bool:
         """Whether nobody holds or waits for any of these."""

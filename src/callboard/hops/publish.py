@@ -53,6 +53,7 @@ class Publication:
         self.loads = loads or {}
         self.writes = writes
         self.service = service  # whose rows it changes
+        self.outdated = False  # somebody changed a row of it before its commit
         self.future: asyncio.Future[list[Placed]] = asyncio.get_running_loop().create_future()
         self.reset()
 
@@ -96,10 +97,9 @@ class Candidate:
         self.starts: list[tuple[Flow, str]] = []
         self.joins: list[tuple[str, str]] = []
         for flow in work.choreography.flows.values():
-            key = attribute(event, flow.key)
             if flow.start is self.kind:
-                self.starts.append((flow, str(key)))
-            elif key is not None:
+                self.starts.append((flow, str(getattr(event, flow.key))))
+            elif (key := attribute(event, flow.key)) is not None:
                 self.joins.append((flow.name, str(key)))
 
 
@@ -142,7 +142,8 @@ async def _place(
 ) -> None:
     for key, version in publication.loads.items():
         await work.rows.fetch([key])
-        if work.rows.current(key).version != version:
+        owned = publication.service in work.tokens
+        if publication.outdated or (owned and work.rows.current(key).version != version):
             raise Conflict(f"{key[0]} {key[1]!r} was changed by somebody else since it was loaded: load it and try again")
     digest = blake2b(b"\0".join(c.kind.name.encode() + c.data for c in candidates), digest_size=16).digest()
     if publication.idempotency_key is not None and (given := supplied.get(publication.idempotency_key)):

@@ -15,6 +15,8 @@ from callboard.hops.deliveries import Delivery
 from callboard.hops.gate import UNKNOWN, Arm, Dead, Ready, Seen, Skip, Wait, decide
 from callboard.hops.group import Group, Outcome
 from callboard.hops.outcomes import dead, failed, parked, skipped, succeeded, wait_for
+from callboard.hops.plain import LongWay, rows_of
+from callboard.hops.plain import run as run_plain
 from callboard.hops.publish import publish
 from callboard.hops.rows import NewerShape, Session, Uncommitted
 from callboard.hops.settle import Moved, settle
@@ -169,24 +171,87 @@ async def _fuse(work: Work, group: Group) -> None:
 
 
 async def _dispatch(work: Work, group: Group, entries: Sequence[Entry]) -> None:
-    """Every reaction of this process that hears one of these has a delivery, and those that may have run."""
+    """Every reaction of this process that hears one of these has run, or has a delivery, in log order."""
+    turns: list[tuple[Reader, Entry, Delivery | None]] = []
     opened: list[Delivery] = []
+    looks_back = work.looks_back
     for entry in entries:
-        view = work.views.get(entry.flow)
-        if view is None and entry.pos == entry.flow and work.looks_back:
-            view = work.views.begin(entry.flow)
-        if view is not None:
-            view.add(entry)
+        if looks_back:
+            _see(work, entry)
         for reader in work.heard_by(entry):
-            if (delivery := _open(work, group, reader, entry)) is not None:
+            if reader.plan is not None and entry.pos > reader.pos and _is_clear(work, reader, entry):
+                turns.append((reader, entry, None))
+            elif (delivery := _open(work, group, reader, entry)) is not None:
+                turns.append((reader, entry, delivery))
                 opened.append(delivery)
     work.read = entries[-1].pos
     work.suspects -= len(entries)
     group.seen.extend(entries)
-    await _consider_all(work, group, opened)
+    if opened:
+        await _prepare(work, opened)
+    await work.rows.fetch(_rows_of_turns(work, turns))
+    for reader, entry, delivery in turns:
+        if delivery is None and not _ran(work, group, reader, entry):
+            delivery = _open(work, group, reader, entry)
+            if delivery is not None:
+                await _prepare(work, [delivery])
+        if delivery is not None:
+            await _consider(work, group, delivery)
+
+
+def _see(work: Work, entry: Entry) -> None:
+    view = work.views.get(entry.flow)
+    if view is None and entry.pos == entry.flow:
+        view = work.views.begin(entry.flow)
+    if view is not None:
+        view.add(entry)
+
+
+def _is_clear(work: Work, reader: Reader, entry: Entry) -> bool:
+    """Whether nothing of this reaction keeps an event from the short way; asked before rows are fetched."""
+    return reader.lag is None and not reader.open and work.suspects <= 0
+
+
+def _rows_of_turns(work: Work, turns: list[tuple[Reader, Entry, Delivery | None]]) -> Iterable[tuple[str, str]]:
+    for reader, entry, delivery in turns:
+        if delivery is None and reader.named_rows:
+            try:
+                value = work.value(entry)
+            except CodecError:
+                continue
+            yield from rows_of(reader.plan, value)
+
+
+def _ran(work: Work, group: Group, reader: Reader, entry: Entry) -> bool:
+    """Run it the short way. False if something stands in its way: nothing was done then."""
+    if reader.open or (reader.blocked and (str(entry.flow) if entry.key is None else f"={entry.key}") in reader.blocked):
+        return False
+    if work.alone and reader.contract.service in work.alone:
+        return False
+    try:
+        value = work.value(entry)
+        if work.holds.some and not work.holds.free(tuple(("row", *key) for key in rows_of(reader.plan, value))):
+            return False
+        run_plain(work, group, reader, entry, value)
+    except LongWay:
+        return False
+    except Exception as error:
+        return _raised(work, group, reader, entry, error)
+    return True
+
+
+def _raised(work: Work, group: Group, reader: Reader, entry: Entry, error: Exception) -> bool:
+    delivery = _open(work, group, reader, entry)
+    if delivery is None:
+        return True
+    _address(work, delivery)
+    delivery.attempts = 1
+    _apply(work, group, failed(work, delivery, error, group.now))
+    return True
 
 
 def _open(work: Work, group: Group, reader: Reader, entry: Entry) -> Delivery | None:
+    """A delivery of this entry; None if the reaction had it before, or has fallen behind."""
     if entry.pos <= reader.pos or entry.pos in reader.open or reader.lag is not None:
         return None
     if reader.full:
@@ -363,7 +428,7 @@ async def _consider(work: Work, group: Group, delivery: Delivery) -> None:
         return
     if not _its_turn(work, group, delivery):
         return
-    if reader.outside and (delivery.entry.pos > group.base or reader in group.hot or any(key in group.keys for key in delivery.keys)):
+    if reader.outside and (delivery.entry.pos > group.base or reader in group.hot or _uncommitted(work, group, delivery.keys)):
         _later(work, delivery)
         return
     if _must_wait(work, delivery):
@@ -374,6 +439,11 @@ async def _consider(work: Work, group: Group, delivery: Delivery) -> None:
         await _begin_run(work, group, delivery, decision)
     else:
         _apply(work, group, _without_run(work, group, delivery, decision))
+
+
+def _uncommitted(work: Work, group: Group, keys: Iterable[Key]) -> bool:
+    """Whether the group has used one of these: what it left there is not committed."""
+    return any(key in group.keys or (key[0] == "row" and (key[1], key[2]) in work.rows.overlay) for key in keys)
 
 
 def _must_wait(work: Work, delivery: Delivery) -> bool:
@@ -526,7 +596,7 @@ async def _late_rows(work: Work, group: Group, delivery: Delivery, ready: Ready)
             delivery.standing = True
             if not work.holds.first(delivery):
                 return False
-        if delivery.reader.outside and any(key in group.keys for key in keys):
+        if delivery.reader.outside and _uncommitted(work, group, keys):
             _later(work, delivery)
             return False
     return True

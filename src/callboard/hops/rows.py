@@ -58,6 +58,16 @@ class Rows:
         """What the group changed is not committed."""
         self.overlay.clear()
 
+    def changed(self) -> list[StateWrite]:
+        """The rows that the group has changed, as they are to be stored."""
+        return [StateWrite(*key, *row) for key, row in self.overlay.items()]
+
+    def discard(self, keys: Iterable[StateKey]) -> None:
+        """Rows of a service that somebody else owns are not kept."""
+        for key in keys:
+            self._young.pop(key, None)
+            self._old.pop(key, None)
+
     def commit(self) -> None:
         """What the group changed is committed now."""
         self._young.update(self.overlay)

@@ -30,6 +30,7 @@ async def settle(work: Work, group: Group) -> None:
                 await _make_room(work, group, tx)
             if tx.edits != group.edits:
                 await _check_rows(work, group, tx)
+            await _check_edits(work, group, tx)
             if work.watcher is not None:
                 group.decided = await work.watcher.decide(work, group, tx)
             await tx.append(group.entries)
@@ -79,12 +80,20 @@ async def _check_rows(work: Work, group: Group, tx: Transaction) -> None:
         raise Moved
 
 
+async def _check_edits(work: Work, group: Group, tx: Transaction) -> None:
+    """Rows of a service that is owned elsewhere are compared under the lock: nobody told this process of their changes."""
+    for publication in group.publications:
+        if publication.loads and publication.error is None and publication.service not in work.tokens:
+            current = await tx.versions(publication.loads)
+            if any(publication.loads[key] != version for key, version in current.items()):
+                publication.outdated = True
+                raise Moved
+
+
 async def _write(work: Work, group: Group, tx: Transaction) -> None:
     outcomes = group.outcomes
-    writes = {(w.state, w.key): w for p in group.publications if p.error is None for w in p.writes}
-    writes.update({(w.state, w.key): w for outcome in outcomes for w in outcome.writes})
-    if writes:
-        await tx.save(list(writes.values()))
+    if work.rows.overlay:
+        await tx.save(work.rows.changed())
     if any(p.writes and p.error is None and p.service not in work.tokens for p in group.publications):
         await tx.edit()
     if memories := [memory for outcome in outcomes for memory in outcome.memories]:
@@ -122,6 +131,9 @@ def _position(work: Work, reader: Reader) -> Position:
 def _committed(work: Work, group: Group, tx: Transaction, positions: list[Position], *, foreign: bool) -> None:
     """What was written is true now, in memory too."""
     work.rows.commit()
+    for publication in group.publications:
+        if publication.service not in work.tokens:
+            work.rows.discard(publication.loads)
     work.head, work.edits = tx.head, tx.edits
     handed = work.fresh[-1].pos if work.fresh else work.read
     if not foreign and handed >= group.base and len(work.fresh) < _HANDED_ON:

@@ -13,6 +13,7 @@ from callboard.event import attribute
 from callboard.guard import Guarded
 from callboard.hops.deliveries import Agenda, Delivery, Holds, Reader
 from callboard.hops.gate import World, heard
+from callboard.hops.plain import plan_of
 from callboard.hops.rows import Rows
 from callboard.hops.views import View, Views
 from callboard.ids import flow_of, tag
@@ -248,6 +249,7 @@ class Work:
             reader.pair_by_part = all(each.options.per is not None for each in pair)
             if any(not each.effect_types for each in pair[1:]):
                 self.silent_effects.add(undone)
+        reader.plan = plan_of(reader, self.private)
 
     def kinds_of(self, reader: Reader) -> list[str]:
         """The types that a reader hears."""
@@ -294,9 +296,10 @@ class Work:
 
     def heard_by(self, entry: Entry) -> Iterable[Reader]:
         """The readers of this process that the entry is for."""
-        for reader in self.routes.get(entry.type, ()):
-            if heard(reader, entry, self.outgoing):
-                yield reader
+        readers = self.routes.get(entry.type, ())
+        if not entry.type.startswith("callboard."):
+            return readers
+        return [reader for reader in readers if heard(reader, entry, self.outgoing)]
 
     # resting
 
