@@ -114,16 +114,14 @@ def order(number: int) -> OrderCreated:
 async def run(url: str, count: int, in_flight: int) -> Figure:
     """`count` orders from publish to their verdict, `in_flight` at a time."""
     async with shop.open(url) as board:
-        slots = asyncio.Semaphore(in_flight)
+        numbers = iter(range(count))
 
-        async def one(number: int) -> None:
-            async with slots:
+        async def publisher() -> None:
+            for number in numbers:
                 await board.publish(order(number))
 
         began, cpu = time.perf_counter(), time.process_time()
-        tasks = [asyncio.create_task(one(number)) for number in range(count)]
-        for task in tasks:
-            await task
+        await asyncio.gather(*(publisher() for _ in range(in_flight)))
         last = board.flow("checkout", order(count - 1).order_id)
         await last.completion(timeout=timedelta(minutes=5))
         took, used = time.perf_counter() - began, time.process_time() - cpu

@@ -214,9 +214,11 @@ FLOWS: list[tuple[dict[str, Any], str]] = [
     ({"succeeds": list[Completed]}, "is always there"),
     ({"succeeds": Completed | None}, "is always there"),
     ({"fails": {SoldOut}}, "says neither all nor any"),
-    ({"timeout": -HOUR}, "timeout= is longer than zero"),
-    ({"timeout": timedelta(0)}, "timeout= is longer than zero"),
-    ({"name": " "}, "give it a name"),
+    ({"timeout": -HOUR}, "timeout= takes a timedelta longer than zero"),
+    ({"timeout": timedelta(0)}, "timeout= takes a timedelta longer than zero"),
+    ({"timeout": 30}, "timeout= takes a timedelta longer than zero"),
+    ({"name": " "}, "name= takes a text"),
+    ({"key": None}, "key= takes a text"),
     ({"fails": tuple[Completed, SoldOut]}, "contain each other, {Completed} and {Completed, SoldOut}"),
     ({"succeeds": Completed | tuple[Completed, Reserved]}, "contain each other, {Completed} and {Completed, Reserved}"),
     ({"fails": Completed}, "contain each other, {Completed} and {Completed}"),
@@ -381,7 +383,7 @@ def unreadable_state() -> None:
 def unreadable_inside() -> None:
     @event
     class Timed:
-        places: "tuple[Nowhere, ...]"  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
+        at: "Nowhere"  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable]
 
     def one(late: FlowTimedOut[Timed]) -> None: ...
 

@@ -1,8 +1,16 @@
 """A contract says what the signature says; what a signature cannot say is refused, with its place and the fix."""
 
+# Some signatures here are wrong on purpose.
+# mypy: disable-error-code="no-untyped-def, type-arg"
+# pyright: reportMissingParameterType=false, reportUnknownParameterType=false, reportMissingTypeArgument=false
+# pyright: reportUnknownLambdaType=false, reportUnknownArgumentType=false, reportUndefinedVariable=false
+
 import functools
+import importlib.util
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import pytest
@@ -57,9 +65,9 @@ class SoldOut:
     order_id: str
 
 
-@event(key="driver_id")
+@event(key="courier_id")
 class Moved:
-    driver_id: str
+    courier_id: str
 
 
 @event(key="truck_id")
@@ -143,6 +151,10 @@ def test_several_needs_are_all_given() -> None:
 
     assert parameters(react, needs=tuple[Ordered, Paid]) == ["Trigger", "Given", "Given"]
     assert parameters(react, needs=Ordered | Paid) == ["Trigger", "Given", "Given"]
+
+
+def test_what_is_needed_may_come_in_a_way_that_is_not_cut_off() -> None:
+    assert parameters(plain, needs=Paid | Reserved, unless=Paid) == ["Trigger"]
 
 
 def test_a_need_may_have_no_parameter() -> None:
@@ -346,10 +358,10 @@ def test_a_compensation_hears_the_failure_of_its_own_reaction() -> None:
 # refused
 
 
-def no_annotation(order) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001  # pyright: ignore[reportMissingParameterType, reportUnknownParameterType]
-def no_return(order: Ordered): ...  # type: ignore[no-untyped-def]
+def no_annotation(order) -> None: ...  # noqa: ANN001
+def no_return(order: Ordered): ...
 def unknown_class(order: Note) -> None: ...
-def unknown_name(order: "Missing") -> None: ...  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore[reportUndefinedVariable, reportUnknownParameterType]
+def unknown_name(order: "X") -> None: ...  # type: ignore[name-defined]  # noqa: F821
 def nothing_at_all() -> None: ...
 def no_trigger(shelf: States[Shelf]) -> None: ...
 def only_given(order: Ordered | None) -> None: ...
@@ -369,14 +381,14 @@ def takes_args(*orders: Ordered) -> None: ...
 def takes_kwargs(**orders: Ordered) -> None: ...
 def by_position(order: Ordered, /) -> None: ...
 def with_default(order: Ordered, shelf: Shelf = Shelf(sku="")) -> None: ...  # noqa: B008
-def a_method(self, order: Ordered) -> None: ...  # type: ignore[no-untyped-def]  # noqa: ANN001  # pyright: ignore[reportMissingParameterType, reportUnknownParameterType]
+def a_method(self, order: Ordered) -> None: ...  # noqa: ANN001
 def all_of(both: tuple[Ordered, Reserved]) -> None: ...
 def list_of_lists(parts: list[list[Ordered]]) -> None: ...
 def event_or_state(it: Ordered | Shelf) -> None: ...
 def port_or_none(order: Ordered, bank: Bank | None) -> None: ...
 def incomplete_row(order: Ordered, label: Label) -> None: ...
 def incomplete_read(order: Ordered, label: Read[Label]) -> None: ...
-def states_of_what(order: Ordered, shelves: States) -> None: ...  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument, reportUnknownParameterType]
+def states_of_what(order: Ordered, shelves: States) -> None: ...
 def states_of_an_event(order: Ordered, shelves: States[Ordered]) -> None: ...
 def read_of_a_class(order: Ordered, note: Read[Note]) -> None: ...
 def no_key(reserved: Reserved, shelf: Shelf) -> None: ...
@@ -386,7 +398,7 @@ def same_row_twice(order: Ordered, one: Shelf, other: Read[Shelf]) -> None: ...
 def same_event_twice(one: Ordered, other: Ordered | Paid) -> None: ...
 def given_and_trigger(order: Ordered, earlier: Ordered | None) -> None: ...
 def two_keys(moved: Moved | Driven) -> None: ...
-def of_no_event(late: FlowTimedOut) -> None: ...  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument, reportUnknownParameterType]
+def of_no_event(late: FlowTimedOut) -> None: ...
 def late_of_nothing(late: FlowTimedOut[Note]) -> None: ...
 def plain(order: Ordered) -> None: ...
 def joined(order: Ordered, reserved: Reserved) -> None: ...
@@ -401,7 +413,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (no_annotation, {}, "annotate `order` with an event, a state, a port or Context"),
     (no_return, {}, "annotate the return with the events it emits, or None"),
     (unknown_class, {}, "`order: Note` is no event, state, port or Context: decorate its class"),
-    (unknown_name, {}, "the annotation `Missing` cannot be found"),
+    (unknown_name, {}, "the annotation `X` cannot be found"),
     (nothing_at_all, {}, "nothing makes it run: take the event"),
     (no_trigger, {}, "nothing makes it run: take the event"),
     (only_given, {}, "nothing makes it run: `order` is given"),
@@ -432,7 +444,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (same_row_twice, {}, "`one` and `other` are the same row"),
     (same_event_twice, {}, "`one` and `other` are both Ordered"),
     (given_and_trigger, {}, "`order` and `earlier` are both Ordered"),
-    (two_keys, {}, "ordered differently, Moved by `driver_id`, Driven by `truck_id`"),
+    (two_keys, {}, "ordered differently, Moved by `courier_id`, Driven by `truck_id`"),
     (of_no_event, {}, "say of which event: FlowTimedOut[OrderCreated]"),
     (late_of_nothing, {}, "Note is no event"),
     (plain, {"need": Ordered}, "there is no option `need=`: did you mean `needs=`?"),
@@ -445,6 +457,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (plain, {"unless": {Paid, Reserved}}, "says neither all nor any"),
     (plain, {"unless": Bank}, "Bank is no event"),
     (plain, {"unless": Paid | Ordered}, "unless= names Ordered, the trigger"),
+    (plain, {"needs": tuple[Paid, Reserved], "unless": Paid | SoldOut}, "it never runs"),
     (plain, {"per": "sku_id"}, "per='sku_id' is read from the trigger, and Ordered has no `sku_id`"),
     (joined, {"per": "sku"}, "per='sku' is read from the trigger, and Reserved has no `sku`"),
     (plain, {"per": 3}, "per= takes a text"),
@@ -465,7 +478,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (plain, {"pivot": True, "keeps": "x"}, "pivot= and keeps= both answer"),
     (plain, {"was": "plain"}, "is its name today"),
     (awaiting, {"blocking": True}, "blocking=True runs a plain `def` in a thread"),
-    (joined, {"wait": lambda order: HOUR}, "wait= as a function asks one event, and this is a join"),  # pyright: ignore[reportUnknownLambdaType]
+    (joined, {"wait": lambda order: HOUR}, "wait= as a function asks one event, and this is a join"),
     (gathered, {"gathers": Ordered, "wait": HOUR}, "wait= and gathers= do not mix"),
     (half_given, {"needs": Ordered}, "`why` is half given: needs= names Ordered"),
     (gathered, {}, "`parts` is a list: say with gathers="),
@@ -547,11 +560,73 @@ def test_a_class_inside_a_function_is_seen_without_quotes() -> None:
 
 
 def test_a_misspelt_option_is_told_when_it_is_written() -> None:
+    inventory = Service("inventory")
     with pytest.raises(ContractError, match=r"test_contract\.py:\d+ inventory\.plain: .*did you mean `retry=`"):
-        Service("inventory").reaction(retries=3)(plain)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
+        inventory.reaction(retries=3)(plain)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
-@pytest.mark.parametrize("function", [functools.partial(plain), Note(), 3, lambda order: None], ids=str)  # pyright: ignore[reportUnknownArgumentType, reportUnknownLambdaType]
+@pytest.mark.parametrize("function", [functools.partial(plain), Note(), 3, lambda order: None], ids=str)
 def test_a_reaction_is_a_function_with_a_name(function: Any) -> None:
     with pytest.raises(ContractError, match=r"a reaction (is a function|has a name)"):
         Service("inventory").reaction(function)
+
+
+POSTPONED = """
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callboard import Choreography, Flow, FlowTimedOut, Read, Service, States, event, state
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+@event
+class Ordered:
+    order_id: str
+    lines: tuple[Line, ...] = ()
+
+@event
+class Line:
+    sku: str
+
+@state(key="order_id")
+class Order:
+    order_id: str
+
+orders = Service("orders")
+
+@orders.reaction
+async def react(order: Ordered | FlowTimedOut[Ordered], row: Read[Order], rows: States[Order]) -> list[Line] | None: ...
+
+shop = Choreography("shop", orders, flows=[Flow("f", key="order_id", starts=Ordered, succeeds=Line)])
+"""
+
+
+def run(tmp_path: Path, text: str) -> dict[str, Any]:
+    module = tmp_path / "postponed.py"
+    module.write_text(text, "utf-8")
+    spec = importlib.util.spec_from_file_location("postponed", module)
+    assert spec is not None
+    assert spec.loader is not None
+    made = sys.modules["postponed"] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(made)
+    finally:
+        del sys.modules["postponed"]
+    return vars(made)
+
+
+def test_postponed_annotations_are_resolved_when_the_choreography_is_built(tmp_path: Path) -> None:
+    shop = run(tmp_path, POSTPONED)["shop"]
+    contract = shop.contracts["orders.react"]
+    assert [str(each) for each in contract.hears] == ["Ordered", "FlowTimedOut[Ordered]"]
+    assert str(contract.returns) == "list[Line] | None"
+    assert shop.events["Ordered"].immutable
+
+
+def test_a_name_that_is_only_imported_for_type_checkers_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ContractError, match=r"`Decimal` cannot be found.*not there when the program runs"):
+        run(tmp_path, POSTPONED.replace("row: Read[Order]", "row: Decimal"))
+    with pytest.raises(ContractError, match=r"Ordered: the annotation `Decimal` cannot be found"):
+        run(tmp_path, POSTPONED.replace("    sku: str", "    sku: Decimal"))

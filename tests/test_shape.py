@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Annotated, Any, Optional, Union
 
 import pytest
@@ -58,6 +59,7 @@ a, b, c = EventShape(A), EventShape(B), EventShape(C)
         (list[Ordered], Many(a)),
         (Sequence[Ordered], Many(a)),
         (Annotated[Ordered, "said"], a),
+        (SimpleNamespace(__value__=Ordered | Reserved), OneOf((a, b))),  # as `type Answer = Ordered | Reserved` is
         (tuple[Ordered, list[Reserved | Paid]] | None, OneOf((AllOf((a, Many(OneOf((b, c))))), Nothing()))),
         (list[Ordered] | Reserved, OneOf((Many(a), b))),
     ],

@@ -28,6 +28,19 @@ K = TypeVar("K")
 class Choreography:
     """Services that react to each other's events, and the flows that are expected to come of it."""
 
+    name: str
+    where: str
+    services: dict[str, Service]
+    flows: dict[str, Flow]
+    incoming: tuple[EventType, ...]
+    outgoing: tuple[EventType, ...]
+    reactions: dict[str, Reaction]  # by path, "service.name", as are
+    contracts: dict[str, Contract]
+    compensations: dict[str, tuple[str, ...]]  # of a path: the paths of the reactions that undo it
+    states: dict[str, StateType]  # by name
+    events: dict[str, EventType]  # by their type on the wire: all that are named anywhere
+    ports: tuple[type[Any], ...]
+
     def __init__(
         self,
         name: str,
@@ -39,12 +52,12 @@ class Choreography:
         self.name = name
         self.where = f"{place()} Choreography({name!r})"
         self._refuse_strangers(services, flows)
-        self.services = _unique({}, ((each.name, each, f"{each.where} {each!r}") for each in services), "service")
-        self.flows = _unique({}, ((each.name, each, each.where) for each in flows), "flow")
+        self.services = _unique(((each.name, each, f"{each.where} {each!r}") for each in services), "service")
+        self.flows = _unique(((each.name, each, each.where) for each in flows), "flow")
         self.incoming = _named(incoming, f"{self.where} incoming=")
         self.outgoing = _named(outgoing, f"{self.where} outgoing=")
         self.reactions = {each.path: each for service in services for each in service.reactions}
-        self.contracts: dict[str, Contract] = {}
+        self.contracts = {}
         for reaction in self.reactions.values():
             self._read(reaction)
         self._refuse_clashes()
@@ -283,7 +296,8 @@ def _looked_through(keeper: object) -> object:
     return keeper.keeper if isinstance(keeper, Guarded) else keeper
 
 
-def _unique(known: dict[str, K], named: Iterator[tuple[str, K, str]], word: str) -> dict[str, K]:
+def _unique(named: Iterator[tuple[str, K, str]], word: str) -> dict[str, K]:
+    known: dict[str, K] = {}
     for name, each, where in named:
         if name in known:
             raise ContractError(

@@ -14,6 +14,9 @@ class CallboardError(Exception):
 class ContractError(CallboardError):
     """A declaration is wrong: whoever wrote the code at `where` does what `fix` says. Raised before anything runs."""
 
+    where: str
+    fix: str
+
     def __init__(self, where: str, fix: str) -> None:
         super().__init__(where, fix)
         self.where = where
@@ -26,9 +29,11 @@ class ContractError(CallboardError):
 class FlowError(CallboardError):
     """The caller of `publish` (or of a flow's handle) named a flow that cannot take the event."""
 
+    flow: Any  # the handle of the flow that is meant, where there is one
+
     def __init__(self, why: str, flow: Any = None) -> None:
         super().__init__(why)
-        self.flow = flow  # the handle of the flow that is meant, where there is one
+        self.flow = flow
 
 
 class FlowIsOpen(FlowError):

@@ -116,7 +116,14 @@ def _never_changes(each: Any) -> bool:
         return False
     if each in NEVER_CHANGES or issubclass(each, Enum) or _is_named_tuple(each):
         return True
-    return kind_of(each) is not None and frozen(each) and not getattr(each, "__private_attributes__", None)
+    return kind_of(each) is not None and frozen(each) and not _keeps_more_than_fields(each)
+
+
+def _keeps_more_than_fields(cls: type[Any]) -> bool:
+    """A cached property, or what pydantic keeps beside the fields, may be a list that somebody changes."""
+    if getattr(cls, "__private_attributes__", None) or getattr(cls, "model_config", {}).get("extra") == "allow":
+        return True
+    return any(isinstance(value, cached_property) for each in cls.__mro__ for value in vars(each).values())
 
 
 def reach(annotation: Any, seen: set[Any] | None = None) -> Iterator[Any]:

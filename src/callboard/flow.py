@@ -1,6 +1,5 @@
 """What is expected of a flow: which event starts it, which events end it well or badly, and by when."""
 
-from collections.abc import Iterator
 from datetime import timedelta
 from itertools import permutations
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from callboard.contract import EventShape, Shape, shape_of, ways
 from callboard.errors import ContractError, place
 from callboard.event import EventType
-from callboard.options import refuse_open_ended
+from callboard.options import read_duration, read_text, refuse_open_ended
 from callboard.service import Events, Service
 
 
@@ -38,38 +37,25 @@ class Flow:
         home: Service | None = None,
     ) -> None:
         where = f"{place()} Flow({name!r})"
-        start = shape_of(starts, f"{where} starts=")
         said = {
-            "name": name,
-            "key": key,
-            "timeout": timeout,
+            "name": read_text(name, "name", where),
+            "key": read_text(key, "key", where),
+            "timeout": None if timeout is None else read_duration(timeout, "timeout", where),
             "home": home,
             "where": where,
-            "start": _start(start, key, where),
+            "start": _start(shape_of(starts, f"{where} starts="), key, where),
             "succeeds": _ending(succeeds, f"{where} succeeds="),
             "fails": None if fails is None else _ending(fails, f"{where} fails="),
         }
         for attribute, value in said.items():
             object.__setattr__(self, attribute, value)
-        for fix in self._nonsense():
-            raise ContractError(where, fix)
+        _refuse_contained(self.succeeds, self.fails, where)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{self!r} is a declaration, it does not change: make another")
 
     def __repr__(self) -> str:
         return f"Flow({self.name!r})"
-
-    def _nonsense(self) -> Iterator[str]:
-        if not self.name.strip():
-            yield "give it a name"
-        if self.timeout is not None and self.timeout <= timedelta(0):
-            yield f"timeout= is longer than zero, or None for no deadline: not {self.timeout}"
-        endings = [*ways(self.succeeds), *(ways(self.fails) if self.fails is not None else ())]
-        for one, other in permutations(endings, 2):
-            if one <= other:
-                both = " and ".join(_told(each) for each in (one, other))
-                yield f"two of its endings contain each other, {both}: the smaller would always come first"
 
 
 def _start(shape: Shape, key: str, where: str) -> EventType:
@@ -86,6 +72,16 @@ def _ending(events: Any, where: str) -> Shape:
     shape = shape_of(events, where)
     refuse_open_ended(shape, where)
     return shape
+
+
+def _refuse_contained(succeeds: Shape, fails: Shape | None, where: str) -> None:
+    endings = [*ways(succeeds), *(() if fails is None else ways(fails))]
+    for one, other in permutations(endings, 2):
+        if one <= other:
+            both = " and ".join(_told(each) for each in (one, other))
+            raise ContractError(
+                where, f"two of its endings contain each other, {both}: the smaller would always come first"
+            )
 
 
 def _told(ending: frozenset[EventType]) -> str:

@@ -13,12 +13,12 @@ _LONGEST = 96  # a path longer than this keeps its flow and hashes the rest
 FLOW_LENGTH = 26
 
 
+_PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
+
+
 def _base32(number: int, length: int) -> str:
-    digits: list[str] = []
-    for _ in range(length):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return "".join(reversed(digits))
+    """So many characters, an even number of them."""
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * length - 10, -1, -10)])
 
 
 def _digest(text: str, length: int) -> str:

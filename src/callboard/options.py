@@ -83,7 +83,8 @@ def _event(value: Any, name: str, where: str) -> EventType:
     return shape.type
 
 
-def _duration(value: Any, name: str, where: str) -> timedelta:
+def read_duration(value: Any, name: str, where: str) -> timedelta:
+    """A timedelta longer than zero, or ContractError."""
     if not isinstance(value, timedelta) or value <= timedelta(0):
         raise ContractError(where, f"{name}= takes a timedelta longer than zero, not {value!r}")
     return value
@@ -92,10 +93,11 @@ def _duration(value: Any, name: str, where: str) -> timedelta:
 def _wait(value: Any, name: str, where: str) -> Wait:
     if callable(value):
         return cast("Callable[[Any], timedelta]", value)
-    return _duration(value, name, where)
+    return read_duration(value, name, where)
 
 
-def _text(value: Any, name: str, where: str) -> str:
+def read_text(value: Any, name: str, where: str) -> str:
+    """A text that is not blank, or ContractError."""
     if not isinstance(value, str) or not value.strip():
         raise ContractError(where, f"{name}= takes a text, not {value!r}")
     return value
@@ -132,18 +134,18 @@ READERS: dict[str, Callable[[Any, str, str], Any]] = {
     "needs": _events,
     "wait": _wait,
     "unless": _events,
-    "per": _text,
-    "once": _text,
-    "compensates": _text,
+    "per": read_text,
+    "once": read_text,
+    "compensates": read_text,
     "pivot": _claim,
-    "keeps": _text,
-    "within": _duration,
+    "keeps": read_text,
+    "within": read_duration,
     "retry": _retry,
-    "timeout": _duration,
+    "timeout": read_duration,
     "order": _one_word_of("strict", "loose"),
     "concurrency": _count,
     "blocking": _claim,
-    "was": _text,
+    "was": read_text,
     "since": _one_word_of("now", "beginning"),
     "gathers": _event,
 }

@@ -64,6 +64,14 @@ class Context:
         "reaction",
     )
 
+    attempt: int  # counted from 1
+    event_id: str  # of the event that made it run
+    flow_id: str
+    flow_key: str | None  # the value of Flow(key=), where the flow has one
+    causation_id: str | None  # of the event that caused that one
+    reaction: str  # "service.name"
+    inputs: tuple[str, ...]  # the ids of all events that this run answers, as they first came
+
     def __init__(
         self,
         *,
@@ -78,13 +86,13 @@ class Context:
         inputs_of: Callable[[Callable[..., Any]], Sequence[str]] | None = None,
         transaction: Any = None,
     ) -> None:
-        self.attempt = attempt  # counted from 1
-        self.event_id = event_id  # of the event that made it run
+        self.attempt = attempt
+        self.event_id = event_id
         self.flow_id = flow_id
-        self.flow_key = flow_key  # the value of Flow(key=), where the flow has one
-        self.causation_id = causation_id  # of the event that caused that one
-        self.reaction = reaction  # "service.name"
-        self.inputs = tuple(inputs)  # the ids of all events that this run answers, as they first came
+        self.flow_key = flow_key
+        self.causation_id = causation_id
+        self.reaction = reaction
+        self.inputs = tuple(inputs)
         self._now = datetime.now(UTC) if now is None else now
         self._inputs_of = inputs_of
         self._transaction = transaction

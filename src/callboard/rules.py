@@ -5,7 +5,7 @@ from datetime import timedelta
 from itertools import combinations
 from typing import Any
 
-from callboard.contract import Contract, Gathered, Given, Trigger, types_in
+from callboard.contract import Contract, Gathered, Given, Trigger, types_in, ways
 from callboard.errors import ContractError
 from callboard.event import ReactionFailed
 from callboard.parameters import of_kind
@@ -121,6 +121,10 @@ def waits_make_sense(contract: Contract) -> Iterator[str]:
 
 def options_agree(contract: Contract) -> Iterator[str]:
     options = contract.options
+    if options.needs and options.unless:
+        cut = ways(options.unless)
+        if all(any(each <= way for each in cut) for way in ways(options.needs)):
+            yield f"it needs `{options.needs}` and does not run once `{options.unless}` came: it never runs"
     if options.blocking and contract.is_async:
         yield "blocking=True runs a plain `def` in a thread: leave it away, or write `def`"
     if options.pivot and options.keeps is not None:

@@ -20,6 +20,9 @@ Events: TypeAlias = type[Any] | UnionType | GenericAlias  # `A`, `A | B`, `tuple
 class Service:
     """Reacts to events, by functions that are registered with `@service.reaction`."""
 
+    name: str
+    where: str
+
     def __init__(self, name: str) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name):
             raise ContractError(

@@ -65,7 +65,7 @@ class Plan:
     def of(cls, seed: int, *, calm: bool = False) -> "Plan":
         """Draw the plan of a seed."""
         orders = {f"o{i}": Order(f"o{i}", "ab"[int(draw(seed, "sku", i) * 1.2)], 1 + int(draw(seed, "quantity", i) * 2))
-                  for i in range(2 + int(draw(seed, "orders") * 3))}
+                  for i in range(1 + int(draw(seed, "orders") * 4))}
         inputs = [Input("OrderCreated", flow) for flow in orders]
         inputs += [Input("Restocked", sku, n) for sku in "ab" for n in range(1, 1 + int(draw(seed, "restocks", sku) * 4))]
         if not calm:
@@ -90,14 +90,14 @@ class Plan:
 
     def fault(self, port: str, key: str, call: int) -> Fault:
         """What becomes of the n-th call under one key: refused before it took place, or its answer lost afterwards."""
-        chance = draw(self.seed, "fault", port, key, call)
-        if call > (2 if self.calm else 4) or chance > 0.2:
+        often = 0.2 if self.calm else 0.6 * draw(self.seed, "faults")
+        if call > (2 if self.calm else 5) or draw(self.seed, "fault", port, key, call) > often:
             return "none"
-        return "lost" if chance < 0.14 else "refused"
+        return "lost" if draw(self.seed, "lost", port, key, call) < 0.7 else "refused"
 
     def fails(self, reaction: str, event_id: str, attempt: int) -> bool:
         """Whether the user's code raises in this attempt."""
-        return attempt <= 2 and draw(self.seed, "fails", reaction, event_id, attempt) < 0.1
+        return attempt <= 2 and draw(self.seed, "fails", reaction, event_id, attempt) < 0.3 * draw(self.seed, "failures")
 
     def poisons(self, reaction: str, key: str, replays: int) -> bool:
         """Whether the user's code raises in every attempt, perhaps until it is replayed."""

@@ -15,9 +15,9 @@ from .rules import PROPOSED, Rules
 from .shop import COMPENSATION, FAILURES, ONCE, REACTIONS, Call, Emitted, Event, Given, Outside, Reaction, Shelf, Steps, heard_by
 
 Delivery = tuple[str, int]  # (reaction, seq)
-MAX_ATTEMPTS = 4
+MAX_ATTEMPTS = 3
 IN_FLIGHT = 8
-SUSPECTS = 4  # after an unclean stop so many claims go one at a time, twice as many after the next
+SUSPECTS = 2  # after an unclean stop so many claims go one at a time, twice as many after the next
 ENDS = ("OrderCompleted", "OrderCancelled")
 
 
@@ -105,6 +105,7 @@ class Memory:
     open: dict[str, set[int]]
     running: dict[Delivery, Run] = field(default_factory=dict)
     touched: set[str] = field(default_factory=set)
+    fused: int = 0  # up to here no row is new to the plain reactions
 
     def copy(self) -> "Memory":
         """The draft of a transaction."""
@@ -456,15 +457,21 @@ class World:
         """Commit all that is finished, once, and hand on what it emitted."""
         finished = sorted((run for run in self.memory.running.values() if run.finished), key=lambda run: run.delivery[1])
         head, caught_up = len(self.ledger.log), self.memory.read == len(self.ledger.log)
+        fuse = fuse and caught_up and not self.suspects
+        if not finished and not (fuse and self.memory.read > self.memory.fused):
+            return
+        self.memory.fused = self.memory.read
         ledger, memory = self.draft(finished)
         try:
-            if fuse and caught_up and not self.suspects:
+            if fuse:
                 self.fuse(ledger, memory)
         except Killed:
             self.crash(memory)
             return
         if foreign:
             self.publish()
+        if crash and len(memory.running.keys() - self.memory.running.keys()) > 0:
+            crash = "before"
         if crash == "before" and memory.touched:
             self.crash(memory)
             return
@@ -606,7 +613,7 @@ class World:
         """Replay each dead letter once; discard what died again and belongs to no flow."""
         for delivery, row in list(self.ledger.parked.items()):
             if row.why == "dead" and not row.replays:
-                self.ledger.parked[delivery] = replace(row, why="retry", due=self.now, attempts=0, replays=1, tried=self.rules.tried_is_kept)
+                self.ledger.parked[delivery] = replace(row, why="retry", due=self.now + self.chance.randrange(30), attempts=0, replays=1, tried=self.rules.tried_is_kept)
                 self.moves += 1
                 return
             if row.why == "dead" and not self.ledger.log[delivery[1] - 1].flow:
@@ -636,10 +643,12 @@ class World:
             self.crash: rough * 0.1,
         }
         actions = tuple(steps)
-        weights = list(accumulate(weight * 10 ** (draw(self.plan.seed, "pace", i) - 0.6) for i, weight in enumerate(steps.values())))
+        weights = list(accumulate(weight * 4 ** (2 * draw(self.plan.seed, "pace", i) - 1) for i, weight in enumerate(steps.values())))
         enough = self.moves + 40 + chance.randrange(200)
-        for self.beat, action in enumerate(chance.choices(actions, cum_weights=weights, k=1000)):
+        for action in chance.choices(actions, cum_weights=weights, k=600):
+            before = self.moves
             self.guarded(action)
+            self.beat += 1 if self.moves > before else 4  # idle time goes by faster
             if self.moves > enough:
                 break
 

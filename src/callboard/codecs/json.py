@@ -1,6 +1,7 @@
 """JSON, by msgspec: dataclasses, attrs and Structs; a pydantic class by its own methods."""
 
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Set as AbstractSet
 from datetime import datetime, time
 from typing import Any, cast
 
@@ -87,7 +88,7 @@ def _way_of(type: EventType | StateType) -> _Way:
     has_time = any(part in (object, Any) or issubclass(part, datetime) for part in parts)
     if fields.kind_of(type.cls) == "pydantic":
         return _Way(_write_pydantic, type.cls.model_validate_json, has_time)
-    order = "deterministic" if any(issubclass(part, Set) for part in parts) else None
+    order = "deterministic" if any(issubclass(part, AbstractSet) for part in parts) else None
     encoder = msgspec.json.Encoder(enc_hook=_foreign_to_json, order=cast("Any", order))
     return _Way(encoder.encode, msgspec.json.Decoder(annotation, dec_hook=_foreign_from_json).decode, has_time)
 
