@@ -451,7 +451,7 @@ def _must_wait(work: Work, delivery: Delivery) -> bool:
     reader = delivery.reader
     if reader.limit is not None and reader.running >= reader.limit:
         return True
-    if any(work.port_running.get(port.port, 0) >= work.port_limits.get(port.port, work.in_flight) for port in reader.contract.ports):
+    if work.guards.keep_back(reader.contract, work.time):
         return True
     alone = work.alone.get(reader.contract.service)
     if alone is not None and (alone is not delivery or any(a.delivery.reader.contract.service == reader.contract.service for a in work.running)):
@@ -636,7 +636,7 @@ async def _attempt(work: Work, group: Group, delivery: Delivery, ready: Ready, e
     try:
         given = event_arguments(attempt, work.value)
         await work.rows.fetch(row_keys(reader.contract, given))
-        given |= other_arguments(attempt, given, work.keepers, work.context(attempt))
+        given |= other_arguments(attempt, given, work.guards.keepers, work.context(attempt))
     except NewerShape as error:
         _apply(work, group, wait_for(work, delivery, str(error), group.now, half=False))
         return None
@@ -666,8 +666,8 @@ def _call(work: Work, group: Group, attempt: Attempt, given: dict[str, Any]) -> 
     delivery.standing = True
     delivery.running = True
     reader.running += 1
-    for port in reader.contract.ports:
-        work.port_running[port.port] = work.port_running.get(port.port, 0) + 1
+    for guard in work.guards.of(reader.contract):
+        guard.began()
     work.running.add(attempt)
     group.touched.add(reader)
 
@@ -693,8 +693,8 @@ async def _collect(work: Work, group: Group) -> None:
         if delivery.running:
             delivery.running = False
             delivery.reader.running -= 1
-            for port in delivery.reader.contract.ports:
-                work.port_running[port.port] -= 1
+            for guard in work.guards.of(delivery.reader.contract):
+                guard.ended(group.now, failed=attempt.error is not None)
         loads = attempt.session.loads
         await work.rows.fetch(loads)
         if attempt.error is None and any(work.rows.current(key).version != seen for key, seen in loads.items()):

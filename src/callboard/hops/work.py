@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from callboard.errors import Undecodable
 from callboard.event import attribute
-from callboard.guard import Guarded
 from callboard.hops.deliveries import Agenda, Delivery, Holds, Reader
 from callboard.hops.gate import World, heard
+from callboard.hops.guards import Guards
 from callboard.hops.plain import plan_of
 from callboard.hops.rows import Rows
 from callboard.hops.views import View, Views
@@ -69,7 +69,7 @@ class Work:
         self.codec = codec
         self.clock = clock
         self.chance = chance
-        self.keepers = dict(keepers)
+        self.guards = Guards(keepers)
         self.executor = executor
         self.tokens: dict[str, int] = {}
         self.readers: dict[str, Reader] = {}
@@ -116,14 +116,6 @@ class Work:
         self.longest_wait = timedelta(hours=1)
         self.suspects = 0  # so many entries may have been in hand when the process before us died
         self.trial: Delivery | None = None  # one of them, running alone
-        self.in_flight = 256
-        self.port_running: dict[type[Any], int] = {}
-        self.port_limits: dict[type[Any], int] = {}
-        for port, keeper in keepers.items():
-            if isinstance(keeper, Guarded):
-                self.keepers[port] = keeper.keeper
-                if keeper.concurrency is not None:
-                    self.port_limits[port] = keeper.concurrency
 
     # time
 
@@ -312,7 +304,7 @@ class Work:
 
     def next_due(self) -> int | None:
         """When something becomes due, in microseconds."""
-        dues = [self.agenda.next(), self.watcher.next_deadline() if self.watcher else None]
+        dues = [self.agenda.next(), self.guards.next(self.time), self.watcher.next_deadline() if self.watcher else None]
         known = [due for due in dues if due is not None]
         return min(known) if known else None
 

@@ -1,0 +1,76 @@
+"""What keeps runs away from a port: so many calls at once, and a breaker that pauses its reactions when it fails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callboard.guard import Guarded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from callboard.contract import Contract
+
+_IN_FLIGHT = 256  # runs that take a port at once, where no keeper says less
+
+
+class Guard:
+    """The limits of one port in this process."""
+
+    def __init__(self, keeper: object) -> None:
+        self.keeper = keeper
+        self.most = _IN_FLIGHT
+        self.running = 0
+        self.failures = 0  # in a row
+        self.until: int | None = None  # the breaker is open up to this moment; then one run tries
+        self.trying = False
+        self.breaker = None
+        if isinstance(keeper, Guarded):
+            self.keeper, self.breaker = keeper.keeper, keeper.breaker
+            self.most = keeper.concurrency or _IN_FLIGHT
+
+    def keeps_back(self, now: int) -> bool:
+        """Whether no further run may start now."""
+        if self.running >= self.most:
+            return True
+        return self.until is not None and (now < self.until or self.trying)
+
+    def began(self) -> None:
+        """A run that takes the port has started."""
+        self.running += 1
+        self.trying = self.until is not None
+
+    def ended(self, now: int, *, failed: bool) -> None:
+        """It has ended. A failure counts; a success closes the breaker."""
+        self.running -= 1
+        self.trying = False
+        if not failed:
+            self.failures, self.until = 0, None
+            return
+        self.failures += 1
+        if self.breaker is not None and (self.until is not None or self.failures >= self.breaker.failures):
+            self.until = now + round(self.breaker.pause.total_seconds() * 1_000_000)
+
+
+class Guards:
+    """The guards of all ports of this process."""
+
+    def __init__(self, keepers: Mapping[type[Any], object]) -> None:
+        self._guards = {port: Guard(keeper) for port, keeper in keepers.items()}
+        self.keepers: dict[type[Any], Any] = {port: guard.keeper for port, guard in self._guards.items()}
+
+    def of(self, contract: Contract) -> Iterable[Guard]:
+        """The guards of the ports that a reaction takes."""
+        return (self._guards[port.port] for port in contract.ports)
+
+    def keep_back(self, contract: Contract, now: int) -> bool:
+        """Whether a run of this reaction must wait."""
+        return any(guard.keeps_back(now) for guard in self.of(contract))
+
+    def next(self, now: int) -> int | None:
+        """When a breaker lets one run try."""
+        return min((guard.until for guard in self._guards.values() if guard.until is not None and guard.until > now), default=None)
+
+    def paused(self, now: int) -> dict[str, int]:
+        """The ports whose breaker is open, and until when."""
+        return {port.__name__: g.until for port, g in self._guards.items() if g.until is not None and g.until > now}
