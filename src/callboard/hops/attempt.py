@@ -65,11 +65,15 @@ def event_arguments(attempt: Attempt, value: Callable[[Entry], Any]) -> dict[str
 
 def row_keys(contract: Contract, given: dict[str, Any]) -> list[StateKey]:
     """The keys of the rows that the call names."""
-    keys = [(row.state.name, key_of_row(row.state.key, contract, given)) for row in contract.states if row.form != "any"]
+    keys = [
+        (row.state.name, key_of_row(row.state.key, contract, given)) for row in contract.states if row.form != "any"
+    ]
     return [(name, str(key)) for name, key in keys]
 
 
-def other_arguments(attempt: Attempt, given: dict[str, Any], keepers: Mapping[type[Any], Any], context: Context) -> dict[str, Any]:
+def other_arguments(
+    attempt: Attempt, given: dict[str, Any], keepers: Mapping[type[Any], Any], context: Context
+) -> dict[str, Any]:
     """Private copies of the rows, keepers, and the context, by parameter. The rows are in memory."""
     contract, found = attempt.delivery.reader.contract, dict[str, Any]()
     for parameter in contract.parameters:
@@ -170,7 +174,9 @@ def _go_on(coroutine: Coroutine[Any, Any, Any], awaited: Any) -> Generator[Any, 
             return end.value
 
 
-def start(attempt: Attempt, running: Coroutine[Any, Any, Any] | asyncio.Future[Any], done: Callable[[Attempt], None]) -> None:
+def start(
+    attempt: Attempt, running: Coroutine[Any, Any, Any] | asyncio.Future[Any], done: Callable[[Attempt], None]
+) -> None:
     """Let it run beside us; `done` is called once, at its end or when its time is over."""
     loop = asyncio.get_running_loop()
     task = attempt.task = asyncio.ensure_future(running)

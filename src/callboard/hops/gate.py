@@ -64,7 +64,13 @@ class Seen(NamedTuple):
 class World:
     """What the gates of one process share."""
 
-    def __init__(self, readers: dict[str, Reader], hearers: dict[str, dict[str, list[Reader]]], decode: Callable[[Entry], Any], type_of: Callable[[Entry], EventType]) -> None:
+    def __init__(
+        self,
+        readers: dict[str, Reader],
+        hearers: dict[str, dict[str, list[Reader]]],
+        decode: Callable[[Entry], Any],
+        type_of: Callable[[Entry], EventType],
+    ) -> None:
         self.readers = readers
         self.undoers: dict[str, list[Reader]] = {}  # reaction -> its compensations
         self.hearers = hearers  # service -> type -> readers
@@ -219,7 +225,9 @@ def _missing(delivery: Delivery, contract: Contract, seen: Seen) -> Wait | None:
             ready.add(kind)
         else:
             parked = behind.rows.get((entry.pos, 0))
-            state = "behind the dead letter of" if parked is not None and parked.why == "dead" else "until it is handled by"
+            state = (
+                "behind the dead letter of" if parked is not None and parked.why == "dead" else "until it is handled by"
+            )
             reasons.append(f"{kind.name}, {state} {behind.path}")
     return None if holds(needs, ready) else Wait(" and ".join(reasons))
 

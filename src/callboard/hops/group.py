@@ -16,7 +16,20 @@ if TYPE_CHECKING:
 class Outcome:
     """What came of one delivery (or of one run of it): everything that its commit writes."""
 
-    __slots__ = ("attempt", "before", "delivery", "direct", "done", "drops", "entries", "loads", "memories", "notes", "parks", "writes")
+    __slots__ = (
+        "attempt",
+        "before",
+        "delivery",
+        "direct",
+        "done",
+        "drops",
+        "entries",
+        "loads",
+        "memories",
+        "notes",
+        "parks",
+        "writes",
+    )
 
     def __init__(self, delivery: Delivery, attempt: Attempt | None = None) -> None:
         self.delivery = delivery

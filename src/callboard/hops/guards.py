@@ -69,7 +69,10 @@ class Guards:
 
     def next(self, now: int) -> int | None:
         """When a breaker lets one run try."""
-        return min((guard.until for guard in self._guards.values() if guard.until is not None and guard.until > now), default=None)
+        return min(
+            (guard.until for guard in self._guards.values() if guard.until is not None and guard.until > now),
+            default=None,
+        )
 
     def paused(self, now: int) -> dict[str, int]:
         """The ports whose breaker is open, and until when."""

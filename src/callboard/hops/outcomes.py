@@ -15,7 +15,7 @@ from callboard.ledger import Entry, Memory, Note, Parked, Scatter
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from callboard.hops.deliveries import Delivery, Reader
+    from callboard.hops.deliveries import Delivery
     from callboard.hops.work import Work
     from callboard.ledger import Why
 
@@ -58,8 +58,15 @@ def _entries(work: Work, attempt: Attempt, found: list[Any], now: int) -> list[E
     if gathers is not None:
         inherited = _below(inherited, gathers.name)
     frames = scatters_of(found, inherited, id_of(attempt, 0)) if found else []
-    inputs = [e for given in attempt.inputs.values() if given is not None for e in (given if isinstance(given, list) else [given])]
-    causes = tuple(sorted({e.pos for e in inputs} | ({attempt.effect.pos} if isinstance(attempt.effect, Entry) else set())))
+    inputs = [
+        e
+        for given in attempt.inputs.values()
+        if given is not None
+        for e in (given if isinstance(given, list) else [given])
+    ]
+    causes = tuple(
+        sorted({e.pos for e in inputs} | ({attempt.effect.pos} if isinstance(attempt.effect, Entry) else set()))
+    )
     entries: list[Entry] = []
     for ordinal, (emission, scatters) in enumerate(zip(found, frames, strict=True)):
         kind = event_type(type(emission.event))
@@ -107,7 +114,9 @@ def close(work: Work, outcome: Outcome, delivery: Delivery, now: int) -> None:
         outcome.drops.append((undone, parked))
         if parked.attempts and undone.outside and pos != parked.pos:
             outcome.memories.append(Memory(flow, "unknown", undone.path, part, parked.pos))
-        outcome.notes.append(Note(parked.pos, undone.path, flow, "superseded", f"{parked.why}, closed by {contract.path}", now))
+        outcome.notes.append(
+            Note(parked.pos, undone.path, flow, "superseded", f"{parked.why}, closed by {contract.path}", now)
+        )
 
 
 def skipped(work: Work, delivery: Delivery, why: str, now: int, *, closes: bool = False) -> Outcome:
@@ -120,7 +129,13 @@ def skipped(work: Work, delivery: Delivery, why: str, now: int, *, closes: bool 
 
 
 def parked(
-    delivery: Delivery, why: Why, *, due: int | None = None, missing: str | None = None, error: str | None = None, effect: int = 0
+    delivery: Delivery,
+    why: Why,
+    *,
+    due: int | None = None,
+    missing: str | None = None,
+    error: str | None = None,
+    effect: int = 0,
 ) -> Outcome:
     """It waits in the ledger; `attempts` says how many runs it had."""
     outcome = Outcome(delivery)
@@ -133,20 +148,33 @@ def parked(
     return outcome
 
 
-def failed(work: Work, delivery: Delivery, error: BaseException, now: int, *, attempt: Attempt | None = None) -> Outcome:
+def failed(
+    work: Work, delivery: Delivery, error: BaseException, now: int, *, attempt: Attempt | None = None
+) -> Outcome:
     """The run is dropped: it is tried again later, or it is a dead letter and ReactionFailed tells of it in the same commit."""
     effect = attempt.effect if attempt is not None else (delivery.parked.effect if delivery.parked else 0)
     place = effect.pos if isinstance(effect, Entry) else (effect or 0)
     text = f"{type(error).__name__}: {error}"[:2000]
     retry = delivery.reader.contract.options.retry
-    wait = None if isinstance(error, _NO_MORE_ATTEMPTS) else retry.wait_after(delivery.attempts, error, work.chance.random())
+    wait = (
+        None
+        if isinstance(error, _NO_MORE_ATTEMPTS)
+        else retry.wait_after(delivery.attempts, error, work.chance.random())
+    )
     if wait is not None and not delivery.wished:
         outcome = parked(delivery, "retry", due=now + micros(wait), error=text, effect=place)
     else:
         outcome = dead(work, delivery, text, now, effect=place)
     outcome.attempt = attempt
     outcome.notes.append(
-        Note(delivery.entry.pos, delivery.reader.path, delivery.entry.flow, "failed", f"attempt {delivery.attempts}: {text}", now)
+        Note(
+            delivery.entry.pos,
+            delivery.reader.path,
+            delivery.entry.flow,
+            "failed",
+            f"attempt {delivery.attempts}: {text}",
+            now,
+        )
     )
     if delivery.reader.contract.options.compensates is not None:
         close(work, outcome, delivery, now)

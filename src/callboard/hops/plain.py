@@ -92,7 +92,9 @@ def run(work: Work, group: Group, reader: Reader, entry: Entry, value: Any) -> N
         copies.append((state, place, row, copy))
     result = plan.function(*arguments)
     emitted, failed = _emitted(work, group, plan, entry, result)
-    changed = [change for each in copies if (change := _changed(work, each, plan.private if failed else None)) is not None]
+    changed = [
+        change for each in copies if (change := _changed(work, each, plan.private if failed else None)) is not None
+    ]
     if emitted is not None:
         group.append(emitted)
     if changed:
@@ -131,5 +133,3 @@ def _changed(
     if str(getattr(copy, state.key)) != place[1]:
         raise LongWay
     return place, Row(max(row.version + 1, work.stamp), state.shape, data)
-
-

@@ -144,7 +144,9 @@ async def _place(
         await work.rows.fetch([key])
         owned = publication.service in work.tokens
         if publication.outdated or (owned and work.rows.current(key).version != version):
-            raise Conflict(f"{key[0]} {key[1]!r} was changed by somebody else since it was loaded: load it and try again")
+            raise Conflict(
+                f"{key[0]} {key[1]!r} was changed by somebody else since it was loaded: load it and try again"
+            )
     digest = blake2b(b"\0".join(c.kind.name.encode() + c.data for c in candidates), digest_size=16).digest()
     if publication.idempotency_key is not None and (given := supplied.get(publication.idempotency_key)):
         if given.digest != digest:
@@ -163,7 +165,9 @@ async def _place(
 
 
 async def _placed_before(work: Work, group: Group, given: Supplied) -> list[Placed]:
-    entry = next((e for e in group.entries if e.pos == given.pos), None) or next(iter(await work.ledger.entries([given.pos])), None)
+    entry = next((e for e in group.entries if e.pos == given.pos), None) or next(
+        iter(await work.ledger.entries([given.pos])), None
+    )
     if entry is None:
         raise FlowHasEnded("this idempotency key is remembered, its flow was pruned: it has ended")
     rows = await work.ledger.flows_by_number([entry.flow])
@@ -206,13 +210,20 @@ def _no_flow(candidate: Candidate, found: int) -> str:
 
 async def _same_start(work: Work, group: Group, candidate: Candidate, flow: Flow, row: FlowRow) -> Placed:
     """The flow that this event began before; FlowIsOpen or FlowHasEnded if it was another event."""
-    entry = next((e for e in group.entries if e.pos == row.number), None) or next(iter(await work.ledger.entries([row.number])), None)
+    entry = next((e for e in group.entries if e.pos == row.number), None) or next(
+        iter(await work.ledger.entries([row.number])), None
+    )
     placed = Placed(row.number, row.id, row.number, flow.name, row.key, is_new=False)
     if entry is not None and entry.data == candidate.data and entry.type == candidate.kind.name:
         return placed
     if row.verdict is None:
-        raise FlowIsOpen(f"{flow.name} {row.key!r} is open, begun by another {candidate.kind}: join it with another event, or use a new key", placed)
-    raise FlowHasEnded(f"{flow.name} {row.key!r} has ended ({row.verdict}): a key names one flow, use a new one", placed)
+        raise FlowIsOpen(
+            f"{flow.name} {row.key!r} is open, begun by another {candidate.kind}: join it with another event, or use a new key",
+            placed,
+        )
+    raise FlowHasEnded(
+        f"{flow.name} {row.key!r} has ended ({row.verdict}): a key names one flow, use a new one", placed
+    )
 
 
 def _begin(
@@ -254,4 +265,3 @@ def _entry(candidate: Candidate, event_id: str, flow: int, now: int) -> Entry:
         version=kind.version,
         value=candidate.event if kind.immutable else None,
     )
-

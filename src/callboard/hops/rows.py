@@ -52,7 +52,9 @@ class Rows:
 
     def put(self, write: StateWrite) -> None:
         """The group changes this row."""
-        self.overlay[write.state, write.key] = Row(write.version if write.data is not None else 0, write.shape, write.data)
+        self.overlay[write.state, write.key] = Row(
+            write.version if write.data is not None else 0, write.shape, write.data
+        )
 
     def drop(self) -> None:
         """What the group changed is not committed."""
@@ -175,9 +177,13 @@ class Session:
             if copy.version < 0:
                 copy.version = self._rows.current((state, key)).version
             if copy.kept:
-                raise ValueError(f"{state} {key!r} is given as Read[{state}] and was changed: take it as `{state}` to save it")
+                raise ValueError(
+                    f"{state} {key!r} is given as Read[{state}] and was changed: take it as `{state}` to save it"
+                )
             if copy.value is not None and str(getattr(copy.value, copy.state.key)) != key:
-                raise ValueError(f"{state} {key!r}: its key {copy.state.key} was changed: put a new row and delete this one")
+                raise ValueError(
+                    f"{state} {key!r}: its key {copy.state.key} was changed: put a new row and delete this one"
+                )
             changed.append(StateWrite(state, key, max(copy.version + 1, stamp), copy.state.shape, data))
         return changed
 

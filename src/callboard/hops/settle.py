@@ -73,7 +73,9 @@ async def _check_rows(work: Work, group: Group, tx: Transaction) -> None:
     seen = {key for outcome in group.outcomes for key in outcome.loads}
     seen |= {key for p in group.publications if p.error is None for key in p.loads}
     current = await tx.versions(seen)
-    moved = any(work.rows.knows(key) and work.rows.committed(key).version != version for key, version in current.items())
+    moved = any(
+        work.rows.knows(key) and work.rows.committed(key).version != version for key, version in current.items()
+    )
     work.rows.forget()
     if moved:
         work.edits = tx.edits
@@ -109,7 +111,12 @@ async def _write(work: Work, group: Group, tx: Transaction) -> None:
         await tx.update_flows(group.decided)
     if group.closed:
         await tx.unpark([(row.reaction, row.pos, row.effect) for _, row in group.closed])
-        await tx.note([Note(row.pos, row.reaction, row.flow, "closed", f"{row.why}: no longer needed", group.now) for _, row in group.closed])
+        await tx.note(
+            [
+                Note(row.pos, row.reaction, row.flow, "closed", f"{row.why}: no longer needed", group.now)
+                for _, row in group.closed
+            ]
+        )
     if supplied := [each for p in group.publications if p.error is None for each in p.supplied]:
         await tx.supply(supplied)
 

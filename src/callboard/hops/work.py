@@ -158,7 +158,9 @@ class Work:
         """What a run is told of itself."""
         delivery = attempt.delivery
         trigger = delivery.trigger
-        key = next((k for f in self.choreography.flows.values() if (k := self._flow_key(delivery, f)) is not None), None)
+        key = next(
+            (k for f in self.choreography.flows.values() if (k := self._flow_key(delivery, f)) is not None), None
+        )
         return Context(
             attempt=delivery.attempts,
             event_id=trigger.id,
@@ -204,7 +206,10 @@ class Work:
         for contract in self.choreography.contracts.values():
             if contract.service == service:
                 reader = Reader(
-                    contract, self.choreography.reactions[contract.path], order=len(self.readers), tag=tag(contract.path)
+                    contract,
+                    self.choreography.reactions[contract.path],
+                    order=len(self.readers),
+                    tag=tag(contract.path),
                 )
                 self.readers[contract.path] = reader
                 added.append(reader)
@@ -299,7 +304,14 @@ class Work:
     def busy(self) -> bool:
         """Whether another group would find something to do at once."""
         return bool(
-            self.group or self.fresh or self.finished or self.publications or self.ready or self.due_now or self.reopen or self.read < self.head
+            self.group
+            or self.fresh
+            or self.finished
+            or self.publications
+            or self.ready
+            or self.due_now
+            or self.reopen
+            or self.read < self.head
         )
 
     def next_due(self) -> int | None:

@@ -1,0 +1,79 @@
+"""An outcome becomes part of the group: from here on memory is as if it were committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callboard.hops.attempt import key_of_row
+from callboard.hops.deliveries import Delivery
+from callboard.hops.group import Group, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from callboard.hops.deliveries import Key
+    from callboard.hops.work import Work
+
+
+def apply(work: Work, group: Group, outcome: Outcome) -> None:
+    """From here on memory is as if the outcome were committed; `unwind` takes it back."""
+    delivery = outcome.delivery
+    reader = delivery.reader
+    for entry in outcome.entries:
+        group.append(entry)
+    for write in outcome.writes:
+        work.rows.put(write)
+    view = work.views.get(delivery.entry.flow)
+    if view is not None:
+        view.memories.extend(outcome.memories)
+        for entry in outcome.entries:
+            view.add(entry)
+    if outcome.done and delivery.parked is not None:
+        outcome.drops.append((reader, delivery.parked))
+    for owner, row in outcome.drops:
+        work.drop_row(owner, (row.pos, row.effect))
+        work.active.pop((owner.path, (row.pos, row.effect)), None)
+    for owner, row in outcome.parks:
+        work.add_row(owner, row)
+    group.outcomes.append(outcome)
+    group.touched.add(reader)
+    group.keys.update(delivery.keys)
+    if outcome.done:
+        release(work, delivery)
+
+
+def release(work: Work, delivery: Delivery) -> None:
+    """The delivery is open no more: whoever stood behind it has its turn."""
+    reader = delivery.reader
+    if reader.open.get(delivery.entry.pos) is delivery:
+        del reader.open[delivery.entry.pos]
+    if work.active.get((reader.path, delivery.row)) is delivery:
+        del work.active[reader.path, delivery.row]
+    service = reader.contract.service
+    if work.alone.get(service) is delivery:
+        del work.alone[service]
+    if work.trial is delivery:
+        work.trial = None
+    if delivery.standing:
+        delivery.standing = False
+        work.ready.extend(work.holds.leave(delivery))
+
+
+def rows_held(work: Work, delivery: Delivery, given: dict[str, Any]) -> Iterable[Key]:
+    contract = delivery.reader.contract
+    for parameter in delivery.reader.named_rows:
+        key = key_of_row(parameter.state.key, contract, given)
+        if key is not None:
+            yield ("row", parameter.state.name, str(key))
+
+
+def uncommitted(work: Work, group: Group, keys: Iterable[Key]) -> bool:
+    """Whether the group has used one of these: what it left there is not committed."""
+    return any(key in group.keys or (key[0] == "row" and (key[1], key[2]) in work.rows.overlay) for key in keys)
+
+
+def put_off(work: Work, delivery: Delivery) -> None:
+    """It keeps its place and is looked at again when this group is committed."""
+    work.holds.join(delivery, delivery.keys)
+    delivery.standing = True
+    work.later.append(delivery)

@@ -1,0 +1,87 @@
+"""What was parked and is due: retries, timers, waits that are over, and what operators asked for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callboard.hops.applying import apply
+from callboard.hops.deliveries import Delivery
+from callboard.hops.group import Group, Outcome
+from callboard.hops.outcomes import dead, skipped
+from callboard.hops.turns import consider_all, prepare
+from callboard.hops.work import TIMER
+from callboard.ids import child
+from callboard.ledger import Entry
+
+if TYPE_CHECKING:
+    from callboard.hops.work import Work
+
+
+def is_due(when: int | None, now: int) -> bool:
+    return when is not None and when <= now
+
+
+async def take_due(work: Work, group: Group) -> None:
+    rows = work.due_now
+    work.due_now = []
+    rows += work.agenda.due(group.now)
+    rows = [(reader, row) for reader, row in rows if reader.rows.get((row.pos, row.effect)) is row]
+    rows = [(reader, row) for reader, row in rows if (reader.path, (row.pos, row.effect)) not in work.active]
+    if not rows:
+        return
+    group.taken.extend(rows)
+    begun = {outcome.delivery.entry.flow for outcome in group.outcomes}
+    work.views.forget(
+        {row.flow for reader, row in rows if reader.pair is not None} - begun
+    )  # an ask may not be noticed yet
+    entries = {entry.pos: entry for entry in await work.ledger.entries({row.pos for _, row in rows})}
+    woken: list[Delivery] = []
+    for reader, row in sorted(rows, key=lambda pair: (pair[1].pos, pair[0].order)):
+        if row.pos not in entries:
+            continue
+        delivery = Delivery(reader, entries[row.pos], row)
+        if row.why == "timer" and row.asked is None:
+            _fire(work, group, delivery)
+        elif row.asked == "discard":
+            await prepare(work, [delivery])
+            _apply_direct(work, group, skipped(work, delivery, "discarded by an operator", group.now))
+        elif row.why in ("waiting", "half") and row.asked is None and is_due(row.due, group.now):
+            await prepare(work, [delivery])
+            _apply_direct(work, group, await _never_came(work, group, delivery))
+        else:
+            woken.append(delivery)
+            work.active[reader.path, delivery.row] = delivery
+    await consider_all(work, group, woken)
+
+
+async def _never_came(work: Work, group: Group, delivery: Delivery) -> Outcome:
+    """The wait is over: a dead letter that says what is missing, or nothing if the flow has its verdict."""
+    row = delivery.parked
+    assert row is not None
+    flows = await work.ledger.flows_by_number([row.flow])
+    if flows and all(flow.verdict is not None for flow in flows):
+        return skipped(work, delivery, "no longer needed", group.now)
+    return dead(work, delivery, f"never came: {row.missing}", group.now, effect=row.effect)
+
+
+def _apply_direct(work: Work, group: Group, outcome: Outcome) -> None:
+    """What is decided of a parked row without making it run."""
+    outcome.direct = True
+    apply(work, group, outcome)
+
+
+def _fire(work: Work, group: Group, delivery: Delivery) -> None:
+    """The timer's moment has come: it enters the log like an event for its reaction alone, so it has a place in the order."""
+    row = delivery.parked
+    assert row is not None
+    if not work.caught_up:
+        work.due_now.append((delivery.reader, row))  # what was in the log at that moment is read first
+        return
+    outcome = Outcome(delivery)
+    armed = delivery.entry
+    fired = Entry(
+        0, child(armed.id, delivery.reader.tag, 0, ("timer",)), f"{TIMER}{delivery.reader.path}]", armed.flow, group.now, b"null",
+        armed.key, armed.pos, delivery.reader.path, armed.scatters,
+    )  # fmt: skip
+    outcome.entries.append(fired)
+    _apply_direct(work, group, outcome)

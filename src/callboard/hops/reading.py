@@ -1,0 +1,173 @@
+"""What is new in the log is handed to the reactions that hear it, in the order of the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callboard.errors import CodecError
+from callboard.hops.applying import apply
+from callboard.hops.deliveries import Delivery
+from callboard.hops.group import Group
+from callboard.hops.outcomes import failed
+from callboard.hops.plain import LongWay, rows_of
+from callboard.hops.plain import run as run_plain
+from callboard.hops.turns import address, consider, consider_all, prepare
+from callboard.ledger import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from callboard.hops.deliveries import Reader
+    from callboard.hops.work import Work
+
+PAGE = 512  # entries handed out in one round
+
+
+async def reopen(work: Work, group: Group) -> None:
+    """Deliveries that the process before this one had begun and not finished, in log order."""
+    left, work.reopen = work.reopen, []
+    if not left:
+        return
+    entries = {entry.pos: entry for entry in await work.ledger.entries({pos for _, pos in left})}
+    opened: list[Delivery] = []
+    for reader, pos in left:
+        if pos in entries and pos not in reader.open:
+            delivery = reader.open[pos] = Delivery(reader, entries[pos])
+            delivery.suspect = work.suspects > 0
+            group.touched.add(reader)
+            opened.append(delivery)
+    await consider_all(work, group, sorted(opened))
+
+
+async def hand_out(work: Work, group: Group) -> None:
+    if not work.readers and work.watcher is None:
+        work.read = work.head  # a process that only publishes and reads has nobody to hand anything to
+        work.fresh.clear()
+    if not work.fresh and work.read < work.head:
+        work.fresh.extend(await work.ledger.read(work.read, limit=PAGE))
+        if not work.fresh:  # the rest of the numbers belongs to nobody
+            work.read = work.head
+    entries: list[Entry] = []
+    while work.fresh and len(entries) < PAGE and work.fresh[0].pos <= group.base:
+        entries.append(work.fresh.popleft())
+    if entries:
+        await dispatch(work, group, entries)
+
+
+async def dispatch(work: Work, group: Group, entries: Sequence[Entry]) -> None:
+    """Every reaction of this process that hears one of these has run, or has a delivery, in log order."""
+    turns: list[tuple[Reader, Entry, Delivery | None]] = []
+    opened: list[Delivery] = []
+    looks_back = work.looks_back
+    for entry in entries:
+        if looks_back:
+            _see(work, entry)
+        for reader in work.heard_by(entry):
+            if reader.plan is not None and entry.pos > reader.pos and _is_clear(work, reader, entry):
+                turns.append((reader, entry, None))
+            elif (delivery := _open(work, group, reader, entry)) is not None:
+                turns.append((reader, entry, delivery))
+                opened.append(delivery)
+    work.read = entries[-1].pos
+    work.suspects -= len(entries)
+    group.seen.extend(entries)
+    if opened:
+        await prepare(work, opened)
+    await work.rows.fetch(_rows_of_turns(work, turns))
+    for reader, entry, delivery in turns:
+        if delivery is None and not _ran(work, group, reader, entry):
+            delivery = _open(work, group, reader, entry)
+            if delivery is not None:
+                await prepare(work, [delivery])
+        if delivery is not None:
+            await consider(work, group, delivery)
+
+
+def _see(work: Work, entry: Entry) -> None:
+    view = work.views.get(entry.flow)
+    if view is None and entry.pos == entry.flow:
+        view = work.views.begin(entry.flow)
+    if view is not None:
+        view.add(entry)
+
+
+def _is_clear(work: Work, reader: Reader, entry: Entry) -> bool:
+    """Whether nothing of this reaction keeps an event from the short way; asked before rows are fetched."""
+    return reader.lag is None and not reader.open and work.suspects <= 0
+
+
+def _rows_of_turns(work: Work, turns: list[tuple[Reader, Entry, Delivery | None]]) -> Iterable[tuple[str, str]]:
+    for reader, entry, delivery in turns:
+        if delivery is None and reader.named_rows:
+            try:
+                value = work.value(entry)
+            except CodecError:
+                continue
+            yield from rows_of(reader.plan, value)
+
+
+def _ran(work: Work, group: Group, reader: Reader, entry: Entry) -> bool:
+    """Run it the short way. False if something stands in its way: nothing was done then."""
+    if reader.open or (
+        reader.blocked and (str(entry.flow) if entry.key is None else f"={entry.key}") in reader.blocked
+    ):
+        return False
+    if work.alone and reader.contract.service in work.alone:
+        return False
+    try:
+        value = work.value(entry)
+        if work.holds.some and not work.holds.free(tuple(("row", *key) for key in rows_of(reader.plan, value))):
+            return False
+        run_plain(work, group, reader, entry, value)
+    except LongWay:
+        return False
+    except Exception as error:
+        return _raised(work, group, reader, entry, error)
+    return True
+
+
+def _raised(work: Work, group: Group, reader: Reader, entry: Entry, error: Exception) -> bool:
+    delivery = _open(work, group, reader, entry)
+    if delivery is None:
+        return True
+    address(work, delivery)
+    delivery.attempts = 1
+    apply(work, group, failed(work, delivery, error, group.now))
+    return True
+
+
+def _open(work: Work, group: Group, reader: Reader, entry: Entry) -> Delivery | None:
+    """A delivery of this entry; None if the reaction had it before, or has fallen behind."""
+    if entry.pos <= reader.pos or entry.pos in reader.open or reader.lag is not None:
+        return None
+    if reader.full:
+        group.caught.append((reader, None))
+        reader.lag = entry.pos - 1
+        return None
+    delivery = reader.open[entry.pos] = Delivery(reader, entry)
+    delivery.suspect = work.suspects > 0 and entry.pos <= work.start_head
+    group.opened.append(delivery)
+    group.touched.add(reader)
+    return delivery
+
+
+async def catch_up(work: Work, group: Group) -> None:
+    """Reactions that fell behind read what they missed from the log."""
+    for reader in work.readers.values():
+        if reader.lag is None or len(reader.open) * 2 >= reader.most:
+            continue
+        kinds = work.kinds_of(reader)
+        entries = await work.ledger.read(reader.lag, limit=reader.most // 2, types=kinds)
+        entries = [entry for entry in entries if entry.pos <= min(work.read, group.base)]
+        lag, reader.lag = reader.lag, None
+        opened = [
+            d
+            for entry in entries
+            if reader in work.heard_by(entry)
+            if (d := _open(work, group, reader, entry)) is not None
+        ]
+        if len(entries) >= reader.most // 2:
+            reader.lag = entries[-1].pos
+        group.caught.append((reader, lag))
+        group.touched.add(reader)
+        await consider_all(work, group, opened)

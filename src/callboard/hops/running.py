@@ -1,0 +1,202 @@
+"""Beginning a run and taking up what came of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callboard.errors import CallboardError
+from callboard.hops.applying import apply, put_off, rows_held, uncommitted
+from callboard.hops.attempt import Attempt, call, event_arguments, other_arguments, row_keys, start, step
+from callboard.hops.deliveries import Delivery
+from callboard.hops.gate import UNKNOWN, Ready
+from callboard.hops.group import Group, Outcome
+from callboard.hops.outcomes import dead, failed, parked, succeeded, wait_for
+from callboard.hops.rows import NewerShape, Session, Uncommitted
+from callboard.ledger import Entry
+
+if TYPE_CHECKING:
+    from callboard.hops.deliveries import Reader
+    from callboard.hops.work import Work
+
+
+async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) -> None:
+    reader = delivery.reader
+    if reader.late_rows and not await _late_rows(work, group, delivery, ready):
+        return
+    if (delivery.attempts or delivery.suspect) and not delivery.announced:
+        _announce(work, group, delivery)
+        return
+    effects: list[int | None] = list(ready.effects) if ready.effects is not None else [None]
+    before = delivery.attempts
+    while effects:
+        effect = effects.pop(0)
+        delivery.attempts = before if delivery.announced else before + 1
+        if effect == UNKNOWN:
+            outcome = dead(work, delivery, _unknown(reader), group.now, effect=UNKNOWN)
+        else:
+            attempt = await _attempt(work, group, delivery, ready, effect)
+            if attempt is None:
+                return
+            if isinstance(attempt.error, Uncommitted):
+                delivery.attempts = before
+                group.hot.add(reader)
+                put_off(work, delivery)
+                return
+            if not attempt.finished:
+                delivery.effects = [each for each in effects if each is not None] if ready.effects is not None else None
+                return
+            outcome = await _judged(work, group, attempt)
+        outcome.done = not effects
+        apply(work, group, outcome)
+
+
+def _unknown(reader: Reader) -> str:
+    undone = reader.contract.options.compensates
+    return f"the outcome of {undone} is unknown: it was tried and never committed; take its event as `E | None` to settle it"
+
+
+async def _late_rows(work: Work, group: Group, delivery: Delivery, ready: Ready) -> bool:
+    """Rows whose key stands in a given event are held too. False if somebody else has one of them."""
+    given: dict[str, Any] = {}
+    for name, entry in ready.inputs.items():
+        value = entry[0] if isinstance(entry, list) else entry
+        given[name] = None if value is None else work.value(value)
+    for effect in ready.effects or ():
+        entry = _entry_at(work, delivery, effect)
+        for parameter in delivery.reader.contract.givens:
+            if entry is not None and entry.type in {kind.name for kind in parameter.types}:
+                given[parameter.name] = work.value(entry)
+    keys = tuple(key for key in rows_held(work, delivery, given) if key not in delivery.keys)
+    if keys:
+        await work.rows.fetch((key[1], key[2]) for key in keys)
+        if not delivery.standing and work.holds.free((*delivery.keys, *keys)):
+            delivery.keys = (*delivery.keys, *keys)
+        else:
+            work.holds.join(delivery, (*delivery.keys, *keys))
+            delivery.standing = True
+            if not work.holds.first(delivery):
+                return False
+        if delivery.reader.outside and uncommitted(work, group, keys):
+            put_off(work, delivery)
+            return False
+    return True
+
+
+def _entry_at(work: Work, delivery: Delivery, pos: int) -> Entry | None:
+    return next((entry for entry in work.views[delivery.entry.flow].entries if entry.pos == pos), None)
+
+
+def _announce(work: Work, group: Group, delivery: Delivery) -> None:
+    """Write the attempt down before it starts: what kills the process is counted too."""
+    delivery.attempts += 1
+    if delivery.attempts > delivery.reader.contract.options.retry.max_attempts and not delivery.wished:
+        delivery.attempts -= 1
+        why = (delivery.parked.error if delivery.parked else None) or "it ended its process each time it ran"
+        apply(work, group, dead(work, delivery, why, group.now, effect=delivery.row[1]))
+        return
+    outcome = parked(delivery, "running", effect=delivery.row[1])
+    outcome.done = False
+    row = outcome.parks[0][1]
+    row.asked = delivery.parked.asked if delivery.parked else None
+    put_off(work, delivery)
+    apply(work, group, outcome)
+    delivery.reader.open.pop(delivery.entry.pos, None) if delivery.parked is None else None
+    delivery.parked, delivery.announced = row, True
+    work.active[delivery.reader.path, delivery.row] = delivery
+
+
+async def _attempt(work: Work, group: Group, delivery: Delivery, ready: Ready, effect: int | None) -> Attempt | None:
+    """One run, begun; a plain one is finished, and so is one that could not be begun."""
+    reader = delivery.reader
+    undone: Entry | int | None = effect
+    if effect is not None and effect > 0:
+        undone = _entry_at(work, delivery, effect) or effect
+    session = Session(work.rows, work.codec, committed=reader.outside)
+    attempt = Attempt(delivery, ready.inputs, undone, session, group.now)
+    try:
+        given = event_arguments(attempt, work.value)
+        await work.rows.fetch(row_keys(reader.contract, given))
+        given |= other_arguments(attempt, given, work.guards.keepers, work.context(attempt))
+    except NewerShape as error:
+        apply(work, group, wait_for(work, delivery, str(error), group.now, half=False))
+        return None
+    except (CallboardError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        attempt.error, attempt.finished = error, True
+        return attempt
+    _call(work, group, attempt, given)
+    return attempt
+
+
+def _call(work: Work, group: Group, attempt: Attempt, given: dict[str, Any]) -> None:
+    delivery = attempt.delivery
+    reader = delivery.reader
+    options = reader.contract.options
+    if not (reader.contract.is_async or options.blocking):
+        call(attempt, given)
+        return
+    if reader.contract.is_async and reader.steps:
+        step(attempt, given, work.done)
+        if attempt.finished:
+            return
+    elif reader.contract.is_async:
+        start(attempt, reader.reaction.function(**given), work.done)
+    else:
+        start(attempt, work.in_thread(reader.reaction.function, given), work.done)
+    work.holds.join(delivery, delivery.keys)
+    delivery.standing = True
+    delivery.running = True
+    reader.running += 1
+    for guard in work.guards.of(reader.contract):
+        guard.began()
+    work.running.add(attempt)
+    group.touched.add(reader)
+
+
+async def _judged(work: Work, group: Group, attempt: Attempt) -> Outcome:
+    """What came of a run: kept, or tried again, or dead."""
+    if attempt.error is None:
+        try:
+            await work.rows.fetch(attempt.session.keys)
+            return succeeded(work, attempt, group.now, work.stamp)
+        except Exception as error:
+            attempt.error = error
+    return failed(work, attempt.delivery, attempt.error, group.now, attempt=attempt)
+
+
+async def collect(work: Work, group: Group) -> None:
+    """Runs that went on beside the groups and are finished now."""
+    attempts = sorted(work.finished, key=lambda attempt: attempt.delivery)
+    work.finished.clear()
+    for attempt in attempts:
+        delivery = attempt.delivery
+        work.running.discard(attempt)
+        if delivery.running:
+            delivery.running = False
+            delivery.reader.running -= 1
+            for guard in work.guards.of(delivery.reader.contract):
+                guard.ended(group.now, failed=attempt.error is not None)
+        loads = attempt.session.loads
+        await work.rows.fetch(loads)
+        if attempt.error is None and any(work.rows.current(key).version != seen for key, seen in loads.items()):
+            _again(work, attempt)
+            continue
+        outcome = await _judged(work, group, attempt)
+        remaining = delivery.effects if delivery.reader.contract.options.compensates is not None else None
+        outcome.done = not remaining
+        apply(work, group, outcome)
+        if remaining:
+            work.later.append(delivery)
+
+
+def _again(work: Work, attempt: Attempt) -> None:
+    """A row that it looked at has moved: the run is dropped and repeated at once, and counts as no attempt."""
+    delivery = attempt.delivery
+    delivery.repeats += 1
+    if not delivery.announced:
+        delivery.attempts -= 1
+    if attempt.effect is not None:
+        undone = attempt.effect.pos if isinstance(attempt.effect, Entry) else attempt.effect
+        delivery.effects = [undone, *(delivery.effects or [])]
+    if delivery.repeats >= 2:
+        work.alone.setdefault(delivery.reader.contract.service, delivery)
+    work.later.append(delivery)

@@ -1,0 +1,191 @@
+"""Whose turn it is: the order of lines, rows, pairs and `once` groups, and then the gate."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from callboard.errors import CodecError
+from callboard.hops.applying import apply, put_off, release, rows_held, uncommitted
+from callboard.hops.deliveries import Delivery
+from callboard.hops.gate import Arm, Dead, Ready, Seen, Skip, Wait, decide
+from callboard.hops.group import Group, Outcome
+from callboard.hops.outcomes import dead, failed, parked, skipped, wait_for
+from callboard.hops.running import begin_run
+from callboard.hops.work import TIMER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from callboard.hops.deliveries import Key
+    from callboard.hops.work import Work
+
+
+async def prepare(work: Work, deliveries: Iterable[Delivery]) -> list[Delivery]:
+    """Afterwards each delivery knows its event, its line and its keys, and the views and rows it needs are in memory."""
+    fetch: list[Delivery] = []
+    arming = [d.entry.cause for d in deliveries if d.entry.type.startswith(TIMER) and d.trigger is d.entry]
+    armed = {entry.pos: entry for entry in await work.ledger.entries(arming)} if arming else {}
+    for delivery in deliveries:
+        if delivery.entry.type.startswith(TIMER):
+            delivery.trigger = armed.get(delivery.entry.cause, delivery.trigger)
+        fetch.append(delivery)
+    flows = {d.entry.flow for d in fetch if d.reader.watches}
+    if flows:
+        missing = await work.views.fetch(flows)
+        for entry in work.group.entries if missing and work.group else ():
+            if entry.flow in missing:
+                work.views[entry.flow].add(entry)
+    for delivery in fetch:
+        if not delivery.line:
+            address(work, delivery)
+    await work.rows.fetch(_row_keys(fetch))
+    return fetch
+
+
+def _row_keys(deliveries: Iterable[Delivery]) -> Iterable[tuple[str, str]]:
+    for delivery in deliveries:
+        for key in delivery.keys:
+            if key[0] == "row":
+                yield key[1], key[2]
+
+
+def address(work: Work, delivery: Delivery) -> None:
+    """Its line, its part, and the keys it holds while it is open."""
+    reader, entry = delivery.reader, delivery.trigger
+    contract, options = reader.contract, reader.contract.options
+    try:
+        delivery.value = work.value(entry) if options.per or reader.named_rows or options.wait else None
+        delivery.part = work.world.part(entry, options.per)
+        rows = tuple(
+            rows_held(work, delivery, {contract.triggers[0].name: delivery.value} if contract.triggers else {})
+        )
+    except CodecError:
+        rows = ()  # it cannot be decoded: told when it is its turn
+    line = f"{entry.flow}/{delivery.part}" if delivery.part else str(entry.flow)
+    if entry.key is not None and not reader.flow_bound:
+        line = f"={entry.key}"
+    delivery.line = line
+    keys: list[Key] = [("line", reader.path, line), *rows]
+    if reader.pair is not None:
+        keys.append(("pair", reader.pair, str(entry.flow), delivery.part if reader.pair_by_part else ""))
+    if options.once is not None:
+        keys.append(("once", contract.service, options.once, str(entry.flow), delivery.part))
+    delivery.keys = tuple(keys)
+
+
+async def consider_all(work: Work, group: Group, deliveries: Sequence[Delivery]) -> None:
+    if not deliveries:
+        return
+    for delivery in await prepare(work, deliveries):
+        await consider(work, group, delivery)
+
+
+async def consider(work: Work, group: Group, delivery: Delivery) -> None:
+    """Run it, park it, skip it, or leave it in line: whatever its turn, its order and its gate allow now."""
+    reader = delivery.reader
+    if delivery.running or _is_gone(work, delivery):
+        return
+    if _behind(work, delivery):
+        _set_behind(work, group, delivery)
+        return
+    if not _its_turn(work, group, delivery):
+        return
+    if reader.outside and (
+        delivery.entry.pos > group.base or reader in group.hot or uncommitted(work, group, delivery.keys)
+    ):
+        put_off(work, delivery)
+        return
+    if _must_wait(work, delivery):
+        put_off(work, delivery)
+        return
+    decision = _decide(work, group, delivery)
+    if isinstance(decision, Ready):
+        await begin_run(work, group, delivery, decision)
+    else:
+        apply(work, group, _without_run(work, group, delivery, decision))
+
+
+def _must_wait(work: Work, delivery: Delivery) -> bool:
+    """Whether a limit, a run that must be alone, or a trial of what may have killed the process keeps it back."""
+    reader = delivery.reader
+    if reader.limit is not None and reader.running >= reader.limit:
+        return True
+    if work.guards.keep_back(reader.contract, work.time):
+        return True
+    alone = work.alone.get(reader.contract.service)
+    if alone is not None and (
+        alone is not delivery
+        or any(a.delivery.reader.contract.service == reader.contract.service for a in work.running)
+    ):
+        return True
+    if delivery.suspect:
+        if work.trial is not None and work.trial is not delivery:
+            return True
+        work.trial = delivery
+    return False
+
+
+def _is_gone(work: Work, delivery: Delivery) -> bool:
+    if delivery.parked is not None:
+        return work.active.get((delivery.reader.path, delivery.row)) is not delivery
+    return delivery.reader.open.get(delivery.entry.pos) is not delivery
+
+
+def _behind(work: Work, delivery: Delivery) -> bool:
+    """Whether something of its line that comes before it is parked."""
+    line = delivery.reader.blocked.get(delivery.line)
+    if not line or line[0] >= delivery.row:
+        return False
+    for row in line:
+        if row >= delivery.row:
+            return False
+        parked = delivery.reader.rows[row]
+        lifted = parked.why == "waiting" and delivery.entry.type in (parked.missing or "").replace(",", " ").split()
+        if not lifted and (delivery.reader.path, row) not in work.active:
+            return True
+    return False
+
+
+def _set_behind(work: Work, group: Group, delivery: Delivery) -> None:
+    if delivery.parked is not None and delivery.parked.why == "behind":
+        release(work, delivery)  # its row stays as it is
+        return
+    apply(work, group, parked(delivery, "behind", effect=delivery.row[1]))
+
+
+def _its_turn(work: Work, group: Group, delivery: Delivery) -> bool:
+    """Whether it is first for each of its keys; if not it stands in line."""
+    if not delivery.standing:
+        if work.holds.free(delivery.keys):
+            return True
+        work.holds.join(delivery, delivery.keys)
+        delivery.standing = True
+    return work.holds.first(delivery)
+
+
+def _decide(work: Work, group: Group, delivery: Delivery) -> Any:
+    reader = delivery.reader
+    try:
+        if not reader.watches and not reader.contract.options.wait:
+            return Ready({reader.contract.triggers[0].name: delivery.trigger})
+        if delivery.value is None:
+            delivery.value = work.value(delivery.trigger)
+        upto = group.base if reader.outside else group.base + len(group.entries)
+        view = work.views[delivery.entry.flow] if reader.watches else work.no_view
+        return decide(delivery, Seen(view, upto, work.world), group.now)
+    except Exception as error:
+        return error
+
+
+def _without_run(work: Work, group: Group, delivery: Delivery, decision: Any) -> Outcome:
+    now = group.now
+    if isinstance(decision, Skip):
+        return skipped(work, delivery, decision.why, now, closes=decision.closes)
+    if isinstance(decision, Wait):
+        return wait_for(work, delivery, decision.missing, now, half=decision.half)
+    if isinstance(decision, Arm):
+        return parked(delivery, "timer", due=decision.due)
+    if isinstance(decision, Dead):
+        return dead(work, delivery, decision.why, now)
+    delivery.attempts += 1
+    return failed(work, delivery, decision, now)
