@@ -170,7 +170,8 @@ async def _placed_before(work: Work, group: Group, given: Supplied) -> list[Plac
     )
     if entry is None:
         raise FlowHasEnded("this idempotency key is remembered, its flow was pruned: it has ended")
-    rows = await work.ledger.flows_by_number([entry.flow])
+    rows = [row for earlier in group.publications for row in earlier.flows if row.number == entry.flow]
+    rows = rows or await work.ledger.flows_by_number([entry.flow])
     name, key = (rows[0].name, rows[0].key) if rows else ("", None)
     return [Placed(entry.pos, entry.id, entry.flow, name, key, is_new=False)]
 
@@ -234,11 +235,11 @@ def _begin(
     group.append(entry)
     entry.flow = entry.pos
     publication.entries.append(entry)
-    for flow, key in candidate.starts:
+    for flow, own_key in candidate.starts:
         deadline = None if flow.timeout is None else group.now + int(flow.timeout.total_seconds() * 1_000_000)
-        row = FlowRow(entry.pos, flow.name, new_id, key, group.now, deadline)
+        row = FlowRow(entry.pos, flow.name, new_id, own_key, group.now, deadline)
         publication.flows.append(row)
-        known[flow.name, key] = row
+        known[flow.name, own_key] = row
     name, key = (candidate.starts[0][0].name, candidate.starts[0][1]) if candidate.starts else ("", None)
     return Placed(entry.pos, new_id, entry.pos, name, key, is_new=True)
 
