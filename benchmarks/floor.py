@@ -35,7 +35,9 @@ def run(path: str, count: int, batch: int, *, synchronous: str = "FULL") -> Figu
     for statement in TABLES.split(";"):
         db.execute(statement)
     for state in _STATES:
-        db.execute(f"CREATE TABLE state_{state} (key TEXT PRIMARY KEY, version INT, shape INT, data BLOB) WITHOUT ROWID")
+        db.execute(
+            f"CREATE TABLE state_{state} (key TEXT PRIMARY KEY, version INT, shape INT, data BLOB) WITHOUT ROWID"
+        )
     began, cpu = time.perf_counter(), time.process_time()
     waiting: deque[tuple[int, str, int, dict[str, Any]]] = deque()
     pos = published = finished = 0
@@ -59,7 +61,18 @@ def run(path: str, count: int, batch: int, *, synchronous: str = "FULL") -> Figu
             created: OrderCreated = order(published)
             event_id = f"{now:013x}{published:013x}"
             flows.append((pos + 1, "checkout", event_id, created.order_id, now, now + 1_800_000_000))
-            emit(1, event_id, 0, 0, {"order_id": created.order_id, "customer": created.customer, "sku": created.sku, "total": created.total})
+            emit(
+                1,
+                event_id,
+                0,
+                0,
+                {
+                    "order_id": created.order_id,
+                    "customer": created.customer,
+                    "sku": created.sku,
+                    "total": created.total,
+                },
+            )
             published += 1
         for kind, event_id, flow, body in taken:
             key = body["order_id"]
@@ -84,7 +97,10 @@ def run(path: str, count: int, batch: int, *, synchronous: str = "FULL") -> Figu
                 db, f"INSERT INTO state_{name} VALUES ", 4, [(key, 1, 1, data) for key, data in rows.items()],
                 " ON CONFLICT (key) DO UPDATE SET version = version + 1, data = excluded.data",
             )  # fmt: skip
-        db.executemany("UPDATE flow SET verdict = 'succeeded', ended = ?, deadline = NULL WHERE number = ? AND name = 'checkout'", ended)
+        db.executemany(
+            "UPDATE flow SET verdict = 'succeeded', ended = ?, deadline = NULL WHERE number = ? AND name = 'checkout'",
+            ended,
+        )
         db.execute("COMMIT")
         finished += len(ended)
         waiting.extend(fresh)

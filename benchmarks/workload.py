@@ -37,7 +37,12 @@ class OrderShipped:
     tracking: str
 
 
-orders, inventory, payments, shipping = Service("orders"), Service("inventory"), Service("payments"), Service("shipping")
+orders, inventory, payments, shipping = (
+    Service("orders"),
+    Service("inventory"),
+    Service("payments"),
+    Service("shipping"),
+)
 
 
 @state(key="order_id")
@@ -108,7 +113,9 @@ class Figure(NamedTuple):
 
 def order(number: int) -> OrderCreated:
     """The order with this number, the same in every run."""
-    return OrderCreated(order_id=f"o-{number:09d}", customer=f"c-{number % 997}", sku=f"sku-{number % 101}", total=number % 500)
+    return OrderCreated(
+        order_id=f"o-{number:09d}", customer=f"c-{number % 997}", sku=f"sku-{number % 101}", total=number % 500
+    )
 
 
 async def run(url: str, count: int, in_flight: int) -> Figure:
@@ -125,6 +132,8 @@ async def run(url: str, count: int, in_flight: int) -> Figure:
         last = board.flow("checkout", order(count - 1).order_id)
         await last.completion(timeout=timedelta(minutes=5))
         took, used = time.perf_counter() - began, time.process_time() - cpu
-        done = await board.work.ledger.list_flows(name="checkout", status="succeeded", before=None, limit=count + 1, now=0)
+        done = await board.work.ledger.list_flows(
+            name="checkout", status="succeeded", before=None, limit=count + 1, now=0
+        )
         assert len(done) == count, f"{len(done)} of {count} orders have succeeded"
     return Figure(count / took, used / count * 1e6)

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from callboard.errors import ContractError, FlowError, LedgerError, NoSuchFlow, PublishInReaction
 from callboard.event import FlowCancelled, event_type, is_event, state_type, type_of
@@ -59,7 +59,9 @@ class Completion:
 class FlowHandle:
     """One flow, as somebody outside sees it. `is_new` says whether this publish began it."""
 
-    def __init__(self, board: Board, name: str, key: str | None, number: int | None, flow_id: str | None, *, is_new: bool) -> None:
+    def __init__(
+        self, board: Board, name: str, key: str | None, number: int | None, flow_id: str | None, *, is_new: bool
+    ) -> None:
         self._board = board
         self._number = number
         self.name = name
@@ -94,7 +96,8 @@ class FlowHandle:
         if (done := await ended()) is not None:
             return done
         number = self._number
-        return await self._board.until(ended, timeout, f"{self.name} {self.key!r} has no verdict yet", verdict=number)
+        why = f"{self.name} {self.key!r} has no verdict yet"
+        return await self._board.until(ended, timeout, why, verdict=number)
 
     async def event(self, kind: type[T], timeout: timedelta | None = None) -> T:
         """The first event of this type in the flow, as soon as there is one. Raises TimeoutError."""
@@ -130,7 +133,7 @@ class Edit:
 
     def __init__(self, board: Board, service: Service) -> None:
         self._board = board
-        self._service = service
+        self.service = service
         self.loads: dict[StateKey, int] = {}
         self.rows: dict[StateKey, tuple[StateType, Any]] = {}
         self.data: dict[StateKey, tuple[int, bytes | None]] = {}
@@ -140,8 +143,8 @@ class Edit:
     def _owned(self, cls: type[Any]) -> StateType:
         state = state_type(cls)
         choreography = self._board.work.choreography
-        if state.name not in choreography.states or choreography.owner_of(state) is not self._service:
-            raise ContractError(f"transaction({self._service.name})", f"{state} is no state of {self._service.name}")
+        if state.name not in choreography.states or choreography.owner_of(state) is not self.service:
+            raise ContractError(f"transaction({self.service.name})", f"{state} is no state of {self.service.name}")
         return state
 
     async def load(self, cls: type[T], key: Any) -> T | None:
@@ -157,9 +160,10 @@ class Edit:
 
     async def put(self, row: Any) -> None:
         """Store this row, new or in place of the one with its key."""
-        state = self._owned(type(row))
+        cls = cast("type[Any]", type(row))
+        state = self._owned(cls)
         key = getattr(row, state.key)
-        await self.load(type(row), key)
+        await self.load(cls, key)
         self.rows[state.name, str(key)] = (state, row)
 
     async def delete(self, cls: type[Any], key: Any) -> None:
@@ -194,9 +198,13 @@ class Board:
         self._waiting: dict[asyncio.Event, int | None] = {}  # who waits, for which flow's verdict; None: for events
 
     @overload
-    async def publish(self, events: Sequence[Any], /, *, idempotency_key: str | None = None) -> list[FlowHandle]: ...
+    async def publish(  # type: ignore[overload-overlap]  # a sequence is an object too: it is asked first
+        self, events: Sequence[Any], /, *, idempotency_key: str | None = None
+    ) -> list[FlowHandle]: ...
     @overload
-    async def publish(self, event: object, /, *, idempotency_key: str | None = None, flow: FlowHandle | None = None) -> FlowHandle: ...
+    async def publish(
+        self, event: object, /, *, idempotency_key: str | None = None, flow: FlowHandle | None = None
+    ) -> FlowHandle: ...
     async def publish(
         self, event: Any, /, *, idempotency_key: str | None = None, flow: FlowHandle | None = None
     ) -> FlowHandle | list[FlowHandle]:
@@ -207,7 +215,7 @@ class Board:
         where the idempotency key was used for something else.
         """
         many = isinstance(event, list | tuple)
-        events: list[Any] = list(event) if many else [event]
+        events = list(cast("Sequence[Any]", event)) if many else [event]
         place = None
         if flow is not None:
             row = await flow.row()
@@ -216,7 +224,12 @@ class Board:
         return handles if many else handles[0]
 
     async def submit(
-        self, events: Sequence[Any], *, idempotency_key: str | None = None, flow: tuple[int, str] | None = None, edit: Edit | None = None
+        self,
+        events: Sequence[Any],
+        *,
+        idempotency_key: str | None = None,
+        flow: tuple[int, str] | None = None,
+        edit: Edit | None = None,
     ) -> list[FlowHandle]:
         """Publish what was checked, in one commit."""
         self._refuse_in_reaction()
@@ -228,7 +241,7 @@ class Board:
             flow=flow,
             loads=edit.loads if edit else None,
             writes=edit.writes(self.work.stamp) if edit else (),
-            service=edit._service.name if edit else None,
+            service=edit.service.name if edit else None,
         )
         if self.failure is not None or self.closed:
             raise LedgerError("this board has stopped: nothing can be published through it") from self.failure
@@ -249,17 +262,21 @@ class Board:
         task = asyncio.current_task()
         running = {each for reader in self.work.readers.values() for each in reader.tasks}
         if task is None or task in running:
-            raise PublishInReaction("publish was called inside a reaction: return the event instead, and add it to the annotation")
+            raise PublishInReaction(
+                "publish was called inside a reaction: return the event instead, and add it to the annotation"
+            )
 
     def _refuse_stranger(self, event: Any, *, is_cancellation: bool) -> None:
-        if isinstance(event, FlowCancelled) and is_cancellation:
+        cls = cast("type[Any]", type(event))
+        if cls is FlowCancelled and is_cancellation:
             return
-        if not is_event(type(event)):
-            raise TypeError(f"{type(event).__name__} is no event: decorate its class with @event")
+        if not is_event(cls):
+            raise TypeError(f"{cls.__name__} is no event: decorate its class with @event")
         kind = type_of(event)
         if kind.name not in self.work.types:
             raise ContractError(
-                f"publish({kind})", f"{self.choreography.name} knows no {kind}: a reaction hears it, a Flow starts with it, or incoming= names it"
+                f"publish({kind})",
+                f"{self.choreography.name} knows no {kind}: a reaction hears it, a Flow starts with it, or incoming= names it",
             )
 
     def flow(self, name: str, key: object) -> FlowHandle:
@@ -289,14 +306,19 @@ class Board:
         edit.flows = await self.submit(edit.events, edit=edit)
 
     async def until(
-        self, found: Callable[[], Awaitable[Any]], timeout: timedelta | None, why: str, *, verdict: int | None = None
-    ) -> Any:
+        self,
+        found: Callable[[], Awaitable[T | None]],
+        timeout: timedelta | None,
+        why: str,
+        *,
+        verdict: int | None = None,
+    ) -> T:
         """The first answer that is not None; asked again when the flow with this number has its verdict, or else at any change."""
         changed = asyncio.Event()
         self._waiting[changed] = verdict
         self.work.watching = True
 
-        async def wait() -> Any:
+        async def wait() -> T:
             while (answer := await found()) is None:
                 if self.failure is not None or self.closed:
                     raise LedgerError("this board has stopped: nothing more is seen through it") from self.failure

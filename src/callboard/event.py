@@ -205,6 +205,8 @@ def event_type(annotation: Any) -> EventType:
         raise TypeError(f"{annotation!r} is no event: name its class")
     if annotation in SPEAKS_OF:
         raise TypeError(f"say of which event: {annotation.__name__}[OrderCreated]")
+    if is_state(annotation) or is_port(annotation):
+        raise TypeError(f"{annotation.__name__} is a {'state' if is_state(annotation) else 'port'}, and no event")
     raise TypeError(
         f"{annotation.__name__} is no event: decorate its class with @event or @failure (a mark is not inherited)"
     )

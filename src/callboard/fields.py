@@ -181,6 +181,9 @@ def unreadable(cls: type[Any]) -> str | None:
         )
     except TypeError as error:
         return f"its fields cannot be read back: {error}"
+    for each in reach(cls):
+        if is_class(each) and (hidden := [name for name in field_names(each) if name.startswith("_")]):
+            return f"the field `{hidden[0]}` of {each.__name__} would not be written: call it `{hidden[0].lstrip('_')}`"
     for each in strangers:
         if kind_of(each) != "pydantic":
             return f"a field of type `{each.__name__}` cannot be read back: make `{each.__name__}` a frozen dataclass"

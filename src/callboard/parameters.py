@@ -115,7 +115,7 @@ def _read_union(name: str, annotation: Any, where: str) -> Parameter | Heard:
     args = get_args(annotation)
     if get_origin(annotation) in (Union, UnionType):
         some = [each for each in args if each is not NoneType]
-        if any(is_state(each) or is_port(each) or hasattr(each, STAND_IN) for each in some):
+        if any(_is_no_event(each) for each in some):
             if len(some) == 1 and is_state(some[0]):
                 return _row(name, some[0], "maybe", where)
             raise ContractError(
@@ -130,6 +130,11 @@ def _read_union(name: str, annotation: Any, where: str) -> Parameter | Heard:
             "with @event, @failure, @state(key=...) or @port (a mark is not inherited)",
         )
     return _heard(name, shape_of(annotation, f"{where}({name})"), annotation, where)
+
+
+def _is_no_event(annotation: Any) -> bool:
+    special = hasattr(get_origin(annotation) or annotation, STAND_IN) or READ in get_args(annotation)
+    return special or is_state(annotation) or is_port(annotation)
 
 
 def _heard(name: str, shape: Shape, annotation: Any, where: str) -> Heard:

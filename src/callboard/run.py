@@ -181,7 +181,9 @@ class Runner:
             work.tokens[service] = ownership.token
             new.append(service)
             if not ownership.clean:
-                LOG.warning("%s was not stopped cleanly: what may have been running is run again, one at a time", service)
+                LOG.warning(
+                    "%s was not stopped cleanly: what may have been running is run again, one at a time", service
+                )
                 work.suspects = _SUSPECTS
         if new:
             await self._take_up(new)

@@ -37,7 +37,9 @@ class Tracker:
         self._flows: dict[str, Flow] = {
             name: flow for name, flow in choreography.flows.items() if choreography.home_of(flow).name in homes
         }
-        self.paths: Sequence[str] = [path_of(home) for home in sorted({choreography.home_of(f).name for f in self._flows.values()})]
+        self.paths: Sequence[str] = [
+            path_of(home) for home in sorted({choreography.home_of(f).name for f in self._flows.values()})
+        ]
         self._by_type: dict[str, list[Flow]] = {}
         for flow in self._flows.values():
             for kind in (*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ())):
@@ -62,7 +64,11 @@ class Tracker:
     def begun(self, rows: Iterable[FlowRow]) -> None:
         """These flows have begun: their deadlines are watched."""
         for row in rows:
-            if row.name in self._flows and row.deadline is not None and (self._next is None or row.deadline < self._next):
+            if (
+                row.name in self._flows
+                and row.deadline is not None
+                and (self._next is None or row.deadline < self._next)
+            ):
                 self._next = row.deadline
 
     async def decide(self, work: Any, group: Any, tx: Any) -> list[FlowRow]:
@@ -130,7 +136,12 @@ class Tracker:
 
     async def _pending(self, work: Any, flow: int, entries: Sequence[Entry]) -> bool:
         """Whether a compensation was asked in this flow and is neither done nor dead."""
-        contracts = [c for paths in self._choreography.compensations.values() for p in paths for c in [self._choreography.contracts[p]]]
+        contracts = [
+            c
+            for paths in self._choreography.compensations.values()
+            for p in paths
+            for c in [self._choreography.contracts[p]]
+        ]
         remote: dict[str, Position] | None = None
         parked: list[Parked] | None = None
         for contract in contracts:
@@ -173,7 +184,17 @@ class Tracker:
             kind = f"callboard.FlowTimedOut[{start.type}]"
             event_id = child(start.id, tag(f"deadline {row.name}"))
             group.append(
-                Entry(0, event_id, kind, row.number, group.now, work.codec.encode(event), None, start.pos, "callboard.tracker")
+                Entry(
+                    0,
+                    event_id,
+                    kind,
+                    row.number,
+                    group.now,
+                    work.codec.encode(event),
+                    None,
+                    start.pos,
+                    "callboard.tracker",
+                )
             )
             before = copy(row)
             row.timed_out = True
@@ -204,7 +225,9 @@ def _close_waits(work: Any, group: Any, row: FlowRow) -> None:
     for reader in work.readers.values():
         for place in list(reader.flow_rows.get(row.number, ())):
             parked = reader.rows[place]
-            if parked.why in ("waiting", "half", "timer") and parked.pos < (row.failing or group.base + len(group.entries) + 1):
+            if parked.why in ("waiting", "half", "timer") and parked.pos < (
+                row.failing or group.base + len(group.entries) + 1
+            ):
                 group.closed.append((reader, parked))
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import asyncio
 import types
 from asyncio import tasks
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from callboard.contract import ContextOf, Gathered, Given, PortOf, StateOf, Trigger, allowed
+from callboard.contract import ContextOf, Gathered, Given, Many, PortOf, StateOf, Trigger, allowed
 from callboard.errors import CallboardError
 from callboard.event import attribute, event_type, is_event
+from callboard.hops.gate import entries_of
 from callboard.hops.rows import Uncommitted
 from callboard.ids import child
 from callboard.ledger import Entry, Scatter
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from callboard.contract import Contract
     from callboard.hops.deliveries import Delivery
+    from callboard.hops.gate import Input
     from callboard.hops.rows import Session
     from callboard.ledger import StateKey
     from callboard.reaction import Context
@@ -33,7 +35,7 @@ class UndeclaredReturn(CallboardError):
     """A reaction returned what its annotation does not allow: nothing of the run was kept."""
 
 
-class AttemptTimedOut(CallboardError):
+class AttemptTimedOut(CallboardError, TimeoutError):
     """An attempt took longer than its reaction's `timeout=`."""
 
 
@@ -43,7 +45,7 @@ class Attempt:
     __slots__ = ("delivery", "effect", "error", "finished", "inputs", "limit", "result", "session", "task", "time")
 
     def __init__(
-        self, delivery: Delivery, inputs: dict[str, Any], effect: Entry | int | None, session: Session, time: int
+        self, delivery: Delivery, inputs: dict[str, Input], effect: Entry | int | None, session: Session, time: int
     ) -> None:
         self.delivery = delivery
         self.inputs = inputs
@@ -103,7 +105,8 @@ def key_of_row(name: str, contract: Contract, given: dict[str, Any]) -> Any:
         for parameter in contract.parameters:
             if isinstance(parameter, kind):
                 event = given.get(parameter.name)
-                event = event[0] if isinstance(event, list) and event else event
+                if isinstance(event, list):
+                    event = next(iter(cast("list[Any]", event)), None)
                 if event is not None and (key := attribute(event, name)) is not None:
                     return key
     return None
@@ -111,7 +114,7 @@ def key_of_row(name: str, contract: Contract, given: dict[str, Any]) -> Any:
 
 def _state(session: Session, parameter: StateOf, key: Any) -> Any:
     if parameter.form == "any":
-        return States.over(parameter.state, session)
+        return cast("Any", States).over(parameter.state, session)
     return session.load(parameter.state, key, new=parameter.form != "maybe", read_only=parameter.form == "read")
 
 
@@ -154,22 +157,26 @@ def step(attempt: Attempt, given: dict[str, Any], done: Callable[[Attempt], None
     start(attempt, _go_on(coroutine, first), done)
 
 
-_leave: Callable[..., None] = tasks._leave_task  # type: ignore[attr-defined]  # noqa: SLF001
-_enter: Callable[..., None] = tasks._enter_task  # type: ignore[attr-defined]  # noqa: SLF001
+async def _go_on(coroutine: Coroutine[Any, Any, Any], awaited: Any) -> Any:
+    return await _driven(coroutine, awaited)
+
+
+_leave: Callable[..., None] = getattr(tasks, "_leave_task")
+_enter: Callable[..., None] = getattr(tasks, "_enter_task")
 
 
 @types.coroutine
-def _go_on(coroutine: Coroutine[Any, Any, Any], awaited: Any) -> Generator[Any, Any, Any]:
+def _driven(coroutine: Coroutine[Any, Any, Any], awaited: Any) -> Generator[Any, Any, Any]:
     """Drive a coroutine that has been stepped once already."""
     while True:
+        thrown: BaseException | None = None
+        sent: Any = None
         try:
             sent = yield awaited
         except BaseException as error:  # noqa: BLE001  # what was thrown into us is thrown on into it
-            step_on = coroutine.throw, error
-        else:
-            step_on = coroutine.send, sent
+            thrown = error
         try:
-            awaited = step_on[0](step_on[1])  # type: ignore[arg-type]
+            awaited = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)
         except StopIteration as end:
             return end.value
 
@@ -226,6 +233,7 @@ def emissions(contract: Contract, result: Any) -> list[Emission]:
     """The events of a return value, in order. Raises UndeclaredReturn for what the annotation does not allow."""
     found: list[Emission] = []
     lists = 0
+    scatters = isinstance(contract.returns, Many)  # a `Sequence[A]` may come as a tuple
 
     def walk(value: Any, scatter: int | None) -> None:
         nonlocal lists
@@ -234,7 +242,7 @@ def emissions(contract: Contract, result: Any) -> list[Emission]:
         if is_event(type(value)):
             found.append(Emission(value, scatter))
         elif isinstance(value, list | tuple):
-            if isinstance(value, list):
+            if isinstance(value, list) or scatters:
                 lists += 1
                 scatter = lists
             for each in value:  # pyright: ignore[reportUnknownVariableType]
@@ -272,12 +280,9 @@ def scatters_of(found: list[Emission], inherited: tuple[Scatter, ...], run: str)
 def run_id(attempt: Attempt) -> tuple[str, tuple[str, ...]]:
     """The id of the input that caused the run, and those of its further inputs: what the ids of its events derive from."""
     cause = attempt.delivery.trigger
-    others: list[str] = []
-    contract = attempt.delivery.reader.contract
-    for parameter in contract.parameters:
-        if isinstance(parameter, Trigger | Gathered):
-            entry = attempt.inputs[parameter.name]
-            others += [part.id for part in (entry if isinstance(entry, list) else [entry]) if part.id != cause.id]
+    triggering = {p.name for p in attempt.delivery.reader.contract.parameters if isinstance(p, Trigger | Gathered)}
+    inputs = {name: given for name, given in attempt.inputs.items() if name in triggering}
+    others = [entry.id for entry in entries_of(inputs) if entry.id != cause.id]
     if isinstance(attempt.effect, Entry):
         others.append(attempt.effect.id)
     elif attempt.effect:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callboard.contract import Gathered, Given, Trigger, holds, types_in
 from callboard.event import attribute
+from callboard.ledger import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -14,16 +15,19 @@ if TYPE_CHECKING:
     from callboard.event import EventType
     from callboard.hops.deliveries import Delivery, Reader
     from callboard.hops.views import View
-    from callboard.ledger import Entry, Scatter
+    from callboard.ledger import Scatter
 
 NO_EFFECT = 0
 UNKNOWN = -1  # an attempt failed, and nobody knows whether its outside call took place
 
 
+Input = Entry | list[Entry] | None
+
+
 class Ready(NamedTuple):
     """It may run: the entries of its event parameters, and for a compensation the effects to undo, one run for each."""
 
-    inputs: dict[str, Any]
+    inputs: dict[str, Input]
     effects: list[int] | None = None
 
 
@@ -112,9 +116,9 @@ def decide(delivery: Delivery, seen: Seen, now: int) -> Decision:
 
 
 def _inputs(delivery: Delivery, contract: Contract, seen: Seen) -> Decision:
-    inputs: dict[str, Any] = {}
-    if contract.gathered is not None:
-        gathered = _gather(delivery, contract.gathered, seen)
+    inputs: dict[str, Input] = {}
+    if contract.gathered is not None and contract.options.gathers is not None:
+        gathered = _gather(delivery, contract.gathered, contract.options.gathers, seen)
         if not isinstance(gathered, list):
             return gathered
         inputs[contract.gathered.name] = gathered
@@ -184,9 +188,7 @@ def _frame(entry: Entry, scattered: str) -> Scatter | None:
     return next((frame for frame in reversed(entry.scatters) if frame.type == scattered), None)
 
 
-def _gather(delivery: Delivery, gathered: Gathered, seen: Seen) -> list[Entry] | Decision:
-    scattered = delivery.reader.contract.options.gathers
-    assert scattered is not None
+def _gather(delivery: Delivery, gathered: Gathered, scattered: EventType, seen: Seen) -> list[Entry] | Decision:
     frame = _frame(delivery.trigger, scattered.name)
     if frame is None:
         return Dead(f"{delivery.trigger.type} belongs to no scatter of {scattered.name}")
@@ -314,6 +316,17 @@ def _outcome_unknown(done: Reader, delivery: Delivery, seen: Seen) -> bool:
         return bool(tried)
     per = done.contract.options.per
     return any(e.pos in tried and seen.world.part(e, per) in ("", delivery.part) for e in seen.view.entries)
+
+
+def entries_of(inputs: dict[str, Input]) -> list[Entry]:
+    """All entries among the inputs of a run, in the order of its parameters."""
+    found: list[Entry] = []
+    for given in inputs.values():
+        if isinstance(given, list):
+            found += given
+        elif given is not None:
+            found.append(given)
+    return found
 
 
 def heard(reader: Reader, entry: Entry, outgoing: frozenset[str]) -> bool:

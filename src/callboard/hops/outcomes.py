@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from callboard.errors import CodecError
 from callboard.event import ReactionFailed, event_type
 from callboard.hops.attempt import Attempt, UndeclaredReturn, emissions, id_of, scatters_of
-from callboard.hops.gate import NO_EFFECT, UNKNOWN
+from callboard.hops.gate import NO_EFFECT, UNKNOWN, entries_of
 from callboard.hops.group import Outcome
 from callboard.ids import child
 from callboard.ledger import Entry, Memory, Note, Parked, Scatter
@@ -58,15 +58,10 @@ def _entries(work: Work, attempt: Attempt, found: list[Any], now: int) -> list[E
     if gathers is not None:
         inherited = _below(inherited, gathers.name)
     frames = scatters_of(found, inherited, id_of(attempt, 0)) if found else []
-    inputs = [
-        e
-        for given in attempt.inputs.values()
-        if given is not None
-        for e in (given if isinstance(given, list) else [given])
-    ]
-    causes = tuple(
-        sorted({e.pos for e in inputs} | ({attempt.effect.pos} if isinstance(attempt.effect, Entry) else set()))
-    )
+    places = {entry.pos for entry in entries_of(attempt.inputs)}
+    if isinstance(attempt.effect, Entry):
+        places.add(attempt.effect.pos)
+    causes = tuple(sorted(places))
     entries: list[Entry] = []
     for ordinal, (emission, scatters) in enumerate(zip(found, frames, strict=True)):
         kind = event_type(type(emission.event))
@@ -189,11 +184,10 @@ def _complete(outcome: Outcome, attempt: Attempt) -> None:
     contract = reader.contract
     if not (contract.is_join or contract.gathered):
         return
-    for given in attempt.inputs.values():
-        for entry in given if isinstance(given, list) else [given]:
-            row = reader.rows.get((entry.pos, 0)) if entry is not None else None
-            if row is not None and row.why == "half":
-                outcome.drops.append((reader, row))
+    for entry in entries_of(attempt.inputs):
+        row = reader.rows.get((entry.pos, 0))
+        if row is not None and row.why == "half":
+            outcome.drops.append((reader, row))
 
 
 def dead(work: Work, delivery: Delivery, why: str, now: int, *, effect: int = 0) -> Outcome:

@@ -6,7 +6,7 @@ is not as simple as that, a run that raises included, goes the long way of `reac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from callboard.contract import EventShape, Nothing, OneOf, StateOf, Trigger
 from callboard.ledger import Entry, Row
@@ -71,10 +71,8 @@ def rows_of(plan: Plan, value: Any) -> list[StateKey]:
     return [(state.name, str(getattr(value, state.key))) for _, state, _ in plan.rows]
 
 
-def run(work: Work, group: Group, reader: Reader, entry: Entry, value: Any) -> None:
+def run(work: Work, group: Group, plan: Plan, entry: Entry, value: Any) -> None:
     """Run it: its events and rows are in the group. Raises whatever the reaction raises, with nothing done."""
-    plan = reader.plan
-    assert plan is not None
     rows, codec = work.rows, work.codec
     copies: list[tuple[StateType, StateKey, Row, Any]] = []
     arguments: list[Any] = [value]
@@ -99,7 +97,6 @@ def run(work: Work, group: Group, reader: Reader, entry: Entry, value: Any) -> N
         group.append(emitted)
     if changed:
         rows.overlay.update(changed)
-    group.touched.add(reader)
 
 
 def _emitted(work: Work, group: Group, plan: Plan, entry: Entry, result: Any) -> tuple[Entry | None, bool]:
@@ -107,7 +104,7 @@ def _emitted(work: Work, group: Group, plan: Plan, entry: Entry, result: Any) ->
         if not plan.none:
             raise LongWay
         return None, False
-    kind = plan.emitted.get(type(result))
+    kind = plan.emitted.get(cast("type[Any]", type(result)))
     if kind is None:
         raise LongWay
     emitted = Entry(

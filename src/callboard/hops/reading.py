@@ -63,7 +63,7 @@ async def dispatch(work: Work, group: Group, entries: Sequence[Entry]) -> None:
         if looks_back:
             _see(work, entry)
         for reader in work.heard_by(entry):
-            if reader.plan is not None and entry.pos > reader.pos and _is_clear(work, reader, entry):
+            if reader.plan is not None and entry.pos > reader.pos and _is_clear(work, reader):
                 turns.append((reader, entry, None))
             elif (delivery := _open(work, group, reader, entry)) is not None:
                 turns.append((reader, entry, delivery))
@@ -75,12 +75,16 @@ async def dispatch(work: Work, group: Group, entries: Sequence[Entry]) -> None:
         await prepare(work, opened)
     await work.rows.fetch(_rows_of_turns(work, turns))
     for reader, entry, delivery in turns:
-        if delivery is None and not _ran(work, group, reader, entry):
-            delivery = _open(work, group, reader, entry)
-            if delivery is not None:
-                await prepare(work, [delivery])
+        await _take_turn(work, group, reader, entry, delivery)
+
+
+async def _take_turn(work: Work, group: Group, reader: Reader, entry: Entry, delivery: Delivery | None) -> None:
+    if delivery is None and not _ran(work, group, reader, entry):
+        delivery = _open(work, group, reader, entry)
         if delivery is not None:
-            await consider(work, group, delivery)
+            await prepare(work, [delivery])
+    if delivery is not None:
+        await consider(work, group, delivery)
 
 
 def _see(work: Work, entry: Entry) -> None:
@@ -91,14 +95,14 @@ def _see(work: Work, entry: Entry) -> None:
         view.add(entry)
 
 
-def _is_clear(work: Work, reader: Reader, entry: Entry) -> bool:
+def _is_clear(work: Work, reader: Reader) -> bool:
     """Whether nothing of this reaction keeps an event from the short way; asked before rows are fetched."""
     return reader.lag is None and not reader.open and work.suspects <= 0
 
 
 def _rows_of_turns(work: Work, turns: list[tuple[Reader, Entry, Delivery | None]]) -> Iterable[tuple[str, str]]:
     for reader, entry, delivery in turns:
-        if delivery is None and reader.named_rows:
+        if delivery is None and reader.plan is not None and reader.named_rows:
             try:
                 value = work.value(entry)
             except CodecError:
@@ -108,17 +112,21 @@ def _rows_of_turns(work: Work, turns: list[tuple[Reader, Entry, Delivery | None]
 
 def _ran(work: Work, group: Group, reader: Reader, entry: Entry) -> bool:
     """Run it the short way. False if something stands in its way: nothing was done then."""
-    if reader.open or (
-        reader.blocked and (str(entry.flow) if entry.key is None else f"={entry.key}") in reader.blocked
+    plan = reader.plan
+    if (
+        plan is None
+        or reader.open
+        or (reader.blocked and (str(entry.flow) if entry.key is None else f"={entry.key}") in reader.blocked)
     ):
         return False
     if work.alone and reader.contract.service in work.alone:
         return False
     try:
         value = work.value(entry)
-        if work.holds.some and not work.holds.free(tuple(("row", *key) for key in rows_of(reader.plan, value))):
+        if work.holds.some and not work.holds.free(tuple(("row", *key) for key in rows_of(plan, value))):
             return False
-        run_plain(work, group, reader, entry, value)
+        run_plain(work, group, plan, entry, value)
+        group.touched.add(reader)
     except LongWay:
         return False
     except Exception as error:

@@ -62,7 +62,7 @@ class Rows:
 
     def changed(self) -> list[StateWrite]:
         """The rows that the group has changed, as they are to be stored."""
-        return [StateWrite(*key, *row) for key, row in self.overlay.items()]
+        return [StateWrite(*key, row.version, row.shape, row.data) for key, row in self.overlay.items()]
 
     def discard(self, keys: Iterable[StateKey]) -> None:
         """Rows of a service that somebody else owns are not kept."""

@@ -59,8 +59,8 @@ async def _late_rows(work: Work, group: Group, delivery: Delivery, ready: Ready)
     """Rows whose key stands in a given event are held too. False if somebody else has one of them."""
     given: dict[str, Any] = {}
     for name, entry in ready.inputs.items():
-        value = entry[0] if isinstance(entry, list) else entry
-        given[name] = None if value is None else work.value(value)
+        first = entry[0] if isinstance(entry, list) else entry
+        given[name] = None if first is None else work.value(first)
     for effect in ready.effects or ():
         entry = _entry_at(work, delivery, effect)
         for parameter in delivery.reader.contract.givens:

@@ -259,14 +259,13 @@ class Work:
             reader.since, reader.pos = position.since, position.pos
             self.reopen += [(reader, pos) for pos in position.open]
         for parked in rows:
-            if (reader := self.readers.get(parked.reaction)) is not None:
-                self.add_row(reader, parked)
-                if parked.why == "running":  # it ran when the process before us died
-                    self.due_now.append((reader, parked))
-                elif parked.why == "behind" and reader.blocked[parked.line][0] == (parked.pos, parked.effect):
-                    self.due_now.append((reader, parked))
-                elif parked.asked is not None:
-                    self.due_now.append((reader, parked))
+            owner = self.readers.get(parked.reaction)
+            if owner is None:
+                continue
+            self.add_row(owner, parked)
+            first_behind = parked.why == "behind" and owner.blocked[parked.line][0] == (parked.pos, parked.effect)
+            if parked.why == "running" or first_behind or parked.asked is not None:
+                self.due_now.append((owner, parked))  # "running": it ran when the process before us died
 
     # parked rows
 

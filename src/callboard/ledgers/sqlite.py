@@ -236,7 +236,10 @@ class SqliteLedger:
         if asked:
             tests.append("asked IS NOT NULL")
         values.append(-1 if limit is None else limit)
-        return [parked_of(row) for row in self._all(f"{GET_PARKED} WHERE {' AND '.join(tests)} ORDER BY pos LIMIT ?", values)]
+        return [
+            parked_of(row)
+            for row in self._all(f"{GET_PARKED} WHERE {' AND '.join(tests)} ORDER BY pos LIMIT ?", values)
+        ]
 
     # flows
 
@@ -252,7 +255,9 @@ class SqliteLedger:
         """The rows of these flows."""
         found: list[FlowRow] = []
         for page in pages(sorted(numbers)):
-            found += [flow_of(row) for row in self._all(f"{GET_FLOW} WHERE number IN ({marks(len(page))})", tuple(page))]
+            found += [
+                flow_of(row) for row in self._all(f"{GET_FLOW} WHERE number IN ({marks(len(page))})", tuple(page))
+            ]
         return found
 
     async def flow_numbers(self, ids: Collection[str]) -> dict[str, int]:
@@ -311,7 +316,10 @@ class SqliteLedger:
     async def positions(self) -> list[Position]:
         """Where every reaction that this ledger knows stands."""
         rows = self._all("SELECT reaction, since, pos, open, live FROM reaction ORDER BY reaction", ())
-        return [Position(name, since, pos, unpack_open(left) if left else (), bool(live)) for name, since, pos, left, live in rows]
+        return [
+            Position(name, since, pos, unpack_open(left) if left else (), bool(live))
+            for name, since, pos, left, live in rows
+        ]
 
     async def register(self, positions: Sequence[Position], renamed: Mapping[str, str]) -> None:
         """Add reactions that are new; carry over, with all their rows, those that are renamed (old name to new)."""
@@ -324,7 +332,9 @@ class SqliteLedger:
                 numbers = "(SELECT number FROM name WHERE name = ?)"
                 self._db.execute(f"UPDATE log SET by = {numbers} WHERE by = {numbers}", (new, old))
             rows = [(p.reaction, p.since, p.pos, int(p.live)) for p in positions]
-            self._db.executemany("INSERT OR IGNORE INTO reaction (reaction, since, pos, live) VALUES (?, ?, ?, ?)", rows)
+            self._db.executemany(
+                "INSERT OR IGNORE INTO reaction (reaction, since, pos, live) VALUES (?, ?, ?, ?)", rows
+            )
         self._load_names()
 
     async def own(self, service: str) -> Ownership | None:
@@ -400,13 +410,17 @@ class SqliteLedger:
     def _check(self, tokens: Mapping[str, int]) -> None:
         layout = self._db.execute("PRAGMA user_version").fetchone()[0]
         if layout != LAYOUT:
-            raise LedgerError(f"{self.url}: a newer callboard migrated it to layout {layout}: restart this process with that version")
+            raise LedgerError(
+                f"{self.url}: a newer callboard migrated it to layout {layout}: restart this process with that version"
+            )
         if not tokens:
             return
         held = dict(self._db.execute("SELECT service, token FROM owner"))
         for service, token in tokens.items():
             if held.get(service) != token:
-                raise LedgerLost(f"{self.url}: {service} is owned by another process now: this one commits nothing more for it")
+                raise LedgerLost(
+                    f"{self.url}: {service} is owned by another process now: this one commits nothing more for it"
+                )
 
     def _one(self, query: str) -> int:
         with sqlite_errors(self.url):

@@ -74,7 +74,8 @@ def more_of(entry: Entry) -> bytes | None:
     """What of the entry goes into the `more` column; None for nearly all."""
     if not (entry.scatters or entry.causes or entry.source or entry.version != 1):
         return None
-    return pack(More(tuple(tuple(frame) for frame in entry.scatters), entry.causes, entry.source, entry.version))
+    frames = tuple((frame.type, frame.id, frame.ordinal, frame.size) for frame in entry.scatters)
+    return pack(More(frames, entry.causes, entry.source, entry.version))
 
 
 def entry_of(row: LogRow, names: Mapping[int, str]) -> Entry:

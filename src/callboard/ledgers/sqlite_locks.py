@@ -9,7 +9,21 @@ from pathlib import Path
 from callboard.errors import LedgerError
 
 _NETWORKED = frozenset(
-    ("nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs", "lustre")
+    (
+        "nfs",
+        "nfs4",
+        "cifs",
+        "smb",
+        "smb3",
+        "smbfs",
+        "9p",
+        "afs",
+        "ceph",
+        "glusterfs",
+        "fuse.sshfs",
+        "fuse.glusterfs",
+        "lustre",
+    )
 )
 
 
@@ -58,4 +72,6 @@ def refuse_network_file_system(path: Path, mount_table: Path = Path("/proc/self/
         return
     kind = file_system_of(path.resolve(), mount_table.read_text())
     if kind in _NETWORKED:
-        raise LedgerError(f"{path}: is on a network file system ({kind}), where SQLite cannot lock: use a local disk, or Postgres")
+        raise LedgerError(
+            f"{path}: is on a network file system ({kind}), where SQLite cannot lock: use a local disk, or Postgres"
+        )

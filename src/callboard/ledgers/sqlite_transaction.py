@@ -48,7 +48,18 @@ class SqliteTransaction:
         """Log these; their positions run on from `head`."""
         number = self._number
         rows = [
-            (e.pos, e.id, number(e.type), e.flow, e.time, e.key, e.cause, number(e.by) if e.by else 0, e.data, more_of(e))
+            (
+                e.pos,
+                e.id,
+                number(e.type),
+                e.flow,
+                e.time,
+                e.key,
+                e.cause,
+                number(e.by) if e.by else 0,
+                e.data,
+                more_of(e),
+            )
             for e in entries
         ]
         for page in pages(rows, _LOG_ROWS):
@@ -97,7 +108,20 @@ class SqliteTransaction:
         for page in pages(rows, 60):
             values: list[object] = []
             for p in page:
-                values += (p.reaction, p.pos, p.effect, p.flow, p.line, p.why, p.due, p.attempts, p.error, p.missing, p.asked, p.data)
+                values += (
+                    p.reaction,
+                    p.pos,
+                    p.effect,
+                    p.flow,
+                    p.line,
+                    p.why,
+                    p.due,
+                    p.attempts,
+                    p.error,
+                    p.missing,
+                    p.asked,
+                    p.data,
+                )
             self._db.execute(_PUT_PARKED + marks(len(page), 12), values)
 
     async def unpark(self, keys: Iterable[tuple[str, int, int]]) -> None:
@@ -129,7 +153,9 @@ class SqliteTransaction:
 
     async def update_flows(self, rows: Sequence[FlowRow]) -> None:
         """Store what the tracker decided; a flow that has its verdict is left alone."""
-        values = [(f.deadline, f.timed_out, f.failing, f.verdict, f.ended, f.by, f.leaked, f.number, f.name) for f in rows]
+        values = [
+            (f.deadline, f.timed_out, f.failing, f.verdict, f.ended, f.by, f.leaked, f.number, f.name) for f in rows
+        ]
         self._db.executemany(_SET_FLOW, values)
 
     async def edit(self) -> None:
