@@ -1,0 +1,1 @@
+"""The brokers: one module for each kind."""

@@ -1,0 +1,1 @@
+"""What anyone can run: the conformance suites for adapters, and what pytest needs for them."""
