@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from callboard.errors import ContractError, FlowError, LedgerError, NoSuchFlow, PublishInReaction
-from callboard.event import FlowCancelled, event_type, is_event, state_type, type_of
+from callboard.event import FlowCancelled, class_of, event_type, is_event, state_type, type_of
 from callboard.hops.publish import Placed, Publication
 from callboard.ledger import StateWrite
 
@@ -160,7 +160,7 @@ class Edit:
 
     async def put(self, row: Any) -> None:
         """Store this row, new or in place of the one with its key."""
-        cls = cast("type[Any]", type(row))
+        cls = class_of(row)
         state = self._owned(cls)
         key = getattr(row, state.key)
         await self.load(cls, key)
@@ -267,7 +267,7 @@ class Board:
             )
 
     def _refuse_stranger(self, event: Any, *, is_cancellation: bool) -> None:
-        cls = cast("type[Any]", type(event))
+        cls = class_of(event)
         if cls is FlowCancelled and is_cancellation:
             return
         if not is_event(cls):

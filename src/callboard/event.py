@@ -325,3 +325,8 @@ def _refuse_second_mark(cls: type[Any], word: str) -> None:
 
 def _wrong(cls: type[Any], fix: str) -> ContractError:
     return ContractError(f"{place()} {cls.__qualname__}", fix)
+
+
+def class_of(value: object) -> type[Any]:
+    """The class of something of which nothing else is known."""
+    return type(value)

@@ -47,6 +47,7 @@ def release(work: Work, delivery: Delivery) -> None:
     reader = delivery.reader
     if reader.open.get(delivery.entry.pos) is delivery:
         del reader.open[delivery.entry.pos]
+        reader.done.add(delivery.entry.pos)
     if work.active.get((reader.path, delivery.row)) is delivery:
         del work.active[reader.path, delivery.row]
     service = reader.contract.service

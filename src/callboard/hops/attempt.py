@@ -99,6 +99,10 @@ def _event(attempt: Attempt, parameter: Trigger | Given | Gathered, value: Calla
     return None if entry is None else value(entry)
 
 
+def _first_of(parts: Any) -> Any:
+    return parts[0] if parts else None
+
+
 def key_of_row(name: str, contract: Contract, given: dict[str, Any]) -> Any:
     """The key of a named row: read from the triggers, else from the given events in parameter order."""
     for kind in (Trigger, Gathered, Given):
@@ -106,7 +110,7 @@ def key_of_row(name: str, contract: Contract, given: dict[str, Any]) -> Any:
             if isinstance(parameter, kind):
                 event = given.get(parameter.name)
                 if isinstance(event, list):
-                    event = next(iter(cast("list[Any]", event)), None)
+                    event = _first_of(event)
                 if event is not None and (key := attribute(event, name)) is not None:
                     return key
     return None

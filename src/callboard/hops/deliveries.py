@@ -91,6 +91,7 @@ class Reader:
         self.lag: int | None = None  # it fell behind here and reads the log from disk
         self.open: dict[int, Delivery] = {}
         self.reopen: frozenset[int] = frozenset()  # left open by the process before this one
+        self.done: set[int] = set()  # finished by the group that is being built, behind `pos`
         self.rows: dict[RowKey, Parked] = {}
         self.blocked: dict[str, list[RowKey]] = {}
         self.flow_rows: dict[int, set[RowKey]] = {}

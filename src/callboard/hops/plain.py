@@ -6,9 +6,10 @@ is not as simple as that, a run that raises included, goes the long way of `reac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from callboard.contract import EventShape, Nothing, OneOf, StateOf, Trigger
+from callboard.event import class_of
 from callboard.ledger import Entry, Row
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _emitted(work: Work, group: Group, plan: Plan, entry: Entry, result: Any) ->
         if not plan.none:
             raise LongWay
         return None, False
-    kind = plan.emitted.get(cast("type[Any]", type(result)))
+    kind = plan.emitted.get(class_of(result))
     if kind is None:
         raise LongWay
     emitted = Entry(

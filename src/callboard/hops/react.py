@@ -160,6 +160,7 @@ def unwind(work: Work, group: Group) -> None:
 def _take_back(work: Work, group: Group, outcome: Outcome, restored: set[int]) -> None:
     """Take one outcome back. A run that reached outside is not repeated because a commit failed: it is settled again."""
     delivery = outcome.delivery
+    delivery.reader.done.discard(delivery.entry.pos)
     for owner, row in reversed(outcome.parks):
         work.drop_row(owner, (row.pos, row.effect))
         work.active.pop((owner.path, (row.pos, row.effect)), None)

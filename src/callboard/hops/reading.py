@@ -63,7 +63,7 @@ async def dispatch(work: Work, group: Group, entries: Sequence[Entry]) -> None:
         if looks_back:
             _see(work, entry)
         for reader in work.heard_by(entry):
-            if reader.plan is not None and entry.pos > reader.pos and _is_clear(work, reader):
+            if reader.plan is not None and entry.pos > reader.pos and _is_clear(work, reader, entry.pos):
                 turns.append((reader, entry, None))
             elif (delivery := _open(work, group, reader, entry)) is not None:
                 turns.append((reader, entry, delivery))
@@ -95,9 +95,9 @@ def _see(work: Work, entry: Entry) -> None:
         view.add(entry)
 
 
-def _is_clear(work: Work, reader: Reader) -> bool:
+def _is_clear(work: Work, reader: Reader, pos: int) -> bool:
     """Whether nothing of this reaction keeps an event from the short way; asked before rows are fetched."""
-    return reader.lag is None and not reader.open and work.suspects <= 0
+    return reader.lag is None and not reader.open and pos not in reader.done and work.suspects <= 0
 
 
 def _rows_of_turns(work: Work, turns: list[tuple[Reader, Entry, Delivery | None]]) -> Iterable[tuple[str, str]]:
@@ -146,7 +146,7 @@ def _raised(work: Work, group: Group, reader: Reader, entry: Entry, error: Excep
 
 def _open(work: Work, group: Group, reader: Reader, entry: Entry) -> Delivery | None:
     """A delivery of this entry; None if the reaction had it before, or has fallen behind."""
-    if entry.pos <= reader.pos or entry.pos in reader.open or reader.lag is not None:
+    if entry.pos <= reader.pos or entry.pos in reader.open or entry.pos in reader.done or reader.lag is not None:
         return None
     if reader.full:
         group.caught.append((reader, None))

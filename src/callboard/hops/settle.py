@@ -148,6 +148,7 @@ def _committed(work: Work, group: Group, tx: Transaction, positions: list[Positi
     for position in positions:
         if (reader := work.readers.get(position.reaction)) is not None:
             reader.pos = position.pos
+            reader.done.clear()
     for reader, row in group.closed:
         work.drop_row(reader, (row.pos, row.effect))
     if work.watcher is not None:
