@@ -61,6 +61,10 @@ class Tracker:
         """When a deadline may pass next."""
         return self._next
 
+    async def look(self) -> None:
+        """Somebody else has committed: flows with an earlier deadline may have begun."""
+        self._next = await self._ledger.next_deadline(list(self._flows))
+
     def begun(self, rows: Iterable[FlowRow]) -> None:
         """These flows have begun: their deadlines are watched."""
         for row in rows:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from callboard.hops.attempt import key_of_row
-from callboard.hops.deliveries import Delivery
-from callboard.hops.group import Group, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from callboard.hops.deliveries import Key
+    from callboard.hops.deliveries import Delivery, Key, Reader
+    from callboard.hops.group import Group, Outcome
     from callboard.hops.work import Work
+    from callboard.ledger import Parked
 
 
 def apply(work: Work, group: Group, outcome: Outcome) -> None:
@@ -32,7 +32,7 @@ def apply(work: Work, group: Group, outcome: Outcome) -> None:
         outcome.drops.append((reader, delivery.parked))
     for owner, row in outcome.drops:
         work.drop_row(owner, (row.pos, row.effect))
-        work.active.pop((owner.path, (row.pos, row.effect)), None)
+        _drop_active(work, delivery, owner, row)
     for owner, row in outcome.parks:
         work.add_row(owner, row)
     group.outcomes.append(outcome)
@@ -40,6 +40,14 @@ def apply(work: Work, group: Group, outcome: Outcome) -> None:
     group.keys.update(delivery.keys)
     if outcome.done:
         release(work, delivery)
+
+
+def _drop_active(work: Work, delivery: Delivery, owner: Reader, row: Parked) -> None:
+    """A row that was superseded while its delivery stood in line: whoever stood behind it has its turn."""
+    active = work.active.pop((owner.path, (row.pos, row.effect)), None)
+    if active is not None and active is not delivery and active.standing:
+        active.standing = False
+        work.ready.extend(work.holds.leave(active))
 
 
 def release(work: Work, delivery: Delivery) -> None:

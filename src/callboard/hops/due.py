@@ -15,18 +15,31 @@ from callboard.ledger import Entry
 
 if TYPE_CHECKING:
     from callboard.hops.work import Work
+    from callboard.ledger import Parked
 
 
 def is_due(when: int | None, now: int) -> bool:
     return when is not None and when <= now
 
 
+def _may_go(row: Parked, now: int) -> bool:
+    """Whether a row that was woken has something to do now: no back-off is cut short, no dead letter runs unasked."""
+    if row.asked is not None or row.why in ("running", "behind", "waiting"):
+        return True
+    return row.why != "dead" and is_due(row.due, now)
+
+
 async def take_due(work: Work, group: Group) -> None:
     rows = work.due_now
     work.due_now = []
     rows += work.agenda.due(group.now)
-    rows = [(reader, row) for reader, row in rows if reader.rows.get((row.pos, row.effect)) is row]
-    rows = [(reader, row) for reader, row in rows if (reader.path, (row.pos, row.effect)) not in work.active]
+    rows = [
+        (reader, row)
+        for reader, row in rows
+        if reader.rows.get((row.pos, row.effect)) is row and _may_go(row, group.now)
+    ]
+    once = {(reader.path, (row.pos, row.effect)): (reader, row) for reader, row in rows}  # woken twice, taken once
+    rows = [pair for place, pair in once.items() if place not in work.active]
     if not rows:
         return
     group.taken.extend(rows)

@@ -56,6 +56,8 @@ async def _begin(work: Work) -> Group:
     if await work.ledger.moved():
         work.head = max(work.head, await work.ledger.head())
         work.moved = True
+        if work.watcher is not None:
+            await work.watcher.look()
         await _notice_wishes(work)
     fused = work.fuse and work.foreign <= 0 and work.read + len(work.fresh) >= work.head
     work.foreign = max(0, work.foreign - 1)
@@ -166,6 +168,8 @@ def _take_back(work: Work, group: Group, outcome: Outcome, restored: set[int]) -
         work.active.pop((owner.path, (row.pos, row.effect)), None)
     for owner, row in reversed(outcome.drops):
         work.add_row(owner, row)
+        if row is not outcome.before:
+            work.due_now.append((owner, row))  # it may have stood in line when it was superseded
     if outcome.direct or delivery.entry.pos > group.base:
         return
     if delivery.announced and delivery.parked is not outcome.before:  # the announcement itself

@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 from callboard.errors import CodecError
 from callboard.hops.applying import apply
 from callboard.hops.deliveries import Delivery
-from callboard.hops.group import Group
 from callboard.hops.outcomes import failed
 from callboard.hops.plain import LongWay, rows_of
 from callboard.hops.plain import run as run_plain
 from callboard.hops.turns import address, consider, consider_all, prepare
-from callboard.ledger import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from callboard.hops.deliveries import Reader
+    from callboard.hops.group import Group
     from callboard.hops.work import Work
+    from callboard.ledger import Entry
 
 PAGE = 512  # entries handed out in one round
 

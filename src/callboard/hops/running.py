@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING, Any
 from callboard.errors import CallboardError
 from callboard.hops.applying import apply, put_off, rows_held, uncommitted
 from callboard.hops.attempt import Attempt, call, event_arguments, other_arguments, row_keys, start, step
-from callboard.hops.deliveries import Delivery
 from callboard.hops.gate import UNKNOWN, Ready
-from callboard.hops.group import Group, Outcome
 from callboard.hops.outcomes import dead, failed, parked, succeeded, wait_for
 from callboard.hops.rows import NewerShape, Session, Uncommitted
 from callboard.ledger import Entry
 
 if TYPE_CHECKING:
-    from callboard.hops.deliveries import Reader
+    from callboard.hops.deliveries import Delivery, Reader
+    from callboard.hops.group import Group, Outcome
     from callboard.hops.work import Work
 
 

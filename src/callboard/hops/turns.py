@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from callboard.errors import CodecError
 from callboard.hops.applying import apply, put_off, release, rows_held, uncommitted
-from callboard.hops.deliveries import Delivery
 from callboard.hops.gate import Arm, Dead, Ready, Seen, Skip, Wait, decide
-from callboard.hops.group import Group, Outcome
 from callboard.hops.outcomes import dead, failed, parked, skipped, wait_for
 from callboard.hops.running import begin_run
 from callboard.hops.work import TIMER
@@ -16,7 +14,8 @@ from callboard.hops.work import TIMER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from callboard.hops.deliveries import Key
+    from callboard.hops.deliveries import Delivery, Key
+    from callboard.hops.group import Group, Outcome
     from callboard.hops.work import Work
 
 

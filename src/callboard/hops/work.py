@@ -47,6 +47,7 @@ class Watcher(Protocol):
     def hears(self, kind: str) -> bool: ...
     def next_deadline(self) -> int | None: ...
     def begun(self, rows: Iterable[FlowRow]) -> None: ...
+    async def look(self) -> None: ...
     async def decide(self, work: Work, group: Group, tx: Transaction) -> list[FlowRow]: ...
 
 
@@ -264,8 +265,10 @@ class Work:
                 continue
             self.add_row(owner, parked)
             first_behind = parked.why == "behind" and owner.blocked[parked.line][0] == (parked.pos, parked.effect)
-            if parked.why == "running" or first_behind or parked.asked is not None:
-                self.due_now.append((owner, parked))  # "running": it ran when the process before us died
+            if parked.why in ("running", "waiting") or first_behind or parked.asked is not None:
+                self.due_now.append(
+                    (owner, parked)
+                )  # it ran when the process before us died, or may have what it waits for
 
     # parked rows
 
