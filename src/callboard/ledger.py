@@ -44,6 +44,7 @@ class Entry(Struct):
     causes: tuple[int, ...] = ()  # all inputs, where there was more than one
     source: str | None = None  # the service it came from, if a broker brought it
     version: int = 1
+    causation_id: str | None = None  # the id of its direct cause, if a broker brought it: `cause` is 0 then
     value: Any = None  # the event itself, if it may be handed on in memory
 
 
@@ -68,7 +69,7 @@ class Memory(NamedTuple):
     """Something that is remembered of a flow (and part) until the flow is pruned."""
 
     flow: int
-    kind: Literal["once", "closed", "answered", "undone", "unknown", "effect"]
+    kind: Literal["once", "closed", "answered", "undone", "unknown", "effect", "watched"]
     name: str
     part: str
     pos: int
@@ -177,6 +178,10 @@ class Ledger(Protocol):
 
     async def open(self, names: Collection[str], states: Collection[str]) -> None: ...
     async def close(self) -> None: ...
+
+    async def identity(self) -> str:
+        """What tells this database from every other; it never changes."""
+        ...
 
     # the log
     async def head(self) -> int: ...

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import OrderedDict
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ class View:
         """See one more entry; one that was seen already is not added again."""
         if not self.entries or self.entries[-1].pos < entry.pos:
             self.entries.append(entry)
+            return
+        place = bisect_left(self.entries, entry.pos, key=attrgetter("pos"))
+        if self.entries[place].pos != entry.pos:  # logged by others while an event of ours was seen already
+            self.entries.insert(place, entry)
 
     def of(self, types: Collection[str], upto: int) -> Iterator[Entry]:
         """The entries of these types up to a position, in log order."""

@@ -127,6 +127,11 @@ class SqliteLedger:
         self._locks.clear()
         self._db.close()
 
+    async def identity(self) -> str:
+        """What tells this file from every other; a copy of it has the same."""
+        with sqlite_errors(self.url):
+            return bytes(self._db.execute("SELECT identity FROM ledger").fetchone()[0]).hex()
+
     # the log
 
     async def head(self) -> int:

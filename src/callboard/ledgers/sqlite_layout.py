@@ -63,6 +63,7 @@ class More(msgspec.Struct, array_like=True):
     causes: tuple[int, ...] = ()
     source: str | None = None
     version: int = 1
+    causation_id: str | None = None
 
 
 pack = msgspec.msgpack.Encoder().encode
@@ -75,7 +76,7 @@ def more_of(entry: Entry) -> bytes | None:
     if not (entry.scatters or entry.causes or entry.source or entry.version != 1):
         return None
     frames = tuple((frame.type, frame.id, frame.ordinal, frame.size) for frame in entry.scatters)
-    return pack(More(frames, entry.causes, entry.source, entry.version))
+    return pack(More(frames, entry.causes, entry.source, entry.version, entry.causation_id))
 
 
 def entry_of(row: LogRow, names: Mapping[int, str]) -> Entry:
@@ -86,6 +87,7 @@ def entry_of(row: LogRow, names: Mapping[int, str]) -> Entry:
         rare = unpack_more(more)
         entry.scatters = tuple(Scatter(*frame) for frame in rare.scatters)
         entry.causes, entry.source, entry.version = rare.causes, rare.source, rare.version
+        entry.causation_id = rare.causation_id
     return entry
 
 
