@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import attrs
 import msgspec
 import pydantic
 import pytest
@@ -209,8 +210,8 @@ FLOWS: list[tuple[dict[str, Any], str]] = [
     ({"key": "trip_id"}, "key='trip_id' is read from Ordered, which has no `trip_id`"),
     ({"starts": Ordered | Reserved}, "starts= takes one event of your own"),
     ({"starts": FlowTimedOut[Ordered]}, "starts= takes one event of your own"),
-    ({"starts": Shelf}, "Shelf is no event"),
-    ({"succeeds": Shelf}, "Shelf is no event"),
+    ({"starts": Shelf}, "Shelf is a state, and no event"),
+    ({"succeeds": Shelf}, "Shelf is a state, and no event"),
     ({"succeeds": list[Completed]}, "is always there"),
     ({"succeeds": Completed | None}, "is always there"),
     ({"fails": {SoldOut}}, "says neither all nor any"),
@@ -406,6 +407,20 @@ def untagged_union() -> None:
     Choreography("shop", service("a", one))
 
 
+def hidden_field() -> None:
+    @attrs.frozen
+    class Value:
+        _amount: int
+
+    @event
+    class Priced:
+        values: tuple[Value, ...]
+
+    def one(priced: Priced) -> None: ...
+
+    Choreography("shop", service("a", one))
+
+
 def not_a_service_name() -> None:
     Service("order service")
 
@@ -426,11 +441,12 @@ REFUSED: list[tuple[Callable[[], None], str]] = [
     (was_another, "was='one' is the name of another reaction"),
     (undo_of_another_service, "compensates= names a.one: a service undoes only what it did itself"),
     (undo_of_an_undo, "compensates= names two, a compensation itself"),
-    (state_from_outside, "Shelf is no event"),
+    (state_from_outside, "Shelf is a state, and no event"),
     (unreadable_event, "more than one str-like type"),
     (unreadable_state, "a field of type `Money` cannot be read back"),
     (unreadable_inside, "the annotation `Nowhere` cannot be found"),
     (untagged_union, "all Struct types must be tagged"),
+    (hidden_field, "the field `_amount` of Value would not be written: call it `amount`"),
     (not_a_service_name, "'order service' is no name"),
 ]
 

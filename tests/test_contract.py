@@ -386,6 +386,9 @@ def all_of(both: tuple[Ordered, Reserved]) -> None: ...
 def list_of_lists(parts: list[list[Ordered]]) -> None: ...
 def event_or_state(it: Ordered | Shelf) -> None: ...
 def port_or_none(order: Ordered, bank: Bank | None) -> None: ...
+def states_or_none(order: Ordered, shelves: States[Shelf] | None) -> None: ...
+def read_or_none(order: Ordered, shelf: Read[Shelf] | None) -> None: ...
+def read_of_none(order: Ordered, shelf: Read[Shelf | None]) -> None: ...
 def incomplete_row(order: Ordered, label: Label) -> None: ...
 def incomplete_read(order: Ordered, label: Read[Label]) -> None: ...
 def states_of_what(order: Ordered, shelves: States) -> None: ...
@@ -419,7 +422,7 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (only_given, {}, "nothing makes it run: `order` is given"),
     (plain, {"needs": Ordered}, "nothing makes it run: `order` is given"),
     (returns_a_class, {}, "Note is no event"),
-    (returns_a_state, {}, "Shelf is no event"),
+    (returns_a_state, {}, "Shelf is a state, and no event"),
     (returns_ours, {}, "published by callboard alone"),
     (returns_anything, {}, "is no event"),
     (yields, {}, "return a list of events instead of yielding them"),
@@ -433,6 +436,9 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (list_of_lists, {"gathers": Ordered}, "cannot be filled"),
     (event_or_state, {}, "mixes what cannot be mixed"),
     (port_or_none, {}, "mixes what cannot be mixed"),
+    (states_or_none, {}, "mixes what cannot be mixed"),
+    (read_or_none, {}, "mixes what cannot be mixed"),
+    (read_of_none, {}, "Read[...] takes one state class"),
     (incomplete_row, {}, "every field but `sku` needs a default"),
     (incomplete_read, {}, "every field but `sku` needs a default"),
     (states_of_what, {}, "States[...] takes one state class"),
@@ -450,12 +456,12 @@ REFUSED: list[tuple[Callable[..., Any], dict[str, Any], str]] = [
     (plain, {"need": Ordered}, "there is no option `need=`: did you mean `needs=`?"),
     (plain, {"unles": Ordered}, "did you mean `unless=`?"),
     (plain, {"xyz": 1}, "there is no option `xyz=`: there are needs, wait"),
-    (plain, {"needs": Shelf}, "Shelf is no event"),
+    (plain, {"needs": Shelf}, "Shelf is a state, and no event"),
     (plain, {"needs": "Paid"}, "'Paid' is no event"),
     (plain, {"needs": list[Paid]}, "`list[Paid]` is always there"),
     (plain, {"needs": Paid | None}, "`None` is always there"),
     (plain, {"unless": {Paid, Reserved}}, "says neither all nor any"),
-    (plain, {"unless": Bank}, "Bank is no event"),
+    (plain, {"unless": Bank}, "Bank is a port, and no event"),
     (plain, {"unless": Paid | Ordered}, "unless= names Ordered, the trigger"),
     (plain, {"needs": tuple[Paid, Reserved], "unless": Paid | SoldOut}, "it never runs"),
     (plain, {"per": "sku_id"}, "per='sku_id' is read from the trigger, and Ordered has no `sku_id`"),

@@ -17,6 +17,6 @@ def test_every_public_name_is_in_the_list() -> None:
     public = {
         name
         for name, value in vars(callboard).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType)
+        if not name.startswith("_") and not isinstance(value, ModuleType) and name not in ("Any", "TYPE_CHECKING")
     }
     assert sorted(public - set(callboard.__all__)) == []

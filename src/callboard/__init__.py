@@ -1,5 +1,7 @@
 """Event-driven choreographies from typed functions: drawn, checked, broken on purpose, run and watched."""
 
+from typing import TYPE_CHECKING, Any
+
 from callboard.choreography import Choreography
 from callboard.clock import Clock, ManualClock, SystemClock
 from callboard.codec import Codec
@@ -33,7 +35,11 @@ from callboard.reaction import Context, Read, States
 from callboard.retry import Retry
 from callboard.service import Service
 
+if TYPE_CHECKING:
+    from callboard.board import Board, Completion, Edit, FlowHandle
+
 __all__ = [
+    "Board",
     "Breaker",
     "BrokerError",
     "BrokerUnavailable",
@@ -42,12 +48,15 @@ __all__ = [
     "Clock",
     "Codec",
     "CodecError",
+    "Completion",
     "Conflict",
     "Context",
     "ContractError",
+    "Edit",
     "Flow",
     "FlowCancelled",
     "FlowError",
+    "FlowHandle",
     "FlowHasEnded",
     "FlowIsOpen",
     "FlowTimedOut",
@@ -76,3 +85,12 @@ __all__ = [
     "port",
     "state",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """What only a running choreography needs is imported when it is asked for: drawing and checking are quicker without."""
+    if name in ("Board", "Completion", "Edit", "FlowHandle"):
+        from callboard import board
+
+        return getattr(board, name)
+    raise AttributeError(f"module 'callboard' has no attribute {name!r}")

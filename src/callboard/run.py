@@ -7,8 +7,9 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from callboard.board import Board, Completion, Edit, FlowHandle
 from callboard.choreography import pick_keepers
@@ -21,7 +22,7 @@ from callboard.ledger import Ledger, Position
 from callboard.tracker import Tracker, path_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from datetime import timedelta
 
     from callboard.choreography import Choreography
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Board", "Completion", "Edit", "FlowHandle", "open_board", "open_ledger"]
 
+T = TypeVar("T")
 LOG = logging.getLogger("callboard")
 _FIRST_LOOK, _LAST_LOOK = 0.001, 0.02  # seconds between two looks for what other processes committed
 _STAND_BY = 0.25  # seconds between two tries to own a service that somebody else owns
@@ -135,14 +137,13 @@ class Runner:
         for service in work.tokens:
             await work.ledger.disown(service, clean=not running and self.board.failure is None)
 
-    async def _patiently(self, step: Any) -> None:
+    async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
+        """What the step returns, once nobody else is committing."""
         while True:
             try:
-                await step()
+                return await step()
             except LedgerBusy:
                 await asyncio.sleep(self.work.chance.uniform(0.001, 0.01))
-            else:
-                return
 
     # who reads what
 
@@ -175,7 +176,7 @@ class Runner:
         for service in self._wanted:
             if service in work.tokens:
                 continue
-            ownership = await work.ledger.own(service)
+            ownership = await self._patiently(partial(work.ledger.own, service))
             if ownership is None:
                 continue
             work.tokens[service] = ownership.token

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from callboard.errors import CodecError
+from callboard.errors import CodecError, TooLarge
 from callboard.event import ReactionFailed, event_type
 from callboard.hops.attempt import Attempt, UndeclaredReturn, emissions, id_of, scatters_of
 from callboard.hops.gate import NO_EFFECT, UNKNOWN, entries_of
 from callboard.hops.group import Outcome
+from callboard.hops.limits import encoded, few_enough
 from callboard.ids import child
 from callboard.ledger import Entry, Memory, Note, Parked, Scatter
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from callboard.hops.work import Work
     from callboard.ledger import Why
 
-_NO_MORE_ATTEMPTS = (UndeclaredReturn, CodecError)  # running it again gives the same
+_NO_MORE_ATTEMPTS = (UndeclaredReturn, CodecError, TooLarge)  # running it again gives the same
 
 
 def micros(duration: timedelta) -> int:
@@ -33,6 +34,7 @@ def succeeded(work: Work, attempt: Attempt, now: int, stamp: int) -> Outcome:
     contract = delivery.reader.contract
     outcome = Outcome(delivery, attempt)
     found = emissions(contract, attempt.result)
+    few_enough(len(found), contract.path)
     outcome.entries = _entries(work, attempt, found, now)
     kinds = [event_type(type(emission.event)) for emission in found]
     only_failures = bool(kinds) and all(kind.failure for kind in kinds)
@@ -67,7 +69,7 @@ def _entries(work: Work, attempt: Attempt, found: list[Any], now: int) -> list[E
         kind = event_type(type(emission.event))
         key = getattr(emission.event, kind.key) if kind.key is not None else None
         entry = Entry(
-            0, id_of(attempt, ordinal), kind.name, trigger.flow, now, work.codec.encode(emission.event),
+            0, id_of(attempt, ordinal), kind.name, trigger.flow, now, encoded(work.codec, emission.event),
             None if key is None else str(key), trigger.pos, delivery.reader.path, scatters,
             causes if len(causes) > 1 else (), version=kind.version,
             value=emission.event if kind.immutable else None,

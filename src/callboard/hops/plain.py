@@ -6,10 +6,12 @@ is not as simple as that, a run that raises included, goes the long way of `reac
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from callboard.contract import EventShape, Nothing, OneOf, StateOf, Trigger
 from callboard.event import class_of
+from callboard.hops.limits import encoded
 from callboard.ledger import Entry, Row
 
 if TYPE_CHECKING:
@@ -59,6 +61,7 @@ def plan_of(reader: Reader, private: frozenset[str]) -> Plan | None:
         and all(isinstance(parameter, Trigger | StateOf) for parameter in contract.parameters)
         and isinstance(contract.parameters[0], Trigger)
         and all(row.form in ("row", "maybe") for row in contract.states)
+        and all(p.kind is p.POSITIONAL_OR_KEYWORD for p in signature(reader.reaction.function).parameters.values())
         and not any(kind.name.startswith("callboard.") for kind in contract.hears)
     )
     shapes = contract.returns.of if isinstance(contract.returns, OneOf) else (contract.returns,)
@@ -109,7 +112,7 @@ def _emitted(work: Work, group: Group, plan: Plan, entry: Entry, result: Any) ->
     if kind is None:
         raise LongWay
     emitted = Entry(
-        0, entry.id + plan.tag, kind.name, entry.flow, group.now, work.codec.encode(result), None, entry.pos, plan.path,
+        0, entry.id + plan.tag, kind.name, entry.flow, group.now, encoded(work.codec, result), None, entry.pos, plan.path,
         entry.scatters, version=kind.version, value=result if kind.immutable else None,
     )  # fmt: skip
     if kind.key is not None:
@@ -125,7 +128,7 @@ def _changed(
     state, place, row, copy = copied
     if copy is None or (private is not None and state.name not in private):
         return None
-    data = work.codec.encode(copy)
+    data = encoded(work.codec, copy)
     if data == row.data:
         return None
     if str(getattr(copy, state.key)) != place[1]:

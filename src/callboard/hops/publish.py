@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from callboard.errors import CallboardError, Conflict, FlowHasEnded, FlowIsOpen, KeyReused, NoSuchFlow
 from callboard.event import attribute, type_of
+from callboard.hops.limits import encoded
 from callboard.ids import flow_id
 from callboard.ledger import Entry, FlowRow, StateKey, StateWrite, Supplied
 
@@ -93,7 +94,7 @@ class Candidate:
     def __init__(self, work: Work, event: Any) -> None:
         self.event = event
         self.kind = type_of(event)
-        self.data = work.codec.encode(event)
+        self.data = encoded(work.codec, event)
         self.starts: list[tuple[Flow, str]] = []
         self.joins: list[tuple[str, str]] = []
         for flow in work.choreography.flows.values():

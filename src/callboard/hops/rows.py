@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from callboard.hops.limits import encoded
 from callboard.ledger import Row, StateKey, StateWrite
 
 if TYPE_CHECKING:
@@ -171,7 +172,7 @@ class Session:
         for (state, key), copy in self._copies.items():
             if private is not None and state not in private:
                 continue
-            data = None if copy.value is None else self._codec.encode(copy.value)
+            data = None if copy.value is None else encoded(self._codec, copy.value)
             if data == copy.data and copy.version >= 0:
                 continue
             if copy.version < 0:

@@ -37,6 +37,11 @@ if TYPE_CHECKING:
 
     from callboard.ledger import Why
 
+_TAKE_OVER = (
+    "INSERT INTO owner VALUES (?, 1, ?, 0) ON CONFLICT (service) "
+    "DO UPDATE SET token = token + 1, process = excluded.process, clean = 0 RETURNING token"
+)
+
 
 class SqliteLedger:
     """A ledger in the SQLite file named by `url` ("sqlite:///shop.db", or "sqlite:///:memory:" for this process alone)."""
@@ -344,22 +349,29 @@ class SqliteLedger:
 
     async def own(self, service: str) -> Ownership | None:
         """Take the service for this process, or None while another live process owns it."""
-        if not self._in_memory:
-            lock = ServiceLock(Path(self._path), service)
-            if not lock.take():
-                return None
+        lock = None if self._in_memory else ServiceLock(Path(self._path), service)
+        if lock is not None and not lock.take():
+            return None
+        try:
+            ownership = self._take_over(service)
+        except BaseException:
+            if lock is not None:
+                lock.release()
+            raise
+        if lock is not None:
             self._locks[service] = lock
+        return ownership
+
+    def _take_over(self, service: str) -> Ownership:
         with sqlite_errors(self.url):
-            query = (
-                "INSERT INTO owner VALUES (?, 1, ?, 0) ON CONFLICT (service) "
-                "DO UPDATE SET token = token + 1, process = excluded.process, clean = 0 RETURNING token"
-            )
-            self._db.execute("PRAGMA busy_timeout = 5000")
+            self._db.execute("BEGIN IMMEDIATE")
             try:
                 before = self._db.execute("SELECT clean FROM owner WHERE service = ?", (service,)).fetchone()
-                token = self._db.execute(query, (service, f"pid {os.getpid()}")).fetchone()[0]
-            finally:
-                self._db.execute("PRAGMA busy_timeout = 0")
+                token = self._db.execute(_TAKE_OVER, (service, f"pid {os.getpid()}")).fetchone()[0]
+                self._db.execute("COMMIT")
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
         return Ownership(int(token), before is None or bool(before[0]))
 
     async def disown(self, service: str, *, clean: bool) -> None:
@@ -390,6 +402,8 @@ class SqliteLedger:
             faults.append(f"the log goes to position {newest}, the head says {head}")
         ahead = self._all("SELECT reaction, pos FROM reaction WHERE pos > ?", (head,))
         faults += [f"{name} stands at {pos}, behind the head {head}" for name, pos in ahead]
+        twice = self._all("SELECT id, count(*) FROM log GROUP BY id HAVING count(*) > 1 LIMIT 20", ())
+        faults += [f"the event {event_id} stands {count} times in the log" for event_id, count in twice]
         orphans = self._one("SELECT count(*) FROM parked p WHERE NOT EXISTS (SELECT 1 FROM log l WHERE l.pos = p.pos)")
         if orphans:
             faults.append(f"{orphans} parked deliveries have no event in the log")

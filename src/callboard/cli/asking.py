@@ -1,0 +1,67 @@
+"""What changes something asks first: a plan, a yes, and an account of what was done."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import click
+
+from callboard.cli.command import Refusal
+from callboard.cli.output import counted, note, say, say_json
+from callboard.cli.settings import is_interactive
+
+
+@dataclass
+class Plan:
+    """One thing that is to be done with each of several."""
+
+    verb: str
+    names: list[str]
+    lines: list[str]
+    note: str = ""
+
+
+def carry_out(
+    plan: Plan, do: Callable[[], Awaitable[list[str | None]]], *, dry_run: bool, yes: bool, as_json: bool = False
+) -> int:
+    """Shows the plan, asks unless told not to, does it. `do` answers with why not, or None, for each.
+
+    The exit code: 0 all done, 5 some, 1 none.
+    """
+    for line in plan.lines:
+        note(f"{plan.verb} {line}")
+    if plan.note:
+        note(plan.note)
+    if dry_run:
+        note(f"dry run: nothing was changed, {counted(len(plan.names), 'item')} would be")
+        return _account(plan, ["dry run"] * len(plan.names), as_json=as_json, code=0)
+    if not plan.names:
+        return _account(plan, [], as_json=as_json, code=0)
+    if not yes:
+        _ask(plan)
+    failures = asyncio.run(_awaited(do))
+    done = sum(each is None for each in failures)
+    code = 0 if done == len(failures) else 5 if done else 1
+    return _account(plan, failures, as_json=as_json, code=code)
+
+
+async def _awaited(do: Callable[[], Awaitable[list[str | None]]]) -> list[str | None]:
+    return await do()
+
+
+def _ask(plan: Plan) -> None:
+    if not is_interactive():
+        raise Refusal(2, f"to {plan.verb} {counted(len(plan.names), 'item')} without asking, say --yes (or --dry-run to look)")
+    if not click.confirm("Proceed?", err=True):
+        sys.exit(1)
+
+
+def _account(plan: Plan, failures: list[str | None], *, as_json: bool, code: int) -> int:
+    if as_json:
+        items = [{"id": name, "done": why is None, "why_not": why} for name, why in zip(plan.names, failures, strict=True)]
+        say_json(plan.verb, {"items": items})
+    elif failures and failures[0] != "dry run":
+        for name, why in zip(plan.names, failures, strict=True):
+            say(f"{name}: {'asked' if plan.verb != 'cancel' else 'cancelled'}" if why is None else f"{name}: no, {why}", "" if why is None else "failure")
+    return code

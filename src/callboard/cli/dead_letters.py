@@ -1,0 +1,297 @@
+"""`callboard dead-letters`."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+import click
+
+from callboard.cli.asking import Plan, carry_out
+from callboard.cli.command import Group, Refusal, meant, option
+from callboard.cli.output import counted, instant, note, say, say_json, shown_moment, table
+from callboard.cli.reading import letter_id, name_of, now, parked_document, reading
+from callboard.cli.settings import Duration, json_option, ledger_option, ledger_url
+from callboard.cli.story import shown_note
+from callboard.ledger import Entry, FlowRow, Ledger, Note, Parked
+from callboard.run import open_ledger
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A dead letter, with what it is about."""
+
+    row: Parked
+    entry: Entry | None
+    flow: FlowRow | None
+
+    @property
+    def id(self) -> str:
+        return letter_id(self.row)
+
+    @property
+    def why_not(self) -> str | None:
+        """Why nothing can be asked for it now."""
+        if self.row.asked:
+            return f"{self.row.asked} was asked already, its worker has not come to it"
+        if self.flow is not None and self.flow.verdict is not None:
+            return f"{name_of(self.flow)} has its verdict, {self.flow.verdict}: what comes late would change what is over"
+        return None
+
+
+@click.group(cls=Group, name="dead-letters")
+def command() -> None:
+    """Dead letters: deliveries whose attempts are used up, or that cannot be answered."""
+
+
+def filters(function: click.decorators.FC) -> click.decorators.FC:
+    """Which dead letters are meant."""
+    for each in (
+        option("--limit", type=click.IntRange(1), default=1000, help="At most so many, the oldest first."),
+        option("--error", metavar="TEXT", help="Only those whose error contains TEXT."),
+        option("--flow", metavar="NAME/KEY", help="Only those of this flow."),
+        option("--reaction", metavar="SERVICE.NAME", help="Only those of this reaction, or of this service."),
+    ):
+        function = each(function)
+    return function
+
+
+@command.command(name="list")
+@ledger_option
+@filters
+@json_option
+def list_command(
+    ledger: str | None, reaction: str | None, flow: str | None, error: str | None, limit: int, *, as_json: bool
+) -> None:
+    """List dead letters, the oldest first."""
+    letters, more = asyncio.run(_found(ledger_url(ledger), (), reaction, flow, error, limit))
+    if as_json:
+        say_json("dead-letters", {"items": [_document(each) for each in letters], "more": more})
+        return
+    table(("ID", "EVENT", "FLOW", "EVENT CAME (UTC)", "ATTEMPTS", "ASKED", "ERROR"), [_cells(each) for each in letters])
+    if not letters:
+        note("there is no dead letter")
+    if more:
+        note("there are more: a larger --limit shows them")
+
+
+def _cells(letter: Letter) -> tuple[str, ...]:
+    row, entry = letter.row, letter.entry
+    return (
+        letter.id,
+        "" if entry is None else entry.type.removeprefix("callboard."),
+        "" if letter.flow is None else name_of(letter.flow),
+        "" if entry is None else shown_moment(entry.time),
+        str(row.attempts),
+        row.asked or "",
+        (row.error or "").partition("\n")[0],
+    )
+
+
+def _document(letter: Letter) -> dict[str, object]:
+    row, entry = letter.row, letter.entry
+    return {
+        **parked_document(row, now()),
+        "event_id": None if entry is None else entry.id,
+        "type": None if entry is None else entry.type,
+        "time": None if entry is None else instant(entry.time),
+        "flow": None if letter.flow is None else name_of(letter.flow),
+        "replay_refused": letter.why_not,
+    }
+
+
+@command.command()
+@click.argument("letter", metavar="ID")
+@ledger_option
+@json_option
+def show(letter: str, ledger: str | None, *, as_json: bool) -> None:
+    """Show one dead letter: what it carries, each attempt, its error in full."""
+    found, notes = asyncio.run(_one(ledger_url(ledger), letter))
+    entry = found.entry
+    data = (found.row.data or (entry.data if entry else b"")).decode("utf-8", "backslashreplace")
+    if as_json:
+        said = [{"what": each.what, "why": each.why, "time": instant(each.time)} for each in notes]
+        say_json("dead-letter", {**_document(found), "data": data, "notes": said})
+        return
+    say(found.id, "failure")
+    say(f"reaction   {found.row.reaction}")
+    say(f"event      {entry.type} {entry.id}" if entry else "event      its event is gone")
+    say(f"flow       {name_of(found.flow)}" if found.flow else "flow       none")
+    say(f"attempts   {found.row.attempts}")
+    for each in notes:
+        say(f"           {shown_moment(each.time)} {shown_note(each)}", "quiet")
+    say(f"error      {found.row.error or ''}")
+    say(f"data       {data}")
+    say(f"replay     {found.why_not or f'callboard dead-letters replay {found.id}'}")
+
+
+async def _one(url: str, target: str) -> tuple[Letter, list[Note]]:
+    letters, _ = await _found(url, (target,), None, None, None, None)
+    async with reading(url) as ledger:
+        row = letters[0].row
+        return letters[0], [n for n in await ledger.notes(row.flow) if (n.pos, n.reaction) == (row.pos, row.reaction)]
+
+
+@command.command()
+@click.argument("letters", nargs=-1, metavar="[ID]...")
+@ledger_option
+@filters
+@option("--all", "every", is_flag=True, help="All that fit; else name them, or say --reaction, --flow or --error.")
+@option("--wait", "patience", type=Duration(), help="Wait so long to see what becomes of them.")
+@option("--dry-run", is_flag=True, help="Only say what would be done.")
+@option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
+@json_option
+def replay(
+    letters: tuple[str, ...],
+    ledger: str | None,
+    reaction: str | None,
+    flow: str | None,
+    error: str | None,
+    limit: int,
+    patience: timedelta | None,
+    *,
+    every: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Ask for one more attempt. It reaches only the reaction that failed, under its old idempotency key.
+
+    The worker that owns the reaction does it; without one it is done when a worker starts.
+    """
+    url = ledger_url(ledger)
+    _refuse_everything(letters, reaction, flow, error, every=every)
+    found = asyncio.run(_found(url, letters, reaction, flow, error, limit))[0]
+    return _ask(url, "replay", found, dry_run=dry_run, yes=yes, as_json=as_json, patience=patience)
+
+
+@command.command()
+@click.argument("letters", nargs=-1, metavar="[ID]...")
+@ledger_option
+@filters
+@option("--all", "every", is_flag=True, help="All that fit; else name them, or say --reaction, --flow or --error.")
+@option("--dry-run", is_flag=True, help="Only say what would be done.")
+@option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
+@json_option
+def discard(
+    letters: tuple[str, ...],
+    ledger: str | None,
+    reaction: str | None,
+    flow: str | None,
+    error: str | None,
+    limit: int,
+    *,
+    every: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Ask to give dead letters up: what waits behind them goes on, and the flow's record says that they were discarded."""
+    url = ledger_url(ledger)
+    _refuse_everything(letters, reaction, flow, error, every=every)
+    found = asyncio.run(_found(url, letters, reaction, flow, error, limit))[0]
+    return _ask(url, "discard", found, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+def _refuse_everything(
+    letters: Sequence[str], reaction: str | None, flow: str | None, error: str | None, *, every: bool
+) -> None:
+    if not (letters or reaction or flow or error or every):
+        raise Refusal(2, "which ones? Name their ids, or say --reaction, --flow, --error, or --all")
+
+
+def _ask(
+    url: str,
+    what: str,
+    letters: Sequence[Letter],
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+    patience: timedelta | None = None,
+) -> int:
+    lines = [f"{each.id}: {(each.row.error or '').partition(chr(10))[0]}" + _refusal(each, what) for each in letters]
+    plan = Plan(what, [each.id for each in letters], lines)
+
+    async def do() -> list[str | None]:
+        ledger = open_ledger(url)
+        await ledger.open((), ())
+        try:
+            answers = [await _wish(ledger, each, what) for each in letters]
+            if patience is not None:
+                asked = [n for n, why in enumerate(answers) if why is None]
+                await _watch(ledger, letters, asked, answers, patience)
+            return answers
+        finally:
+            await ledger.close()
+
+    return carry_out(plan, do, dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+def _refusal(letter: Letter, what: str) -> str:
+    return f" ({letter.why_not})" if what == "replay" and letter.why_not else ""
+
+
+async def _wish(ledger: Ledger, letter: Letter, what: str) -> str | None:
+    if what == "replay" and letter.why_not is not None:
+        return letter.why_not
+    row = letter.row
+    if not await ledger.ask(row.reaction, row.pos, row.effect, what):
+        return "it is no dead letter any more, or something was asked for it already"
+    return None
+
+
+async def _watch(
+    ledger: Ledger, letters: Sequence[Letter], asked: list[int], answers: list[str | None], patience: timedelta
+) -> None:
+    """Look what becomes of those that were asked for, until all are decided or patience ends."""
+    limit = now() + round(patience.total_seconds() * 1_000_000)
+    while asked and now() < limit:
+        await asyncio.sleep(0.05)
+        for number in list(asked):
+            before = letters[number].row
+            rows = await ledger.parked(flow=before.flow, reactions=[before.reaction])
+            row = next((each for each in rows if (each.pos, each.effect) == (before.pos, before.effect)), None)
+            if row is None:
+                asked.remove(number)
+            elif row.why == "dead" and row.asked is None:
+                answers[number] = f"it failed again: {row.error}"
+                asked.remove(number)
+    for number in asked:
+        answers[number] = f"not done within {patience}: does a worker run its service?"
+
+
+async def _found(
+    url: str, targets: Sequence[str], reaction: str | None, flow: str | None, error: str | None, limit: int | None
+) -> tuple[list[Letter], bool]:
+    async with reading(url) as ledger:
+        rows = await ledger.parked(why=["dead"])
+        letters = [Letter(row, None, None) for row in rows]
+        if targets:
+            letters = [_named(target, letters) for target in targets]
+        if reaction is not None:
+            letters = [each for each in letters if each.row.reaction == reaction or each.row.reaction.startswith(f"{reaction}.")]
+        if error is not None:
+            letters = [each for each in letters if error.lower() in (each.row.error or "").lower()]
+        letters = await _with_events(ledger, letters)
+        if flow is not None:
+            letters = [each for each in letters if each.flow is not None and flow in (name_of(each.flow), each.flow.key)]
+    more = limit is not None and len(letters) > limit
+    if more and targets == ():
+        note(f"{counted(len(letters), 'dead letter')} fit; the first {limit} are taken (--limit)")
+    return letters[:limit], more
+
+
+def _named(target: str, letters: Sequence[Letter]) -> Letter:
+    for each in letters:
+        if each.id == target:
+            return each
+    known = [each.id for each in letters]
+    hint = meant(target, known) if known else ": there is none at all"
+    raise Refusal(4, f"there is no dead letter {target!r}{hint if '?' in hint or not known else ': `dead-letters list` shows them'}")
+
+
+async def _with_events(ledger: Ledger, letters: Sequence[Letter]) -> list[Letter]:
+    entries = {entry.pos: entry for entry in await ledger.entries({each.row.pos for each in letters})}
+    flows = {row.number: row for row in await ledger.flows_by_number({each.row.flow for each in letters}) if row.name}
+    return [Letter(each.row, entries.get(each.row.pos), flows.get(each.row.flow)) for each in letters]

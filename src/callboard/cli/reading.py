@@ -1,0 +1,151 @@
+"""Reads a ledger from outside: nothing is created, written or owned, and a worker goes on meanwhile."""
+
+import time
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from callboard.choreography import Choreography
+from callboard.cli.command import Refusal, meant
+from callboard.cli.output import instant, shown_duration
+from callboard.errors import LedgerError
+from callboard.ids import FLOW_LENGTH
+from callboard.ledger import FlowRow, Ledger, Parked
+from callboard.run import open_ledger
+
+COUNTED = 10_000  # rows that are counted one by one before "more than" is said
+
+
+def now() -> int:
+    """This moment, in microseconds."""
+    return time.time_ns() // 1000
+
+
+@asynccontextmanager
+async def reading(url: str) -> AsyncIterator[Ledger]:
+    """The ledger at `url`, for reading. Exit 3 where there is none."""
+    if url.endswith(":memory:"):
+        raise LedgerError(f"{url} lives inside its own worker: a ledger that others read is a file, sqlite:///shop.db")
+    ledger = open_ledger(url, read_only=True)
+    await ledger.open((), ())
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
+def status_of(flow: FlowRow, moment: int) -> str:
+    """The one word for where a flow stands, the same in every list and page."""
+    if flow.verdict is not None:
+        return flow.verdict
+    if flow.deadline is not None and flow.deadline <= moment:
+        return "stuck"
+    return "running" if flow.failing is None else "failing"
+
+
+def tone_of(status: str) -> str:
+    """How that word is coloured."""
+    return {"succeeded": "good", "failed": "failure", "stuck": "failure", "cancelled": "compensation"}.get(status, "wait")
+
+
+def name_of(flow: FlowRow) -> str:
+    """`checkout/o-17`, as it is typed."""
+    return f"{flow.name}/{flow.key}"
+
+
+def flow_document(flow: FlowRow, moment: int) -> dict[str, Any]:
+    """A flow for programs."""
+    return {
+        "name": flow.name,
+        "key": flow.key,
+        "id": flow.id,
+        "number": flow.number,
+        "status": status_of(flow, moment),
+        "verdict": flow.verdict,
+        "started": instant(flow.started),
+        "deadline": instant(flow.deadline) or None,
+        "timed_out": flow.timed_out,
+        "ended": instant(flow.ended) or None,
+        "by": flow.by,
+        "leaked": flow.leaked,
+    }
+
+
+def parked_document(row: Parked, moment: int) -> dict[str, Any]:
+    """A parked delivery for programs."""
+    return {
+        "id": letter_id(row),
+        "reaction": row.reaction,
+        "position": row.pos,
+        "why": row.why,
+        "due": instant(row.due) or None,
+        "attempts": row.attempts,
+        "error": row.error,
+        "missing": row.missing,
+        "asked": row.asked,
+        "says": shown_wait(row, moment),
+    }
+
+
+def letter_id(row: Parked) -> str:
+    """`payments.charge@12`: the reaction and the event's position; a compensation's effect behind it."""
+    effect = "" if row.effect == 0 else f":{'unknown' if row.effect < 0 else row.effect}"
+    return f"{row.reaction}@{row.pos}{effect}"
+
+
+def shown_wait(row: Parked, moment: int) -> str:
+    """Why a delivery is parked, in words."""
+    when = "" if row.due is None else ("now" if row.due <= moment else f"in {shown_duration(row.due - moment)}")
+    missing = row.missing or "what it needs"
+    match row.why:
+        case "dead":
+            asked = f", {row.asked} asked" if row.asked else ""
+            return f"dead letter {letter_id(row)}{asked}: {row.error or 'no reason was kept'}"
+        case "retry":
+            return f"next attempt {when}"
+        case "waiting" | "half":
+            return f"waits for {missing}" + (f", gives up {when}" if when else "")
+        case "timer":
+            return f"timer, due {when}"
+        case "running":
+            return f"attempt {row.attempts} runs"
+        case "behind":
+            return "behind an earlier one of its line"
+
+
+async def find_flow(ledger: Ledger, target: str, choreography: Choreography | None) -> FlowRow:
+    """The flow that NAME/KEY, its id, an event's id, or its key alone stands for. Exit 4 if there is none."""
+    names = await _flow_names(ledger, choreography)
+    pairs = [(target[:cut], target[cut + 1 :]) for cut, letter in enumerate(target) if letter == "/"]
+    found = await ledger.flows_by_key(pairs) if pairs else []
+    if not found and len(target) >= FLOW_LENGTH:
+        numbers = await ledger.flow_numbers([target[:FLOW_LENGTH]])
+        found = [row for row in await ledger.flows_by_number(numbers.values()) if row.name]
+    if not found:
+        found = await ledger.flows_by_key([(name, target) for name in names])
+    if len(found) > 1:
+        raise Refusal(2, f"{target!r} is the key of {len(found)} flows: say which, {' or '.join(map(name_of, found))}")
+    if not found:
+        raise Refusal(4, await _no_flow(ledger, target, names))
+    return found[0]
+
+
+async def _flow_names(ledger: Ledger, choreography: Choreography | None) -> list[str]:
+    if choreography is not None:
+        return list(choreography.flows)
+    newest = await ledger.list_flows(name=None, status=None, before=None, limit=1000, now=now())
+    return list(dict.fromkeys(row.name for row in newest))
+
+
+async def _no_flow(ledger: Ledger, target: str, names: Sequence[str]) -> str:
+    newest = await ledger.list_flows(name=None, status=None, before=None, limit=500, now=now())
+    if not newest:
+        return f"there is no flow {target!r}: this ledger holds none yet"
+    known = [*map(name_of, newest), *(row.key or "" for row in newest)]
+    hint = meant(target, known) if "?" in meant(target, known) else f": name it as {names[0]}/KEY, or by its id"
+    return f"there is no flow {target!r}{hint} (`callboard flows list` shows what there is; ended flows are pruned)"
+
+
+async def parked_by_flow(ledger: Ledger, flows: Iterable[FlowRow]) -> dict[int, list[Parked]]:
+    """What is parked in each of these flows."""
+    return {flow.number: await ledger.parked(flow=flow.number) for flow in flows}

@@ -1,0 +1,108 @@
+"""`callboard services`."""
+
+import asyncio
+import os
+from collections import Counter
+from typing import Any
+
+import click
+
+from callboard.choreography import Choreography
+from callboard.cli.command import Command
+from callboard.cli.discovery import find_app, find_app_if_any
+from callboard.cli.output import note, say, say_json, table
+from callboard.cli.reading import reading
+from callboard.cli.settings import app_options, json_option, ledger_option, ledger_url
+from callboard.ledger import Ledger, Position
+
+MOST = 1000  # events behind that are counted one by one
+
+
+@click.command(cls=Command, name="services")
+@app_options
+@ledger_option
+@json_option
+def command(app_argument: str | None, app: str | None, ledger: str | None, *, as_json: bool) -> None:
+    """Show each service: its owner, and for each reaction how far it is and what of it is parked.
+
+    LAG counts the events that the reaction has not come to. It needs APP to know what a reaction hears.
+    """
+    choreography = find_app(None, app_argument) if app_argument else find_app_if_any(app)
+    services = asyncio.run(_services(ledger_url(ledger), choreography))
+    if as_json:
+        say_json("services", {"items": services})
+        return
+    rows = [(each["name"], each["owner"]["says"]) for each in services]
+    table(("SERVICE", "OWNER"), rows)
+    say()
+    cells = [_cells(reaction) for service in services for reaction in service["reactions"]]
+    table(("REACTION", "LAG", "OPEN", "PARKED"), cells)
+    if choreography is None:
+        note("LAG counts all events behind: name the app to count only those that a reaction hears")
+
+
+def _cells(reaction: dict[str, Any]) -> tuple[str, ...]:
+    parked = ", ".join(f"{count} {why}" for why, count in reaction["parked"].items())
+    lag = "not known yet" if reaction["lag"] is None else f"{reaction['lag']}{'+' if reaction['lag_is_capped'] else ''}"
+    return (reaction["path"], lag, str(reaction["open"]), parked)
+
+
+async def _services(url: str, choreography: Choreography | None) -> list[dict[str, Any]]:
+    async with reading(url) as ledger:
+        positions = {each.reaction: each for each in await ledger.positions() if each.live}
+        parked: dict[str, Counter[str]] = {}
+        for row in await ledger.parked():
+            parked.setdefault(row.reaction, Counter())[row.why] += 1
+        owners = await ledger.owners()
+        paths = list(dict.fromkeys([*(choreography.contracts if choreography else ()), *positions, *parked]))
+        names = dict.fromkeys([*(choreography.services if choreography else ()), *(path.partition(".")[0] for path in paths)])
+        return [
+            {
+                "name": name,
+                "owner": _owner(owners.get(name)),
+                "reactions": [
+                    await _reaction(ledger, path, positions.get(path), parked.get(path, Counter()), choreography)
+                    for path in paths
+                    if path.partition(".")[0] == name and "(" not in path
+                ],
+            }
+            for name in names
+        ]
+
+
+async def _reaction(
+    ledger: Ledger, path: str, position: Position | None, parked: Counter[str], choreography: Choreography | None
+) -> dict[str, Any]:
+    lag = None
+    if position is not None:
+        contract = choreography.contracts.get(path) if choreography else None
+        kinds = None if contract is None else [kind.name for kind in contract.hears]
+        lag = len(await ledger.read(position.pos, limit=MOST, types=kinds))
+    return {
+        "path": path,
+        "position": None if position is None else position.pos,
+        "lag": lag,
+        "lag_is_capped": lag == MOST,
+        "open": 0 if position is None else len(position.open),
+        "parked": dict(sorted(parked.items())),
+        "in_code": choreography is None or path in choreography.contracts,
+    }
+
+
+def _owner(process_name: str | None) -> dict[str, Any]:
+    if process_name is None:
+        return {"process": None, "runs": False, "says": "nobody yet"}
+    number = process_name.removeprefix("pid ")
+    runs = _runs(int(number)) if number.isdigit() else None
+    said = {True: process_name, False: f"nobody; the last one, {process_name}, is gone", None: process_name}[runs]
+    return {"process": process_name, "runs": runs, "says": said}
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

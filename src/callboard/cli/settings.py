@@ -1,0 +1,162 @@
+"""Settings: an argument, else the environment, else [tool.callboard] of pyproject.toml, else the default."""
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from callboard.cli.command import Refusal, meant, option
+
+NAMES = ("app", "ledger", "ports", "services", "grace")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The value of a setting, and where it comes from."""
+
+    value: str | None
+    origin: str
+    folder: Path  # what a relative path in it is relative to
+
+
+@dataclass(frozen=True)
+class Project:
+    """The nearest pyproject.toml that has a [tool.callboard], here or above."""
+
+    file: Path | None
+    table: dict[str, Any]
+
+    @property
+    def strangers(self) -> list[str]:
+        """Names in it that mean nothing."""
+        return [f"{name!r}{meant(name, NAMES)}" for name in self.table if name not in NAMES]
+
+
+def find_project(start: Path) -> Project:
+    """The project that `start` is in."""
+    import tomllib
+
+    for folder in (start, *start.parents):
+        file = folder / "pyproject.toml"
+        if file.is_file():
+            try:
+                found = tomllib.loads(file.read_text("utf-8"))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+                raise Refusal(2, f"{file} cannot be read: {error}") from error
+            table = found.get("tool", {}).get("callboard")
+            if table is not None:
+                return Project(file, table)
+    return Project(None, {})
+
+
+def setting(name: str, given: str | None, default: str | None = None) -> Setting:
+    """The setting `name`; `given` is what click found on the command line or in the environment."""
+    here = Path.cwd()
+    if given is not None:
+        return Setting(given, _origin(name), here)
+    if name == "ledger" and (file := os.environ.get("CALLBOARD_LEDGER_FILE")):
+        return Setting(_from_file(file), f"the file in CALLBOARD_LEDGER_FILE ({file})", here)
+    project = find_project(here)
+    if project.file is not None and name in project.table:
+        return Setting(_text(project, name), f"{project.file}, [tool.callboard] {name}", project.file.parent)
+    return Setting(default, "default" if default is not None else "not set", here)
+
+
+def _origin(name: str) -> str:
+    ctx = click.get_current_context()
+    source = ctx.get_parameter_source(name)
+    in_environment = source is not None and source.name == "ENVIRONMENT"
+    return f"CALLBOARD_{name.upper()} in the environment" if in_environment else "the command line"
+
+
+def _from_file(file: str) -> str:
+    try:
+        return Path(file).read_text("utf-8").strip()
+    except OSError as error:
+        raise Refusal(2, f"CALLBOARD_LEDGER_FILE names {file}, which cannot be read: {error.strerror}") from error
+
+
+def _text(project: Project, name: str) -> str:
+    value = project.table[name]
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):  # pyright: ignore[reportUnknownVariableType]
+        return ",".join(value)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, str):
+        return value
+    raise Refusal(2, f"{project.file}: [tool.callboard] {name} is a text, not {value!r}")
+
+
+def ledger_url(given: str | None) -> str:
+    """The ledger that is meant; a relative path in pyproject.toml is relative to that file."""
+    found = setting("ledger", given)
+    if not found.value:
+        raise Refusal(
+            2,
+            "which ledger? Name it with --ledger sqlite:///shop.db, with CALLBOARD_LEDGER, or with `ledger` in "
+            "[tool.callboard] of pyproject.toml",
+        )
+    path = found.value.removeprefix("sqlite:///")
+    is_relative = found.value.startswith("sqlite:///") and path != ":memory:" and not path.startswith("/")
+    if is_relative and found.folder != Path.cwd():
+        return f"sqlite:///{found.folder / path}"
+    return found.value
+
+
+def services_named(given: str | None, known: list[str]) -> list[str] | None:
+    """The services in `a,b`; None for all. Exit 2 for one that there is not."""
+    value = setting("services", given).value
+    if value is None:
+        return None
+    names = [name.strip() for name in value.split(",") if name.strip()]
+    for name in names:
+        if name not in known:
+            raise Refusal(2, f"there is no service {name!r}{meant(name, known)}")
+    return names
+
+
+def app_options(function: Any) -> Any:
+    """`[APP]` and `--app`, for a command that needs an app and nothing else by position."""
+    function = click.argument("app_argument", metavar="[APP]", required=False)(function)
+    return app_option(function)
+
+
+def app_option(function: Any) -> Any:
+    """`--app`."""
+    return option("--app", metavar="APP", help="The choreography: module:attr or path/to/file.py:attr.")(function)
+
+
+def ledger_option(function: Any) -> Any:
+    """`--ledger`."""
+    return option("--ledger", metavar="URL", help="The ledger, as in sqlite:///shop.db.")(function)
+
+
+def json_option(function: Any) -> Any:
+    """`--json`."""
+    return option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")(function)
+
+
+class Duration(click.ParamType):
+    """`500ms`, `30s`, `2m`, `1h`, `7d`, or a number of seconds."""
+
+    name = "duration"
+    units = {"ms": 0.001, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}  # noqa: RUF012
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The timedelta that was meant."""
+        from datetime import timedelta
+
+        if isinstance(value, timedelta):
+            return value
+        number = str(value).strip().rstrip("abcdefghijklmnopqrstuvwxyz ")
+        unit = str(value).strip()[len(number) :].strip() or "s"
+        try:
+            return timedelta(seconds=float(number) * self.units[unit])
+        except (ValueError, KeyError, OverflowError):
+            self.fail(f"{value!r} is no duration: write 500ms, 30s, 2m, 1h or 7d", param, ctx)
+
+
+def is_interactive() -> bool:
+    """Whether somebody can be asked."""
+    return sys.stdin.isatty() and sys.stderr.isatty()

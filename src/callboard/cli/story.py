@@ -1,0 +1,234 @@
+"""What happened in a flow, told by cause: each event, who heard it, each attempt, what came of it."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from callboard.choreography import Choreography
+from callboard.cli.output import instant, shown_duration
+from callboard.cli.reading import parked_document, shown_wait
+from callboard.contract import Contract
+from callboard.drawings.tree import Branch
+from callboard.event import ReactionFailed
+from callboard.ledger import Entry, FlowRow, Ledger, Memory, Note, Parked, Position
+
+_TRACKER = "callboard.tracker"
+_TIMER = "callboard.Timer["
+
+
+@dataclass
+class Answer:
+    """What one reaction made of one event."""
+
+    reaction: str
+    emitted: list[Entry] = field(default_factory=list[Entry])
+    notes: list[Note] = field(default_factory=list[Note])
+    parked: list[Parked] = field(default_factory=list[Parked])
+    silent: str = ""  # there is no row of it: it had nothing to say, or was not there yet
+
+
+@dataclass
+class Story:
+    """Everything that the ledger holds of one flow, as of one moment."""
+
+    flow: FlowRow | None
+    entries: list[Entry]
+    notes: list[Note]
+    parked: list[Parked]
+    memories: list[Memory]
+    positions: dict[str, Position]
+    moment: int
+    choreography: Choreography | None
+
+    def __post_init__(self) -> None:
+        self.numbers = {entry.pos: number for number, entry in enumerate(self.entries, 1)}
+        self._rows: dict[int, list[Entry | Note | Parked]] = {}  # by the event that they are about
+        for entry in self.entries:
+            self._rows.setdefault(entry.cause, []).append(entry)
+        for row in (*self.notes, *self.parked):
+            self._rows.setdefault(row.pos, []).append(row)
+
+    def answers(self, entry: Entry) -> list[Answer]:
+        """Who had to do with this event, in the order of what they did."""
+        found: dict[str, Answer] = {}
+        for row in self._rows.get(entry.pos, ()):
+            match row:
+                case Entry():
+                    path = row.by or _TRACKER
+                    found.setdefault(path, Answer(path)).emitted.append(row)
+                case Note():
+                    found.setdefault(row.reaction, Answer(row.reaction)).notes.append(row)
+                case Parked():
+                    found.setdefault(row.reaction, Answer(row.reaction)).parked.append(row)
+        for contract in self._hearers(entry):
+            if contract.path not in found and (silent := self._silence(contract, entry)):
+                found[contract.path] = Answer(contract.path, silent=silent)
+        return list(found.values())
+
+    def _hearers(self, entry: Entry) -> list[Contract]:
+        contracts = self.choreography.contracts.values() if self.choreography else ()
+        return [each for each in contracts if any(kind.name == entry.type for kind in each.hears) and _meant(each, entry)]
+
+    def _silence(self, contract: Contract, entry: Entry) -> str:
+        position = self.positions.get(contract.path)
+        if position is None:
+            return "is not known to this ledger yet: no worker has run it"
+        if entry.pos <= position.since:
+            return ""  # it came later than the event
+        if entry.pos > position.pos or entry.pos in position.open:
+            return "has not come to it yet"
+        together = contract.is_join or contract.gathered is not None
+        if together and any(each.by == contract.path and entry.pos in each.causes for each in self.entries):
+            return ""  # told where the last part came
+        return "done, emitted nothing"
+
+    def remarks(self, entry: Entry) -> list[str]:
+        """What is remembered of this event: undone, won, closed by it."""
+        said: list[str] = []
+        if len(entry.causes) > 1:
+            others = [f"#{self.numbers[pos]}" for pos in entry.causes if pos != entry.cause and pos in self.numbers]
+            said += [f"with {', '.join(others)}"] if others else []
+        if entry.source is not None:
+            said.append(f"from {entry.source}")
+        for memory in self.memories:
+            if memory.kind == "undone" and memory.pos == entry.pos:
+                said.append("undone")
+            if memory.kind == "closed" and memory.pos == entry.pos:
+                said.append(f"closes {memory.name}{f' of {memory.part}' if memory.part else ''}")
+        return said
+
+    def offset(self, entry: Entry) -> str:
+        """When it came, counted from the flow's first event."""
+        return f"+{shown_duration(entry.time - self.entries[0].time)}"
+
+    def waits(self) -> list[str]:
+        """What the flow waits for."""
+        said = [f"{row.reaction}: {shown_wait(row, self.moment)}" for row in self.parked if row.why != "behind"]
+        for entry in self.entries:
+            for answer in self.answers(entry):
+                if answer.silent.startswith(("has not", "is not")):
+                    said.append(f"{answer.reaction}: {answer.silent} ({entry.type} #{self.numbers[entry.pos]})")
+        return said
+
+
+def _meant(contract: Contract, entry: Entry) -> bool:
+    """A failure stays in its service; a compensation hears the one of the reaction that it undoes."""
+    if not any(kind.name == entry.type and kind.cls is ReactionFailed for kind in contract.hears):
+        return True
+    if contract.options.compensates is not None:
+        return entry.by == f"{contract.service}.{contract.options.compensates}"
+    return (entry.by or "").partition(".")[0] == contract.service
+
+
+async def read_story(ledger: Ledger, flow: FlowRow, moment: int, choreography: Choreography | None) -> Story:
+    """The story of a flow. Where each reaction stands is read first, so that nothing is told as done that is not seen."""
+    positions = {position.reaction: position for position in await ledger.positions()}
+    parked = await ledger.parked(flow=flow.number)
+    notes, memories = await ledger.notes(flow.number), await ledger.memories([flow.number])
+    entries = await ledger.flow_entries([flow.number])
+    current = next((row for row in await ledger.flows_by_number([flow.number]) if row.name == flow.name), flow)
+    return Story(current, entries, notes, parked, memories, positions, moment, choreography)
+
+
+# as a tree
+
+
+def draw(story: Story, *, with_data: bool = False) -> list[Branch]:
+    """The events that came from outside, and below each what it caused."""
+    known = set(story.numbers)
+    roots = [entry for entry in story.entries if entry.cause not in known or entry.cause == entry.pos]
+    return [_event(story, entry, "from outside" if entry.cause == 0 else "its cause was pruned", with_data) for entry in roots]
+
+
+def _event(story: Story, entry: Entry, origin: str, with_data: bool) -> Branch:  # noqa: FBT001
+    said = [story.offset(entry), *filter(None, [origin]), *story.remarks(entry)]
+    branch = Branch(f"#{story.numbers[entry.pos]} {shown_type(entry)}   {' · '.join(said)}", tone=_tone(story, entry))
+    if with_data:
+        branch.below.append(Branch(entry.data.decode("utf-8", "backslashreplace"), tone="quiet"))
+    branch.below += [_answer(story, answer, with_data) for answer in story.answers(entry)]
+    return branch
+
+
+def _answer(story: Story, answer: Answer, with_data: bool) -> Branch:  # noqa: FBT001
+    events = [_event(story, entry, "", with_data) for entry in answer.emitted]
+    before = [Branch(f"✗ {note.why}", tone="failure") for note in answer.notes if note.what == "failed"]
+    after = [Branch(shown_note(note), tone="quiet") for note in answer.notes if note.what != "failed"]
+    after += [Branch(shown_wait(row, story.moment), tone="failure" if row.why == "dead" else "wait") for row in answer.parked]
+    if answer.silent:
+        return Branch(f"{answer.reaction}: {answer.silent}", tone="quiet" if answer.silent.startswith("done") else "wait")
+    if len(events) == 1 and not before and not after:
+        events[0].text = f"{answer.reaction} → {events[0].text}"
+        return events[0]
+    if not events and len(before + after) == 1:
+        only = (before + after)[0]
+        return Branch(f"{answer.reaction}: {only.text}", tone=only.tone)
+    for event in events:
+        event.text = f"→ {event.text}"
+    return Branch(answer.reaction, [*before, *events, *after])
+
+
+def shown_type(entry: Entry) -> str:
+    """The type without our prefix; a timer as what it is."""
+    if entry.type.startswith(_TIMER):
+        return "(timer)"
+    return entry.type.removeprefix("callboard.")
+
+
+def shown_note(note: Note) -> str:
+    """What is written down of a delivery that was not simply handled."""
+    return note.why if note.what == "failed" else f"{note.what}: {note.why}"
+
+
+def _tone(story: Story, entry: Entry) -> str:
+    kind = story.choreography.events.get(entry.type) if story.choreography else None
+    if entry.type.startswith(("callboard.FlowTimedOut", "callboard.FlowCancelled", _TIMER)):
+        return "timer"
+    is_failure = kind.failure if kind is not None else entry.type.startswith("callboard.ReactionFailed")
+    contract = story.choreography.contracts.get(entry.by or "") if story.choreography else None
+    if contract is not None and contract.options.compensates is not None and not is_failure:
+        return "compensation"
+    return "failure" if is_failure else ""
+
+
+# for programs
+
+
+def document(story: Story) -> dict[str, Any]:
+    """The events in log order, each with what came of it."""
+    return {"events": [event_document(story, entry) for entry in story.entries], "waits_for": story.waits()}
+
+
+def event_document(story: Story, entry: Entry) -> dict[str, Any]:
+    """One event, under CloudEvents' names where there are some."""
+    by_pos = {each.pos: each.id for each in story.entries}
+    return {
+        "number": story.numbers[entry.pos],
+        "id": entry.id,
+        "type": entry.type,
+        "source": entry.by or entry.source,
+        "time": instant(entry.time),
+        "correlation_id": entry.id[:26],
+        "causation_id": by_pos.get(entry.cause),
+        "causes": [by_pos[pos] for pos in entry.causes if pos in by_pos],
+        "key": entry.key,
+        "data": _value(entry.data),
+        "remarks": story.remarks(entry),
+        "answers": [
+            {
+                "reaction": answer.reaction,
+                "emitted": [each.id for each in answer.emitted],
+                "notes": [{"what": note.what, "why": note.why, "time": instant(note.time)} for note in answer.notes],
+                "parked": [parked_document(row, story.moment) for row in answer.parked],
+                "silent": answer.silent or None,
+            }
+            for answer in story.answers(entry)
+        ],
+    }
+
+
+def _value(data: bytes) -> Any:
+    import json
+
+    try:
+        return json.loads(data)
+    except ValueError:
+        return data.decode("utf-8", "backslashreplace")
