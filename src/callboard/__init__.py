@@ -88,7 +88,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """What only a running choreography needs is imported when it is asked for: drawing and checking are quicker without."""
+    """What only a running choreography needs is imported when it is asked for."""
     if name in ("Board", "Completion", "Edit", "FlowHandle"):
         from callboard import board
 

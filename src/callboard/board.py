@@ -208,11 +208,13 @@ class Board:
     async def publish(
         self, event: Any, /, *, idempotency_key: str | None = None, flow: FlowHandle | None = None
     ) -> FlowHandle | list[FlowHandle]:
-        """The event is durable when this returns, and belongs to the flow that is returned. Several events are one commit.
+        """The event is durable when this returns, and belongs to the flow that is returned.
 
-        A cancelled call may have happened: with an `idempotency_key` the same call can be made again. Raises FlowIsOpen or
-        FlowHasEnded where another event began the flow with this key, NoSuchFlow where the event belongs to none, KeyReused
-        where the idempotency key was used for something else.
+        Several events are one commit.
+
+        A cancelled call may have happened: with an `idempotency_key` the same call can be made again. Raises
+        FlowIsOpen or FlowHasEnded where another event began the flow with this key, NoSuchFlow where the event
+        belongs to none, KeyReused where the idempotency key was used for something else.
         """
         many = isinstance(event, list | tuple)
         events = list(cast("Sequence[Any]", event)) if many else [event]
@@ -276,7 +278,8 @@ class Board:
         if kind.name not in self.work.types:
             raise ContractError(
                 f"publish({kind})",
-                f"{self.choreography.name} knows no {kind}: a reaction hears it, a Flow starts with it, or incoming= names it",
+                f"{self.choreography.name} knows no {kind}: let a reaction hear it, a Flow start with it, "
+                "or incoming= name it",
             )
 
     def flow(self, name: str, key: object) -> FlowHandle:
@@ -297,7 +300,9 @@ class Board:
 
     @asynccontextmanager
     async def transaction(self, service: Service) -> AsyncIterator[Edit]:
-        """Change state of a service and publish, from outside its reactions: committed together at the end of the block.
+        """Change state of a service and publish, from outside its reactions.
+
+        All of it is committed together at the end of the block.
 
         No lock is held in the block. Raises Conflict, with nothing done, if a row it loaded was changed meanwhile.
         """
@@ -313,7 +318,9 @@ class Board:
         *,
         verdict: int | None = None,
     ) -> T:
-        """The first answer that is not None; asked again when the flow with this number has its verdict, or else at any change."""
+        """The first answer that is not None; asked again when the flow with this number has its verdict, or else at
+        any change.
+        """
         changed = asyncio.Event()
         self._waiting[changed] = verdict
         self.work.watching = True

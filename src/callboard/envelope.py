@@ -29,6 +29,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     scatters: tuple[Frame, ...] = ()
     reaction: str | None = None  # that emitted it
     ledger: str | None = None  # the address of the ledger that sent it
+    choreography: str | None = None  # that both ledgers are of
     content_type: str = "application/json"
 
     @property
@@ -54,6 +55,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
                 scatters=encode(self.scatters).decode() if self.scatters else None,
                 reaction=self.reaction,
                 ledger=self.ledger,
+                choreography=self.choreography,
                 data=Raw(self.data) if embed else UNSET,
                 data_base64=None if embed else self.data,
             )
@@ -82,6 +84,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
             scatters=scatters,
             reaction=read.reaction,
             ledger=read.ledger,
+            choreography=read.choreography,
             content_type=read.datacontenttype or "application/json",
         )
 
@@ -102,6 +105,7 @@ class _CloudEvent(Struct, kw_only=True, omit_defaults=True):
     scatters: str | None = None  # JSON in a string: an attribute is no list
     reaction: str | None = None
     ledger: str | None = None
+    choreography: str | None = None
     data: Raw | UnsetType = UNSET
     data_base64: bytes | None = None
 

@@ -38,7 +38,8 @@ def tag(path: str) -> str:
 def child(cause: str, reaction_tag: str, ordinal: int = 0, others: Sequence[str] = ()) -> str:
     """The id of an emitted event: its cause's id, the reaction's tag, and the ordinal when there is more than one.
 
-    `others` are the further inputs of a join, a gather or a compensation. The same inputs give the same id after a crash.
+    `others` are the further inputs of a join, a gather or a compensation. The same inputs give the same id after a
+    crash.
     """
     path = f"{cause}.{reaction_tag}"
     if others:

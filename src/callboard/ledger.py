@@ -1,7 +1,7 @@
 """The promise of a ledger: one database that holds the log, state, positions, parked work and memories.
 
-Everything that belongs together is written in one `Transaction`; what was not committed never happened. Positions in the
-log are given under the write lock and never reused. Times are microseconds since 1970 (UTC).
+Everything that belongs together is written in one `Transaction`; what was not committed never happened. Positions in
+the log are given under the write lock and never reused. Times are microseconds since 1970 (UTC).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
 Why = Literal["behind", "retry", "waiting", "half", "timer", "running", "dead"]
-"""Why a delivery is parked: behind another of its line, until its retry is due, for a prerequisite, for the other parts of a
-join or gather, until its timer is due, while it runs once more, or because its attempts are used up."""
+"""Why a delivery is parked: behind another of its line, until its retry is due, for a prerequisite, for the other
+parts of a join or gather, until its timer is due, while it runs once more, or because its attempts are used up."""
 
 
 class Scatter(NamedTuple):
@@ -242,5 +242,8 @@ class Ledger(Protocol):
         ...
 
     def transaction(self, tokens: Mapping[str, int]) -> AbstractAsyncContextManager[Transaction]:
-        """Begin with the write lock held. Raises LedgerBusy at once if it is taken, LedgerLost if a token is no longer ours."""
+        """Begin with the write lock held.
+
+        Raises LedgerBusy at once if it is taken, LedgerLost if a token is no longer ours.
+        """
         ...

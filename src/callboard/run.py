@@ -294,6 +294,7 @@ def _refuse_orphans(services: Sequence[str], positions: dict[str, Position], wor
         count = left.get(path, 0) + len(position.open)
         if gone and count:
             raise LedgerError(
-                f"{path} is not in the code any more and has {count} deliveries to finish: say was={path.partition('.')[2]!r} on the "
+                f"{path} is not in the code any more and has {count} deliveries to finish: "
+                f"say was={path.partition('.')[2]!r} on the "
                 f"reaction that it became, or give them up with `callboard ledger retire {path}`"
             )

@@ -1,4 +1,5 @@
-"""The tracker follows flows: it gives each its one verdict, and tells of a deadline that passed. It steers nothing else.
+"""The tracker follows flows: it gives each its one verdict, and tells of a deadline that passed. It steers nothing
+else.
 
 It runs inside the commits of the service that is a flow's home, and decides by what was read there, in log order.
 """
@@ -76,7 +77,7 @@ class Tracker:
                 self._next = row.deadline
 
     async def decide(self, work: Any, group: Any, tx: Any) -> list[FlowRow]:
-        """The flows that this commit changes: verdicts, failures that wait for compensations, deadlines that are told."""
+        """The flows that this commit changes: verdicts, failures that wait for compensations, deadlines."""
         changed: dict[tuple[int, str], FlowRow] = {}
         await self._complete(work, group, changed)
         await self._settle_failing(work, group, changed)
@@ -230,7 +231,7 @@ def _close_waits(work: Any, group: Any, row: FlowRow) -> None:
         for place in list(reader.flow_rows.get(row.number, ())):
             parked = reader.rows[place]
             if parked.why in ("waiting", "half", "timer") and parked.pos < (
-                row.failing or group.base + len(group.entries) + 1
+                row.failing or group.head + len(group.entries) + 1
             ):
                 group.closed.append((reader, parked))
 

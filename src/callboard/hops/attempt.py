@@ -1,7 +1,7 @@
 """One run of a reaction: its arguments, the call itself, and what it returned, encoded at once.
 
-A plain reaction is called. An `async` one without a port is stepped where it stands and becomes a task only if it suspends;
-one with a port is a task from the start, `blocking=True` runs in a thread.
+A plain reaction is called. An `async` one without a port is stepped where it stands and becomes a task only if it
+suspends; one with a port is a task from the start, `blocking=True` runs in a thread.
 """
 
 from __future__ import annotations
@@ -282,7 +282,9 @@ def scatters_of(found: list[Emission], inherited: tuple[Scatter, ...], run: str)
 
 
 def run_id(attempt: Attempt) -> tuple[str, tuple[str, ...]]:
-    """The id of the input that caused the run, and those of its further inputs: what the ids of its events derive from."""
+    """The id of the input that caused the run, and those of its further inputs: what the ids of its events derive
+    from.
+    """
     cause = attempt.delivery.trigger
     triggering = {p.name for p in attempt.delivery.reader.contract.parameters if isinstance(p, Trigger | Gathered)}
     inputs = {name: given for name, given in attempt.inputs.items() if name in triggering}

@@ -1,7 +1,9 @@
-"""What is open: for each reaction of this process its position, the deliveries it has begun, and what stands in their way.
+"""What is open: for each reaction of this process its position, the deliveries it has begun, and what stands in their
+way.
 
-A *line* is one (reaction, key), the unit of order. A delivery holds *keys* while it is open: its line, the state rows it
-names, its pair (a reaction and its compensations) and its `once` group. Holders of one key go one at a time, in log order.
+A *line* is one (reaction, key), the unit of order. A delivery holds *keys* while it is open: its line, the state rows
+it names, its pair (a reaction and its compensations) and its `once` group. Holders of one key go one at a time, in
+log order.
 """
 
 from __future__ import annotations

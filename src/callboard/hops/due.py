@@ -84,7 +84,9 @@ def _apply_direct(work: Work, group: Group, outcome: Outcome) -> None:
 
 
 def _fire(work: Work, group: Group, delivery: Delivery) -> None:
-    """The timer's moment has come: it enters the log like an event for its reaction alone, so it has a place in the order."""
+    """The timer's moment has come: it enters the log like an event for its reaction alone, so it has a place in the
+    order.
+    """
     row = delivery.parked
     assert row is not None
     if not work.caught_up:
@@ -93,7 +95,8 @@ def _fire(work: Work, group: Group, delivery: Delivery) -> None:
     outcome = Outcome(delivery)
     armed = delivery.entry
     fired = Entry(
-        0, child(armed.id, delivery.reader.tag, 0, ("timer",)), f"{TIMER}{delivery.reader.path}]", armed.flow, group.now, b"null",
+        0, child(armed.id, delivery.reader.tag, 0, ("timer",)), f"{TIMER}{delivery.reader.path}]",
+        armed.flow, group.now, b"null",
         armed.key, armed.pos, delivery.reader.path, armed.scatters,
     )  # fmt: skip
     outcome.entries.append(fired)

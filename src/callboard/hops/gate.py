@@ -1,4 +1,4 @@
-"""May this delivery run, and with what? Decided by log order from the view of its flow; nothing here writes or waits."""
+"""May this delivery run, and with what? Decided by log order, from the view of its flow; nothing here writes."""
 
 from __future__ import annotations
 
@@ -247,7 +247,10 @@ def _answers(contract: Contract) -> bool:
 
 
 def _asked(delivery: Delivery, contract: Contract, seen: Seen) -> list[int] | Decision:
-    """The effects to undo. Called when a compensation is asked; its reaction is closed by what follows, whatever follows."""
+    """The effects to undo.
+
+    Called when a compensation is asked; its reaction is closed by what follows, whatever follows.
+    """
     done = seen.world.readers[f"{contract.service}.{contract.options.compensates}"]
     effects = effects_of(done, contract, delivery, seen)
     unknown = _outcome_unknown(done, delivery, seen)
@@ -262,7 +265,7 @@ def _asked(delivery: Delivery, contract: Contract, seen: Seen) -> list[int] | De
 
 
 def _asked_to_undo(delivery: Delivery, seen: Seen) -> Reader | None:
-    """A compensation of this reaction that was asked in the flow and is not done: what was parked does not start before it.
+    """A compensation of this reaction that was asked in the flow and is not done: what was parked waits for it.
 
     It would take an effect which the compensation, decided on what was known when it was asked, might not undo.
     """
@@ -275,7 +278,7 @@ def _asked_to_undo(delivery: Delivery, seen: Seen) -> Reader | None:
 
 
 def effects_of(done: Reader, contract: Contract, delivery: Delivery, seen: Seen) -> list[int]:
-    """The positions of the effects that `done` took in this flow (and part) and that nobody has undone or is undoing."""
+    """The positions of the effects of `done` in this flow (and part) that nobody has undone or is undoing."""
     settled = {memory.pos for memory in seen.view.remembered("undone", done.path, delivery.part)}
     for row in delivery.reader.flow_rows.get(delivery.trigger.flow, ()):
         settled.add(row[1])
@@ -330,7 +333,9 @@ def entries_of(inputs: dict[str, Input]) -> list[Entry]:
 
 
 def heard(reader: Reader, entry: Entry, outgoing: frozenset[str]) -> bool:
-    """Whether this reaction is meant: ReactionFailed stays in the service that failed, and a compensation hears its own only."""
+    """Whether this reaction is meant: ReactionFailed stays in the service that failed, and a compensation hears its
+    own only.
+    """
     if not entry.type.startswith("callboard.ReactionFailed["):
         return True
     contract = reader.contract

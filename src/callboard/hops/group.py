@@ -47,10 +47,10 @@ class Outcome:
 
 
 class Group:
-    """One group: begun at `now`, on a log whose head was `base`."""
+    """One group: begun at `now`, on a log whose head was `head`."""
 
-    def __init__(self, base: int, edits: int, now: int, read: int, *, fused: bool) -> None:
-        self.base = base
+    def __init__(self, head: int, edits: int, now: int, read: int, *, fused: bool) -> None:
+        self.head = head
         self.edits = edits
         self.now = now
         self.read = read  # what had been handed out when it began
@@ -74,21 +74,21 @@ class Group:
 
     def append(self, entry: Entry) -> None:
         """Give the entry its place behind the head; it is final if nobody else commits before."""
-        entry.pos = self.base + len(self.entries) + 1
+        entry.pos = self.head + len(self.entries) + 1
         self.entries.append(entry)
 
     def shift(self, head: int) -> None:
         """Somebody else has committed: the places move behind theirs. Only a group that was not fused can be moved."""
-        by = head - self.base
+        by = head - self.head
         for entry in self.entries:
             entry.pos += by
-            if entry.flow > self.base:
+            if entry.flow > self.head:
                 entry.flow += by
-            if entry.cause > self.base:
+            if entry.cause > self.head:
                 entry.cause += by
         for publication in self.publications:
-            publication.shift(self.base, by)
-        self.base = head
+            publication.shift(self.head, by)
+        self.head = head
 
     @property
     def empty(self) -> bool:

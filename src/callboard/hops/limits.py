@@ -14,11 +14,15 @@ FAN_OUT = 10_000  # events of one run
 
 
 def encoded(codec: Codec, value: object) -> bytes:
-    """The bytes of an event or a state row. Raises TooLarge over the limit, Unencodable if they could not be read back."""
+    """The bytes of an event or a state row.
+
+    Raises TooLarge over the limit, Unencodable if they could not be read back.
+    """
     data = codec.encode(value)
     if len(data) > PAYLOAD:
         raise TooLarge(
-            f"{type(value).__name__} takes {len(data):,} bytes, the limit is {PAYLOAD:,}: keep the large part elsewhere and name it"
+            f"{type(value).__name__} takes {len(data):,} bytes, the limit is {PAYLOAD:,}: "
+            "keep the large part elsewhere and name it"
         )
     return data
 

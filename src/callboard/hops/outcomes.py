@@ -29,7 +29,10 @@ def micros(duration: timedelta) -> int:
 
 
 def succeeded(work: Work, attempt: Attempt, now: int, stamp: int) -> Outcome:
-    """The run is kept: what it emitted, the rows it changed, what is to be remembered. Raises what makes it a failure."""
+    """The run is kept: what it emitted, the rows it changed, what is to be remembered.
+
+    Raises what makes it a failure.
+    """
     delivery = attempt.delivery
     contract = delivery.reader.contract
     outcome = Outcome(delivery, attempt)
@@ -138,7 +141,8 @@ def parked(
     outcome = Outcome(delivery)
     before = delivery.parked
     row = Parked(
-        delivery.reader.path, delivery.entry.pos, effect, delivery.entry.flow, delivery.line, why, due, delivery.attempts,
+        delivery.reader.path, delivery.entry.pos, effect, delivery.entry.flow, delivery.line, why, due,
+        delivery.attempts,
         error or (before.error if before else None), missing, None, before.data if before else None,
     )  # fmt: skip
     outcome.parks.append((delivery.reader, row))
@@ -148,7 +152,9 @@ def parked(
 def failed(
     work: Work, delivery: Delivery, error: BaseException, now: int, *, attempt: Attempt | None = None
 ) -> Outcome:
-    """The run is dropped: it is tried again later, or it is a dead letter and ReactionFailed tells of it in the same commit."""
+    """The run is dropped: it is tried again later, or it is a dead letter and ReactionFailed tells of it in the same
+    commit.
+    """
     effect = attempt.effect if attempt is not None else (delivery.parked.effect if delivery.parked else 0)
     place = effect.pos if isinstance(effect, Entry) else (effect or 0)
     text = f"{type(error).__name__}: {error}"[:2000]
@@ -206,7 +212,8 @@ def dead(work: Work, delivery: Delivery, why: str, now: int, *, effect: int = 0)
     except CodecError:
         return outcome  # bytes that nobody can read are kept, and told by the dead letter alone
     entry = Entry(
-        0, child(trigger.id, delivery.reader.tag, 0, ("failed", str(delivery.attempts), str(effect))), kind, trigger.flow, now,
+        0, child(trigger.id, delivery.reader.tag, 0, ("failed", str(delivery.attempts), str(effect))), kind,
+        trigger.flow, now,
         written, None, trigger.pos, delivery.reader.path, trigger.scatters,
     )  # fmt: skip
     outcome.entries.append(entry)

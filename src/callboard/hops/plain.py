@@ -1,7 +1,7 @@
 """The short way of a plain reaction: one that needs nothing but its event and the rows it names.
 
-Most runs go this way: nothing stands in their way, they return, and all they leave is events and rows in the group. Whatever
-is not as simple as that, a run that raises included, goes the long way of `react`.
+Most runs go this way: nothing stands in their way, they return, and all they leave is events and rows in the group.
+Whatever is not as simple as that, a run that raises included, goes the long way of `react`.
 """
 
 from __future__ import annotations
@@ -112,7 +112,8 @@ def _emitted(work: Work, group: Group, plan: Plan, entry: Entry, result: Any) ->
     if kind is None:
         raise LongWay
     emitted = Entry(
-        0, entry.id + plan.tag, kind.name, entry.flow, group.now, encoded(work.codec, result), None, entry.pos, plan.path,
+        0, entry.id + plan.tag, kind.name, entry.flow, group.now, encoded(work.codec, result), None,
+        entry.pos, plan.path,
         entry.scatters, version=kind.version, value=result if kind.immutable else None,
     )  # fmt: skip
     if kind.key is not None:

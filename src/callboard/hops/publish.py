@@ -66,14 +66,14 @@ class Publication:
         self.placed: list[Placed] = []
         self.error: CallboardError | None = None
 
-    def shift(self, base: int, by: int) -> None:
+    def shift(self, head: int, by: int) -> None:
         """Its entries moved behind those of somebody else."""
         for flow in self.flows:
-            if flow.number > base:
+            if flow.number > head:
                 flow.number += by
         for placed in self.placed:
-            placed.pos += by if placed.pos > base else 0
-            placed.flow += by if placed.flow > base else 0
+            placed.pos += by if placed.pos > head else 0
+            placed.flow += by if placed.flow > head else 0
         self.supplied = [s._replace(pos=s.pos + by) for s in self.supplied]
 
     def answer(self) -> None:
@@ -105,7 +105,10 @@ class Candidate:
 
 
 async def publish(work: Work, group: Group, publications: Sequence[Publication]) -> None:
-    """Each publication has its entries in the group, or its error. Keys are looked up in the ledger and in the group."""
+    """Each publication has its entries in the group, or its error.
+
+    Keys are looked up in the ledger and in the group.
+    """
     candidates: dict[int, list[Candidate]] = {}
     for number, publication in enumerate(publications):
         publication.reset()
@@ -152,7 +155,8 @@ async def _place(
     if publication.idempotency_key is not None and (given := supplied.get(publication.idempotency_key)):
         if given.digest != digest:
             raise KeyReused(
-                f"idempotency_key={publication.idempotency_key!r} was used for another event: one key is for one request"
+                f"idempotency_key={publication.idempotency_key!r} was used for another event: "
+                "one key is for one request"
             )
         publication.placed = await _placed_before(work, group, given)
         return
@@ -203,7 +207,8 @@ def _no_flow(candidate: Candidate, found: int) -> str:
         return f"{kind} fits {found} running flows: name one with publish(..., flow=board.flow(name, key))"
     if not candidate.joins:
         return (
-            f"{kind} starts no flow and carries no flow's key: declare Flow(starts={kind}, ...), give it the key of a flow, "
+            f"{kind} starts no flow and carries no flow's key: declare Flow(starts={kind}, ...), "
+            f"give it the key of a flow, "
             f"or declare its own order with @event(key=...)"
         )
     names = " or ".join(f"{name} {key!r}" for name, key in candidate.joins)
@@ -220,7 +225,8 @@ async def _same_start(work: Work, group: Group, candidate: Candidate, flow: Flow
         return placed
     if row.verdict is None:
         raise FlowIsOpen(
-            f"{flow.name} {row.key!r} is open, begun by another {candidate.kind}: join it with another event, or use a new key",
+            f"{flow.name} {row.key!r} is open, begun by another {candidate.kind}: join it with another event, "
+            "or use a new key",
             placed,
         )
     raise FlowHasEnded(

@@ -1,8 +1,8 @@
 """React: take what waits, run it, commit all that is finished at once.
 
 One call is one group. It notices what is new, runs what may run, and settles: events, state, positions, parked work and
-memories of many runs in one transaction. What a group left in memory is true of the ledger after its commit, and is unwound if
-the commit does not happen.
+memories of many runs in one transaction. What a group left in memory is true of the ledger after its commit, and is
+unwound if the commit does not happen.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ async def _fill(work: Work, group: Group) -> None:
         _overlay_publications(work, group)
     if group.fused and not work.draining:
         await _fuse(work, group)
-    all_read = work.caught_up and work.read >= group.base + len(group.entries)
+    all_read = work.caught_up and work.read >= group.head + len(group.entries)
     group.deadlines = work.watcher is not None and all_read and is_due(work.watcher.next_deadline(), group.now)
     group.sealed = True
 
@@ -112,9 +112,12 @@ def _overlay_publications(work: Work, group: Group) -> None:
 
 
 async def _fuse(work: Work, group: Group) -> None:
-    """Hand out what the group itself has emitted, as long as it grows. Only plain reactions run on it before the commit."""
+    """Hand out what the group itself has emitted, as long as it grows.
+
+    Only plain reactions run on it before the commit.
+    """
     handed = 0
-    while handed < len(group.entries) < _LARGEST and work.read >= group.base and not work.fresh:
+    while handed < len(group.entries) < _LARGEST and work.read >= group.head and not work.fresh:
         entries = group.entries[handed:]
         handed = len(group.entries)
         group.ahead = True
@@ -149,7 +152,7 @@ def unwind(work: Work, group: Group) -> None:
     for outcome in reversed(group.outcomes):
         _take_back(work, group, outcome, restored)
     for delivery in group.opened:
-        if delivery.entry.pos > group.base and delivery.entry.pos in delivery.reader.open:
+        if delivery.entry.pos > group.head and delivery.entry.pos in delivery.reader.open:
             release(work, delivery)  # its event is not there
     work.due_now.extend(pair for pair in group.taken if (pair[1].pos, pair[1].effect) in pair[0].rows)
     for reader, lag in reversed(group.caught):
@@ -160,7 +163,10 @@ def unwind(work: Work, group: Group) -> None:
 
 
 def _take_back(work: Work, group: Group, outcome: Outcome, restored: set[int]) -> None:
-    """Take one outcome back. A run that reached outside is not repeated because a commit failed: it is settled again."""
+    """Take one outcome back.
+
+    A run that reached outside is not repeated because a commit failed: it is settled again.
+    """
     delivery = outcome.delivery
     delivery.reader.done.discard(delivery.entry.pos)
     for owner, row in reversed(outcome.parks):
@@ -170,7 +176,7 @@ def _take_back(work: Work, group: Group, outcome: Outcome, restored: set[int]) -
         work.add_row(owner, row)
         if row is not outcome.before:
             work.due_now.append((owner, row))  # it may have stood in line when it was superseded
-    if outcome.direct or delivery.entry.pos > group.base:
+    if outcome.direct or delivery.entry.pos > group.head:
         return
     if delivery.announced and delivery.parked is not outcome.before:  # the announcement itself
         delivery.parked, delivery.announced = outcome.before, False

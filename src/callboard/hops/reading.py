@@ -48,7 +48,7 @@ async def hand_out(work: Work, group: Group) -> None:
         if not work.fresh:  # the rest of the numbers belongs to nobody
             work.read = work.head
     entries: list[Entry] = []
-    while work.fresh and len(entries) < PAGE and work.fresh[0].pos <= group.base:
+    while work.fresh and len(entries) < PAGE and work.fresh[0].pos <= group.head:
         entries.append(work.fresh.popleft())
     if entries:
         await dispatch(work, group, entries)
@@ -166,7 +166,7 @@ async def catch_up(work: Work, group: Group) -> None:
             continue
         kinds = work.kinds_of(reader)
         entries = await work.ledger.read(reader.lag, limit=reader.most // 2, types=kinds)
-        entries = [entry for entry in entries if entry.pos <= min(work.read, group.base)]
+        entries = [entry for entry in entries if entry.pos <= min(work.read, group.head)]
         lag, reader.lag = reader.lag, None
         opened = [
             d

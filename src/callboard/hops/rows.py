@@ -1,4 +1,6 @@
-"""State rows in memory, as bytes: what is committed, what the group so far has changed, and the copies one run works on."""
+"""State rows in memory, as bytes: what is committed, what the group so far has changed, and the copies one run works
+on.
+"""
 
 from __future__ import annotations
 

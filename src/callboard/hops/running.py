@@ -51,7 +51,10 @@ async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) 
 
 def _unknown(reader: Reader) -> str:
     undone = reader.contract.options.compensates
-    return f"the outcome of {undone} is unknown: it was tried and never committed; take its event as `E | None` to settle it"
+    return (
+        f"the outcome of {undone} is unknown: it was tried and never committed; "
+        "take its event as `E | None` to settle it"
+    )
 
 
 async def _late_rows(work: Work, group: Group, delivery: Delivery, ready: Ready) -> bool:

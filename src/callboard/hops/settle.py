@@ -21,11 +21,14 @@ class Moved(Exception):
 
 
 async def settle(work: Work, group: Group) -> None:
-    """All of the group is committed, or nothing is. Raises Moved if it must be built again, LedgerBusy if the lock is taken."""
+    """All of the group is committed, or nothing is.
+
+    Raises Moved if it must be built again, LedgerBusy if the lock is taken.
+    """
     emitted = len(group.entries)
     try:
         async with work.ledger.transaction(work.tokens) as tx:
-            foreign = tx.head != group.base
+            foreign = tx.head != group.head
             if foreign:
                 await _make_room(work, group, tx)
             if tx.edits != group.edits:
@@ -55,7 +58,9 @@ def _forget_decisions(group: Group, emitted: int) -> None:
 
 
 async def _make_room(work: Work, group: Group, tx: Transaction) -> None:
-    """Rows of others stand where this group's were to be: they move behind, unless something was decided on their places."""
+    """Rows of others stand where this group's were to be: they move behind, unless something was decided on their
+    places.
+    """
     if group.ahead:
         raise Moved
     begun = [(row.name, row.key or "") for p in group.publications if p.error is None for row in p.flows]
@@ -84,7 +89,9 @@ async def _check_rows(work: Work, group: Group, tx: Transaction) -> None:
 
 
 async def _check_edits(work: Work, group: Group, tx: Transaction) -> None:
-    """Rows of a service that is owned elsewhere are compared under the lock: nobody told this process of their changes."""
+    """Rows of a service that is owned elsewhere are compared under the lock: nobody told this process of their
+    changes.
+    """
     for publication in group.publications:
         if publication.loads and publication.error is None and publication.service not in work.tokens:
             current = await tx.versions(publication.loads)
@@ -144,7 +151,7 @@ def _committed(work: Work, group: Group, tx: Transaction, positions: list[Positi
             work.rows.discard(publication.loads)
     work.head, work.edits = tx.head, tx.edits
     handed = work.fresh[-1].pos if work.fresh else work.read
-    if not foreign and handed >= group.base and len(work.fresh) < _HANDED_ON:
+    if not foreign and handed >= group.head and len(work.fresh) < _HANDED_ON:
         work.fresh.extend(entry for entry in group.entries if entry.pos > handed)
     for position in positions:
         if (reader := work.readers.get(position.reaction)) is not None:

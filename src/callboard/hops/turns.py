@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 async def prepare(work: Work, deliveries: Iterable[Delivery]) -> list[Delivery]:
-    """Afterwards each delivery knows its event, its line and its keys, and the views and rows it needs are in memory."""
+    """Afterwards each delivery knows its event, line and keys, and what it needs is in memory."""
     fetch: list[Delivery] = []
     arming = [d.entry.cause for d in deliveries if d.entry.type.startswith(TIMER) and d.trigger is d.entry]
     armed = {entry.pos: entry for entry in await work.ledger.entries(arming)} if arming else {}
@@ -90,7 +90,7 @@ async def consider(work: Work, group: Group, delivery: Delivery) -> None:
     if not _its_turn(work, group, delivery):
         return
     if reader.outside and (
-        delivery.entry.pos > group.base or reader in group.hot or uncommitted(work, group, delivery.keys)
+        delivery.entry.pos > group.head or reader in group.hot or uncommitted(work, group, delivery.keys)
     ):
         put_off(work, delivery)
         return
@@ -169,7 +169,7 @@ def _decide(work: Work, group: Group, delivery: Delivery) -> Any:
             return Ready({reader.contract.triggers[0].name: delivery.trigger})
         if delivery.value is None:
             delivery.value = work.value(delivery.trigger)
-        upto = group.base if reader.outside else group.base + len(group.entries)
+        upto = group.head if reader.outside else group.head + len(group.entries)
         view = work.views[delivery.entry.flow] if reader.watches else work.no_view
         return decide(delivery, Seen(view, upto, work.world), group.now)
     except Exception as error:

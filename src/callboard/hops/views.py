@@ -42,7 +42,10 @@ class View:
                 yield entry
 
     def remembered(self, kind: str, name: str, part: str) -> Iterator[Memory]:
-        """The memories of this kind and name that count for the part. The whole flow ("") counts for, and is asked of, all parts."""
+        """The memories of this kind and name that count for the part.
+
+        The whole flow ("") counts for, and is asked of, all parts.
+        """
         for memory in self.memories:
             if memory.kind == kind and memory.name == name and (not part or not memory.part or memory.part == part):
                 yield memory
@@ -68,7 +71,10 @@ class Views:
         return view
 
     async def fetch(self, flows: Iterable[int]) -> set[int]:
-        """Afterwards the views of these flows are in memory, whole up to what is committed. Returns those that were read."""
+        """Afterwards the views of these flows are in memory, whole up to what is committed.
+
+        Returns those that were read.
+        """
         missing = {flow for flow in flows if flow not in self._views}
         if not missing:
             return missing

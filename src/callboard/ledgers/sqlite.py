@@ -1,8 +1,8 @@
 """One SQLite file (or memory): the outbox is the log, and a commit is the delivery.
 
-WAL, `synchronous=FULL`. No statement waits inside SQLite: a taken lock is told at once as LedgerBusy and retried by whoever
-asked. A service is owned by one process at a time: an operating-system lock in a file beside the ledger, freed by the kernel
-when the process dies, and a token that every commit checks.
+WAL, `synchronous=FULL`. No statement waits inside SQLite: a taken lock is told at once as LedgerBusy and retried by
+whoever asked. A service is owned by one process at a time: an operating-system lock in a file beside the ledger, freed by the
+kernel when the process dies, and a token that every commit checks.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
     from callboard.ledger import Why
 
+_UNTOLD = "deadline IS NOT NULL AND verdict IS NULL AND timed_out = 0 AND failing IS NULL"
+_ASK = "UPDATE parked SET asked = ? WHERE reaction = ? AND pos = ? AND effect = ? AND why = 'dead' AND asked IS NULL"
 _TAKE_OVER = (
     "INSERT INTO owner VALUES (?, 1, ?, 0) ON CONFLICT (service) "
     "DO UPDATE SET token = token + 1, process = excluded.process, clean = 0 RETURNING token"
@@ -44,7 +46,9 @@ _TAKE_OVER = (
 
 
 class SqliteLedger:
-    """A ledger in the SQLite file named by `url` ("sqlite:///shop.db", or "sqlite:///:memory:" for this process alone)."""
+    """A ledger in the SQLite file named by `url` ("sqlite:///shop.db", or "sqlite:///:memory:" for this process
+    alone).
+    """
 
     def __init__(self, url: str, *, synchronous: str = "FULL", read_only: bool = False) -> None:
         self.url = url
@@ -61,7 +65,7 @@ class SqliteLedger:
     # opening and closing
 
     async def open(self, names: Collection[str], states: Collection[str]) -> None:
-        """Open or create the file; its tables, the names of types and reactions, and a table for each state are there."""
+        """Open or create the file; its tables, the names, and a table for each state are there."""
         if not self._in_memory:
             refuse_network_file_system(Path(self._path))
         if self._read_only:
@@ -112,13 +116,15 @@ class SqliteLedger:
             self._db.execute(f"PRAGMA user_version = {LAYOUT}")
         elif layout != LAYOUT:
             raise LedgerError(
-                f"{self.url}: its layout is {layout}, this callboard knows layout {LAYOUT}: run the version of callboard that wrote it"
+                f"{self.url}: its layout is {layout}, this callboard knows layout {LAYOUT}: "
+                "run the version of callboard that wrote it"
             )
         self._db.executemany("INSERT OR IGNORE INTO name (name) VALUES (?)", [(name,) for name in sorted(names)])
         for state in sorted(states):
             self._db.execute(
                 f'CREATE TABLE IF NOT EXISTS "state_{state}" '
-                "(key TEXT PRIMARY KEY, version INTEGER NOT NULL, shape INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID"
+                "(key TEXT PRIMARY KEY, version INTEGER NOT NULL, shape INTEGER NOT NULL, data BLOB NOT NULL) "
+                "WITHOUT ROWID"
             )
 
     def _load_names(self) -> None:
@@ -280,8 +286,7 @@ class SqliteLedger:
     async def flows_due(self, now: int, names: Collection[str], *, limit: int) -> list[FlowRow]:
         """Flows without verdict whose deadline has passed and was not announced yet."""
         query = (
-            f"{GET_FLOW} WHERE deadline <= ? AND deadline IS NOT NULL AND verdict IS NULL AND timed_out = 0 AND failing IS NULL "
-            f"AND name IN ({marks(len(names))}) ORDER BY deadline LIMIT ?"
+            f"{GET_FLOW} WHERE deadline <= ? AND {_UNTOLD} AND name IN ({marks(len(names))}) ORDER BY deadline LIMIT ?"
         )
         return [flow_of(row) for row in self._all(query, (now, *sorted(names), limit))]
 
@@ -293,7 +298,7 @@ class SqliteLedger:
     async def next_deadline(self, names: Collection[str], *, after: int = 0) -> int | None:
         """The earliest deadline that was not announced yet."""
         query = (
-            "SELECT deadline FROM flow WHERE deadline IS NOT NULL AND verdict IS NULL AND timed_out = 0 AND failing IS NULL "
+            f"SELECT deadline FROM flow WHERE {_UNTOLD} "
             f"AND deadline > ? AND name IN ({marks(len(names))}) ORDER BY deadline LIMIT 1"
         )
         rows = self._all(query, (after, *sorted(names)))
@@ -390,8 +395,7 @@ class SqliteLedger:
     async def ask(self, reaction: str, pos: int, effect: int, what: str) -> bool:
         """Leave an operator's wish (replay or discard) on a parked delivery for its owner; False if it is not there."""
         with sqlite_errors(self.url):
-            query = "UPDATE parked SET asked = ? WHERE reaction = ? AND pos = ? AND effect = ? AND why = 'dead' AND asked IS NULL"
-            return self._db.execute(query, (what, reaction, pos, effect)).rowcount == 1
+            return self._db.execute(_ASK, (what, reaction, pos, effect)).rowcount == 1
 
     async def verify(self) -> list[str]:
         """What is wrong with the database, in words; empty if nothing is."""
@@ -411,7 +415,10 @@ class SqliteLedger:
 
     @contextlib.asynccontextmanager
     async def transaction(self, tokens: Mapping[str, int]) -> AsyncIterator[SqliteTransaction]:
-        """Begin with the write lock held. Raises LedgerBusy at once if it is taken, LedgerLost if a token is no longer ours."""
+        """Begin with the write lock held.
+
+        Raises LedgerBusy at once if it is taken, LedgerLost if a token is no longer ours.
+        """
         with sqlite_errors(self.url):
             self._db.execute("BEGIN IMMEDIATE")
             try:

@@ -18,14 +18,17 @@ LAYOUT = 1
 PAGE = 400  # rows in one statement; below SQLite's limit of bound values
 
 TABLES = """
-CREATE TABLE ledger (one INTEGER PRIMARY KEY CHECK (one = 1), identity BLOB NOT NULL, head INTEGER NOT NULL, edits INTEGER NOT NULL);
+CREATE TABLE ledger (one INTEGER PRIMARY KEY CHECK (one = 1), identity BLOB NOT NULL, head INTEGER NOT NULL,
+    edits INTEGER NOT NULL);
 CREATE TABLE name (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
-CREATE TABLE log (pos INTEGER PRIMARY KEY, id TEXT NOT NULL, type INTEGER NOT NULL, flow INTEGER NOT NULL, time INTEGER NOT NULL,
+CREATE TABLE log (pos INTEGER PRIMARY KEY, id TEXT NOT NULL, type INTEGER NOT NULL, flow INTEGER NOT NULL,
+    time INTEGER NOT NULL,
     key TEXT, cause INTEGER NOT NULL, by INTEGER NOT NULL, data BLOB NOT NULL, more BLOB);
 CREATE INDEX log_flow ON log (flow);
 CREATE TABLE supplied (id TEXT PRIMARY KEY, pos INTEGER NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
 CREATE TABLE flow (number INTEGER NOT NULL, name TEXT NOT NULL, id TEXT NOT NULL, key TEXT, started INTEGER NOT NULL,
-    deadline INTEGER, timed_out INTEGER NOT NULL DEFAULT 0, failing INTEGER, verdict TEXT, ended INTEGER, by TEXT, leaked TEXT,
+    deadline INTEGER, timed_out INTEGER NOT NULL DEFAULT 0, failing INTEGER, verdict TEXT, ended INTEGER, by TEXT,
+    leaked TEXT,
     PRIMARY KEY (number, name)) WITHOUT ROWID;
 CREATE UNIQUE INDEX flow_key ON flow (key, name) WHERE key IS NOT NULL;
 CREATE UNIQUE INDEX flow_id ON flow (id, name);
@@ -35,14 +38,17 @@ CREATE TABLE reaction (reaction TEXT PRIMARY KEY, since INTEGER NOT NULL, pos IN
     live INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID;
 CREATE TABLE owner (service TEXT PRIMARY KEY, token INTEGER NOT NULL, process TEXT NOT NULL,
     clean INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE parked (reaction TEXT NOT NULL, pos INTEGER NOT NULL, effect INTEGER NOT NULL, flow INTEGER NOT NULL, line TEXT NOT NULL,
+CREATE TABLE parked (reaction TEXT NOT NULL, pos INTEGER NOT NULL, effect INTEGER NOT NULL, flow INTEGER NOT NULL,
+    line TEXT NOT NULL,
     why TEXT NOT NULL, due INTEGER, attempts INTEGER NOT NULL, error TEXT, missing TEXT, asked TEXT, data BLOB,
     PRIMARY KEY (reaction, pos, effect)) WITHOUT ROWID;
 CREATE INDEX parked_flow ON parked (flow);
 CREATE INDEX parked_asked ON parked (asked) WHERE asked IS NOT NULL;
-CREATE TABLE memory (flow INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, part TEXT NOT NULL, pos INTEGER NOT NULL,
+CREATE TABLE memory (flow INTEGER NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, part TEXT NOT NULL,
+    pos INTEGER NOT NULL,
     PRIMARY KEY (flow, kind, name, part, pos)) WITHOUT ROWID;
-CREATE TABLE note (pos INTEGER NOT NULL, reaction TEXT NOT NULL, flow INTEGER NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL,
+CREATE TABLE note (pos INTEGER NOT NULL, reaction TEXT NOT NULL, flow INTEGER NOT NULL, what TEXT NOT NULL,
+    why TEXT NOT NULL,
     time INTEGER NOT NULL);
 CREATE INDEX note_flow ON note (flow);
 """

@@ -46,7 +46,10 @@ class ServiceLock:
         return True
 
     def release(self) -> None:
-        """Another process may take it. The file stays: removing it would let two processes hold two locks of one name."""
+        """Another process may take it.
+
+        The file stays: removing it would let two processes hold two locks of one name.
+        """
         if self._file is not None:
             os.close(self._file)
             self._file = None

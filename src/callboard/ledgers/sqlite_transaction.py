@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 _LOG_ROWS = 64
 _PUT_64 = PUT_LOG + marks(_LOG_ROWS, 10)
-_PUT_PARKED = "INSERT OR REPLACE INTO parked (reaction, pos, effect, flow, line, why, due, attempts, error, missing, asked, data) VALUES "
+_PUT_PARKED = (
+    "INSERT OR REPLACE INTO parked "
+    "(reaction, pos, effect, flow, line, why, due, attempts, error, missing, asked, data) VALUES "
+)
 _PUT_FLOW = "INSERT INTO flow (number, name, id, key, started, deadline) VALUES "
 _SET_FLOW = (
     "UPDATE flow SET deadline = ?, timed_out = ?, failing = ?, verdict = ?, ended = ?, by = ?, leaked = ? "
@@ -87,7 +90,8 @@ class SqliteTransaction:
             for page in pages(kept, 400):
                 self._db.execute(
                     f'INSERT INTO "state_{state}" (key, version, shape, data) VALUES {marks(len(page) // 4, 4)} '
-                    "ON CONFLICT (key) DO UPDATE SET version = excluded.version, shape = excluded.shape, data = excluded.data",
+                    "ON CONFLICT (key) DO UPDATE "
+                    "SET version = excluded.version, shape = excluded.shape, data = excluded.data",
                     page,
                 )
 

@@ -1,0 +1,104 @@
+"""Relay: what was logged here and is heard in other ledgers goes to the broker, in the order of the log."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callboard.envelope import Envelope
+from callboard.hops.abroad import DIRECTED, RELAY
+from callboard.ids import flow_of
+from callboard.ledger import Note, Parked, Position
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callboard.hops.abroad import Abroad
+    from callboard.hops.work import Work
+    from callboard.ledger import Entry
+
+_BEHIND = 4096  # positions after which the place is saved although nothing was sent
+
+
+async def relay(work: Work, abroad: Abroad, *, limit: int = 256) -> int:
+    """The next entries are with the broker, and the place behind them is saved. Returns how many entries were read.
+
+    A crash between the two sends them again, as the same envelopes. Raises BrokerUnavailable, and nothing has moved then.
+    One envelope that the broker never takes is a dead letter, and the others go on.
+    """
+    await _save(work, abroad)  # what a busy ledger left unsaved: it is not sent again
+    entries = await work.ledger.read(abroad.sent, limit=limit)
+    if not entries:
+        return await _wishes(work, abroad, limit)
+    going = [entry for entry in entries if abroad.concerns(entry)]
+    why = await _send(work, abroad, going)
+    abroad.refused += [(entry, why[entry.id]) for entry in going if entry.id in why]
+    abroad.sent = entries[-1].pos
+    abroad.unsaved = bool(going) or abroad.sent - abroad.saved >= _BEHIND
+    await _save(work, abroad)
+    return len(entries)
+
+
+async def _send(work: Work, abroad: Abroad, entries: Sequence[Entry]) -> dict[str, str]:
+    """All are with the broker but those that are returned, by id, and why."""
+    if not entries:
+        return {}
+    ids = {entry.pos: entry.id for entry in entries}
+    if missing := {entry.cause for entry in entries if entry.cause} - ids.keys():
+        ids.update({entry.pos: entry.id for entry in await work.ledger.entries(missing)})
+    content_type: str = getattr(work.codec, "content_type", "application/octet-stream")
+    refused = await abroad.broker.send([seal(abroad, entry, ids.get(entry.cause), content_type) for entry in entries])
+    return {envelope.id: why for envelope, why in refused}
+
+
+async def _save(work: Work, abroad: Abroad) -> None:
+    if not abroad.unsaved:
+        return
+    async with work.ledger.transaction({RELAY: abroad.token or 0}) as tx:
+        if abroad.refused:
+            rows = [_dead_letter(entry, why) for entry, why in abroad.refused]
+            await tx.park(rows)
+            await tx.note([Note(row.pos, RELAY, row.flow, "failed", row.error or "", work.now()) for row in rows])
+        await tx.advance([Position(RELAY, 0, abroad.sent, ())])
+    abroad.saved, abroad.refused, abroad.unsaved = abroad.sent, [], False
+
+
+def _dead_letter(entry: Entry, why: str) -> Parked:
+    return Parked(RELAY, entry.pos, 0, entry.flow, "", "dead", None, 1, f"it cannot be sent: {why}")
+
+
+async def _wishes(work: Work, abroad: Abroad, limit: int) -> int:
+    """Dead letters of the relay that an operator wants sent again, or given up."""
+    rows = await work.ledger.parked(reactions=[RELAY], asked=True, limit=limit)
+    if not rows:
+        return 0
+    entries = {entry.pos: entry for entry in await work.ledger.entries([row.pos for row in rows])}
+    again = [entries[row.pos] for row in rows if row.asked == "replay" and row.pos in entries]
+    why = await _send(work, abroad, again)
+    left = [_dead_letter(entry, why[entry.id]) for entry in again if entry.id in why]
+    async with work.ledger.transaction({RELAY: abroad.token or 0}) as tx:
+        await tx.unpark([(RELAY, row.pos, 0) for row in rows])
+        await tx.park(left)
+        notes = [Note(row.pos, RELAY, row.flow, f"{row.asked}ed", "by an operator", work.now()) for row in rows]
+        await tx.note(notes)
+    return len(rows)
+
+
+def seal(abroad: Abroad, entry: Entry, causation_id: str | None, content_type: str) -> Envelope:
+    """The envelope of an entry of this ledger."""
+    emitted = entry.by if entry.by is not None and not entry.by.startswith("callboard.") else None
+    return Envelope(
+        id=entry.id,
+        source=abroad.address if emitted is None else emitted.partition(".")[0],
+        type=entry.type,
+        data=entry.data,
+        time=entry.time,
+        correlation_id=flow_of(entry.id),
+        causation_id=causation_id,
+        key=entry.key,
+        version=entry.version,
+        scatters=tuple((frame.type, frame.id, frame.ordinal, frame.size) for frame in entry.scatters),
+        reaction=entry.by,
+        ledger=abroad.address,
+        choreography=abroad.name,
+        content_type="application/json" if entry.type.startswith(DIRECTED) else content_type,
+    )
