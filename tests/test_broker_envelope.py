@@ -20,6 +20,7 @@ WHOLE = Envelope(
     scatters=(("Line", "f.0#1", 0, 2), ("Box", "f.0#2", 1, 2)),
     reaction="inventory.reserve",
     ledger="ledger-1",
+    choreography="shop",
 )
 
 
@@ -42,6 +43,7 @@ def test_on_the_wire_it_is_a_cloud_event() -> None:
         "scatters": '[["Line","f.0#1",0,2],["Box","f.0#2",1,2]]',
         "reaction": "inventory.reserve",
         "ledger": "ledger-1",
+        "choreography": "shop",
         "data": {"order_id": "o-1"},
     }
 

@@ -24,6 +24,7 @@ class Rules:
     reads_foreign_rows: bool = True  # new events are handed on in memory only if nothing unread stands before them
     outside_sees_committed: bool = True  # what can reach outside runs on committed rows only
     writes_open: bool = True  # a position never passes an open delivery without writing it down
+    reads_up_to_it: bool = True  # nothing starts before the log was read up to its number, after a crash too
     keeps_finished: bool = True  # what was finished above an open delivery survives a crash
     counts_kills: bool = True  # after an unclean stop an attempt is written down before it starts
     drops_duplicates: bool = True  # an id from outside is taken in once
@@ -50,6 +51,7 @@ SABOTEURS: dict[str, Rules] = {
     "hand-off from the head skips foreign rows": replace(PROPOSED, reads_foreign_rows=False),
     "code that reaches outside sees uncommitted results": replace(PROPOSED, outside_sees_committed=False),
     "a position passes open deliveries": replace(PROPOSED, writes_open=False),
+    "after a crash a delivery starts before the rows below it are read": replace(PROPOSED, reads_up_to_it=False),
     "marks are lost at a crash": replace(PROPOSED, keeps_finished=False),
     "what kills the process is not counted": replace(PROPOSED, counts_kills=False),
     "duplicates are taken in": replace(PROPOSED, drops_duplicates=False),

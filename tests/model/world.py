@@ -179,9 +179,9 @@ class World:
             for (one, seq), row in ledger.parked.items())
 
     def may_start(self, ledger: Ledger, memory: Memory, name: str, seq: int) -> bool:
-        """Rules a to c."""
+        """Rules a to c. After a crash what was left open may lie above what was read again: it waits for the rows below it."""
         reaction, event = REACTIONS[name], ledger.log[seq - 1]
-        if self.behind(ledger, memory, name, event):
+        if (seq > memory.read and self.rules.reads_up_to_it) or self.behind(ledger, memory, name, event):
             return False
         if reaction.shelf and self.rules.row_order and self.plan.locked:
             row = self.row(event)
@@ -613,7 +613,7 @@ class World:
         """Replay each dead letter once; discard what died again and belongs to no flow."""
         for delivery, row in list(self.ledger.parked.items()):
             if row.why == "dead" and not row.replays:
-                self.ledger.parked[delivery] = replace(row, why="retry", due=self.now + self.chance.randrange(30), attempts=0, replays=1, tried=self.rules.tried_is_kept)
+                self.ledger.parked[delivery] = replace(row, why="retry", due=self.now + self.chance.choice((0, 0, 20)), attempts=0, replays=1, tried=self.rules.tried_is_kept)
                 self.moves += 1
                 return
             if row.why == "dead" and not self.ledger.log[delivery[1] - 1].flow:

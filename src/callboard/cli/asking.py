@@ -52,16 +52,23 @@ async def _awaited(do: Callable[[], Awaitable[list[str | None]]]) -> list[str | 
 
 def _ask(plan: Plan) -> None:
     if not is_interactive():
-        raise Refusal(2, f"to {plan.verb} {counted(len(plan.names), 'item')} without asking, say --yes (or --dry-run to look)")
+        raise Refusal(
+            2, f"to {plan.verb} {counted(len(plan.names), 'item')} without asking, say --yes (or --dry-run to look)"
+        )
     if not click.confirm("Proceed?", err=True):
         sys.exit(1)
 
 
 def _account(plan: Plan, failures: list[str | None], *, as_json: bool, code: int) -> int:
     if as_json:
-        items = [{"id": name, "done": why is None, "why_not": why} for name, why in zip(plan.names, failures, strict=True)]
+        items = [
+            {"id": name, "done": why is None, "why_not": why} for name, why in zip(plan.names, failures, strict=True)
+        ]
         say_json(plan.verb, {"items": items})
     elif failures and failures[0] != "dry run":
         for name, why in zip(plan.names, failures, strict=True):
-            say(f"{name}: {'asked' if plan.verb != 'cancel' else 'cancelled'}" if why is None else f"{name}: no, {why}", "" if why is None else "failure")
+            say(
+                f"{name}: {'asked' if plan.verb != 'cancel' else 'cancelled'}" if why is None else f"{name}: no, {why}",
+                "" if why is None else "failure",
+            )
     return code

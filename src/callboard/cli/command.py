@@ -1,11 +1,13 @@
-"""Commands, groups and options as all of ours are: lazy, with their environment variables and exit codes in the help."""
+"""What all commands, groups and options have: lazy imports, environment variables, exit codes in the help."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from typing import Any, TypeVar
 
 import click
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_CODES = """\b
 Exit codes:
@@ -36,12 +38,12 @@ class Option(click.Option):
         super().__init__(param_decls, **settings)
 
 
-def option(*names: str, **settings: Any) -> Any:
+def option(*names: str, **settings: Any) -> Callable[[F], F]:
     """`click.option`, of our class."""
     return click.option(*names, cls=Option, **settings)
 
 
-def _note_debug(ctx: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001
+def _note_debug(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
     ctx.meta["callboard.debug"] = value or ctx.meta.get("callboard.debug", False)
 
 
@@ -78,7 +80,7 @@ class Group(click.Group):
         self.params.append(debug_option())
         self.invoke_without_command = True
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - as click asks
         """In the order in which they are written down."""
         return [*self.elsewhere, *self.commands]
 
@@ -90,7 +92,7 @@ class Group(click.Group):
             return command
         return super().get_command(ctx, name)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as click asks
         """The list of commands, without importing any."""
         rows = [(name, short) for name, (_, short) in self.elsewhere.items()]
         rows += [(name, command.get_short_help_str(80)) for name, command in self.commands.items()]
@@ -103,9 +105,7 @@ class Group(click.Group):
         """The command that was named; a usage error that says which one was meant if there is none."""
         command = self.get_command(ctx, args[0])
         if command is None and not args[0].startswith("-"):
-            raise click.UsageError(
-                f"{ctx.command_path} has no command {args[0]!r}{meant(args[0], self._names())}", ctx
-            )
+            raise click.UsageError(f"{ctx.command_path} has no command {args[0]!r}{meant(args[0], self._names())}", ctx)
         return super().resolve_command(ctx, args)
 
     def _names(self) -> list[str]:

@@ -8,9 +8,9 @@ from datetime import timedelta
 import click
 
 from callboard.cli.asking import Plan, carry_out
-from callboard.cli.command import Group, Refusal, meant, option
-from callboard.cli.output import counted, instant, note, say, say_json, shown_moment, table
-from callboard.cli.reading import letter_id, name_of, now, parked_document, reading
+from callboard.cli.command import F, Group, Refusal, meant, option
+from callboard.cli.output import instant, note, say, say_json, shown_moment, table
+from callboard.cli.reading import first_line, letter_id, name_of, now, parked_document, reading
 from callboard.cli.settings import Duration, json_option, ledger_option, ledger_url
 from callboard.cli.story import shown_note
 from callboard.ledger import Entry, FlowRow, Ledger, Note, Parked
@@ -35,8 +35,29 @@ class Letter:
         if self.row.asked:
             return f"{self.row.asked} was asked already, its worker has not come to it"
         if self.flow is not None and self.flow.verdict is not None:
-            return f"{name_of(self.flow)} has its verdict, {self.flow.verdict}: what comes late would change what is over"
+            return (
+                f"{name_of(self.flow)} has its verdict, {self.flow.verdict}: what comes late would change what is over"
+            )
         return None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which dead letters are meant."""
+
+    reaction: str | None = None
+    flow: str | None = None
+    error: str | None = None
+    limit: int | None = None
+
+    def takes(self, letter: Letter) -> bool:
+        """Whether this one is meant."""
+        path, flow = letter.row.reaction, letter.flow
+        return (
+            (self.reaction is None or path == self.reaction or path.startswith(f"{self.reaction}."))
+            and (self.error is None or self.error.lower() in (letter.row.error or "").lower())
+            and (self.flow is None or (flow is not None and self.flow in (name_of(flow), flow.key)))
+        )
 
 
 @click.group(cls=Group, name="dead-letters")
@@ -44,8 +65,8 @@ def command() -> None:
     """Dead letters: deliveries whose attempts are used up, or that cannot be answered."""
 
 
-def filters(function: click.decorators.FC) -> click.decorators.FC:
-    """Which dead letters are meant."""
+def filters(function: F) -> F:
+    """The options that say which dead letters are meant."""
     for each in (
         option("--limit", type=click.IntRange(1), default=1000, help="At most so many, the oldest first."),
         option("--error", metavar="TEXT", help="Only those whose error contains TEXT."),
@@ -64,7 +85,7 @@ def list_command(
     ledger: str | None, reaction: str | None, flow: str | None, error: str | None, limit: int, *, as_json: bool
 ) -> None:
     """List dead letters, the oldest first."""
-    letters, more = asyncio.run(_found(ledger_url(ledger), (), reaction, flow, error, limit))
+    letters, more = asyncio.run(_found(ledger_url(ledger), Wanted(reaction, flow, error, limit)))
     if as_json:
         say_json("dead-letters", {"items": [_document(each) for each in letters], "more": more})
         return
@@ -84,7 +105,7 @@ def _cells(letter: Letter) -> tuple[str, ...]:
         "" if entry is None else shown_moment(entry.time),
         str(row.attempts),
         row.asked or "",
-        (row.error or "").partition("\n")[0],
+        first_line(row.error or ""),
     )
 
 
@@ -126,7 +147,7 @@ def show(letter: str, ledger: str | None, *, as_json: bool) -> None:
 
 
 async def _one(url: str, target: str) -> tuple[Letter, list[Note]]:
-    letters, _ = await _found(url, (target,), None, None, None, None)
+    letters, _ = await _found(url, Wanted(), (target,))
     async with reading(url) as ledger:
         row = letters[0].row
         return letters[0], [n for n in await ledger.notes(row.flow) if (n.pos, n.reaction) == (row.pos, row.reaction)]
@@ -142,6 +163,7 @@ async def _one(url: str, target: str) -> tuple[Letter, list[Note]]:
 @option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
 @json_option
 def replay(
+    *,
     letters: tuple[str, ...],
     ledger: str | None,
     reaction: str | None,
@@ -149,7 +171,6 @@ def replay(
     error: str | None,
     limit: int,
     patience: timedelta | None,
-    *,
     every: bool,
     dry_run: bool,
     yes: bool,
@@ -160,8 +181,7 @@ def replay(
     The worker that owns the reaction does it; without one it is done when a worker starts.
     """
     url = ledger_url(ledger)
-    _refuse_everything(letters, reaction, flow, error, every=every)
-    found = asyncio.run(_found(url, letters, reaction, flow, error, limit))[0]
+    found = _chosen(url, Wanted(reaction, flow, error, limit), letters, every=every)
     return _ask(url, "replay", found, dry_run=dry_run, yes=yes, as_json=as_json, patience=patience)
 
 
@@ -174,30 +194,31 @@ def replay(
 @option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
 @json_option
 def discard(
+    *,
     letters: tuple[str, ...],
     ledger: str | None,
     reaction: str | None,
     flow: str | None,
     error: str | None,
     limit: int,
-    *,
     every: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Ask to give dead letters up: what waits behind them goes on, and the flow's record says that they were discarded."""
+    """Ask to give dead letters up: what waits behind them goes on, and the record says so."""
     url = ledger_url(ledger)
-    _refuse_everything(letters, reaction, flow, error, every=every)
-    found = asyncio.run(_found(url, letters, reaction, flow, error, limit))[0]
+    found = _chosen(url, Wanted(reaction, flow, error, limit), letters, every=every)
     return _ask(url, "discard", found, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-def _refuse_everything(
-    letters: Sequence[str], reaction: str | None, flow: str | None, error: str | None, *, every: bool
-) -> None:
-    if not (letters or reaction or flow or error or every):
+def _chosen(url: str, wanted: Wanted, letters: Sequence[str], *, every: bool) -> list[Letter]:
+    if not (letters or every or wanted.reaction or wanted.flow or wanted.error):
         raise Refusal(2, "which ones? Name their ids, or say --reaction, --flow, --error, or --all")
+    found, more = asyncio.run(_found(url, wanted, letters))
+    if more:
+        note(f"more fit: the first {len(found)} are taken (--limit)")
+    return found
 
 
 def _ask(
@@ -210,7 +231,7 @@ def _ask(
     as_json: bool,
     patience: timedelta | None = None,
 ) -> int:
-    lines = [f"{each.id}: {(each.row.error or '').partition(chr(10))[0]}" + _refusal(each, what) for each in letters]
+    lines = [f"{each.id}: {first_line(each.row.error or '')}" + _refusal(each, what) for each in letters]
     plan = Plan(what, [each.id for each in letters], lines)
 
     async def do() -> list[str | None]:
@@ -261,25 +282,14 @@ async def _watch(
         answers[number] = f"not done within {patience}: does a worker run its service?"
 
 
-async def _found(
-    url: str, targets: Sequence[str], reaction: str | None, flow: str | None, error: str | None, limit: int | None
-) -> tuple[list[Letter], bool]:
+async def _found(url: str, wanted: Wanted, targets: Sequence[str] = ()) -> tuple[list[Letter], bool]:
     async with reading(url) as ledger:
         rows = await ledger.parked(why=["dead"])
         letters = [Letter(row, None, None) for row in rows]
         if targets:
             letters = [_named(target, letters) for target in targets]
-        if reaction is not None:
-            letters = [each for each in letters if each.row.reaction == reaction or each.row.reaction.startswith(f"{reaction}.")]
-        if error is not None:
-            letters = [each for each in letters if error.lower() in (each.row.error or "").lower()]
-        letters = await _with_events(ledger, letters)
-        if flow is not None:
-            letters = [each for each in letters if each.flow is not None and flow in (name_of(each.flow), each.flow.key)]
-    more = limit is not None and len(letters) > limit
-    if more and targets == ():
-        note(f"{counted(len(letters), 'dead letter')} fit; the first {limit} are taken (--limit)")
-    return letters[:limit], more
+        letters = [each for each in await _with_events(ledger, letters) if wanted.takes(each)]
+    return letters[: wanted.limit], wanted.limit is not None and len(letters) > wanted.limit
 
 
 def _named(target: str, letters: Sequence[Letter]) -> Letter:
@@ -288,7 +298,10 @@ def _named(target: str, letters: Sequence[Letter]) -> Letter:
             return each
     known = [each.id for each in letters]
     hint = meant(target, known) if known else ": there is none at all"
-    raise Refusal(4, f"there is no dead letter {target!r}{hint if '?' in hint or not known else ': `dead-letters list` shows them'}")
+    raise Refusal(
+        4,
+        f"there is no dead letter {target!r}{hint if '?' in hint or not known else ': `dead-letters list` shows them'}",
+    )
 
 
 async def _with_events(ledger: Ledger, letters: Sequence[Letter]) -> list[Letter]:

@@ -58,7 +58,11 @@ def command(duration: timedelta, keep: str | None, seed: int | None, *, as_json:
     else:
         rows = [(name, str(value)) for name, value in found["figures"].items()]
         rows += [(name, str(value)) for name, value in found["counters"].items()]
-        table(("", ""), rows, ["" for _ in found["figures"]] + ["failure" if n else "good" for n in found["counters"].values()])
+        table(
+            ("", ""),
+            rows,
+            ["" for _ in found["figures"]] + ["failure" if n else "good" for n in found["counters"].values()],
+        )
     if keep is not None:
         note(f"look around: callboard flows list --ledger sqlite:///{keep}")
         note("             callboard graph callboard.cli.demo_shop:shop")

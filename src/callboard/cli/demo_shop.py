@@ -104,13 +104,13 @@ def reserve(order: OrderPlaced, shelf: Shelf) -> ItemReserved | SoldOut:
 
 
 @stock.reaction(compensates=reserve)
-def put_back(why: PaymentRefused | PaymentReturned, reserved: ItemReserved, shelf: Shelf) -> ItemReturned:
+def put_back(_: PaymentRefused | PaymentReturned, reserved: ItemReserved, shelf: Shelf) -> ItemReturned:
     shelf.free += 1
     return ItemReturned(order_id=reserved.order_id)
 
 
 @payments.reaction(needs=OrderPlaced, retry=QUICK)
-async def charge(reserved: ItemReserved, order: OrderPlaced, bank: Bank, ctx: Context) -> PaymentTaken | PaymentRefused:
+async def charge(_: ItemReserved, order: OrderPlaced, bank: Bank, ctx: Context) -> PaymentTaken | PaymentRefused:
     if await bank.charge(order.order_id, order.card, key=ctx.idempotency_key()):
         return PaymentTaken(order_id=order.order_id)
     return PaymentRefused(order_id=order.order_id)
@@ -118,7 +118,7 @@ async def charge(reserved: ItemReserved, order: OrderPlaced, bank: Bank, ctx: Co
 
 @payments.reaction(compensates=charge, retry=QUICK)
 async def give_back(
-    why: ShippingRefused | ReactionFailed[ItemReserved], taken: PaymentTaken | None, bank: Bank, ctx: Context
+    why: ShippingRefused | ReactionFailed[ItemReserved], _: PaymentTaken | None, bank: Bank, ctx: Context
 ) -> PaymentReturned:
     order_id = why.order_id if isinstance(why, ShippingRefused) else why.event.order_id
     await bank.void(order_id, key=ctx.key_of(charge))  # also when nobody knows whether it was charged

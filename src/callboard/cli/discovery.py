@@ -3,7 +3,6 @@
 import importlib.util
 import sys
 import traceback
-from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -54,9 +53,11 @@ def load_app(spec: str, folder: Path) -> Choreography:
         return _pick(module, target)
     found = _attribute(module, attribute, spec)
     if not isinstance(found, Choreography):
-        inside = [name for name in _choreographies(module).values()]
-        hint = f"name one of its choreographies: {', '.join(f'{target}:{name}' for name in inside)}" if inside else (
-            "an app is a Choreography(name, *services, flows=[...])"
+        inside = list(_choreographies(module).values())
+        hint = (
+            f"name one of its choreographies: {', '.join(f'{target}:{name}' for name in inside)}"
+            if inside
+            else ("an app is a Choreography(name, *services, flows=[...])")
         )
         raise Refusal(2, f"{spec} is {_what(found)}, no Choreography: {hint}")
     return found
@@ -68,10 +69,10 @@ def load_keepers(spec: str, folder: Path) -> Any:
     if attribute is None:
         raise Refusal(2, f"--ports {spec}: say which attribute, as in {spec}:keepers")
     found = _attribute(_import(target, folder), attribute, spec)
-    if callable(found) and not isinstance(found, Sequence):
+    if callable(found):
         try:
             return found()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever their function raises
             _refuse(f"--ports {spec} did not return its keepers", error)
     return found
 
@@ -89,7 +90,9 @@ def _attribute(module: ModuleType, attribute: str, spec: str) -> Any:
     found: Any = module
     for part in attribute.split("."):
         if not hasattr(found, part):
-            names = list(_choreographies(module).values()) or [name for name in vars(module) if not name.startswith("_")]
+            names = list(_choreographies(module).values()) or [
+                name for name in vars(module) if not name.startswith("_")
+            ]
             raise Refusal(2, f"{spec}: {module.__name__} has no {attribute!r}{meant(attribute, names)}")
         found = getattr(found, part)
     return found
@@ -110,7 +113,8 @@ def _pick(module: ModuleType, target: str) -> Choreography:
         raise Refusal(2, f"{target} holds no Choreography: name the file that builds it, as in path/to/file.py:attr")
     if len(names) > 1:
         raise Refusal(
-            2, f"{target} holds {len(names)} choreographies: name one of {', '.join(f'{target}:{name}' for name in names)}"
+            2,
+            f"{target} holds {len(names)} choreographies: name {' or '.join(f'{target}:{name}' for name in names)}",
         )
     found: Choreography = getattr(module, names[0])
     return found
@@ -123,7 +127,7 @@ def _import(target: str, folder: Path) -> ModuleType:
         return _import_file(folder / target, target) if is_path else _import_module(target, folder)
     except Refusal:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever their module raises
         _refuse(f"{target} cannot be imported", error)
 
 

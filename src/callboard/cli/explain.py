@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -14,7 +15,7 @@ from callboard.cli.command import Command, Refusal, meant
 from callboard.cli.discovery import find_app_if_any
 from callboard.cli.output import say, say_json, shown_duration
 from callboard.cli.settings import app_option, json_option, ledger_option, ledger_url
-from callboard.contract import Contract, ContextOf, Gathered, Given, PortOf, StateOf, Trigger
+from callboard.contract import ContextOf, Contract, Gathered, Given, PortOf, StateOf, Trigger
 from callboard.drawings.names import label
 from callboard.event import EventType, FlowTimedOut
 from callboard.flow import Flow
@@ -78,28 +79,30 @@ def names(choreography: Choreography) -> list[str]:
 
 
 def find_page(choreography: Choreography, target: str) -> Page | None:
-    """The page for what has this name; exit 2 where several things have it."""
-    found: list[tuple[str, Callable[[], Page]]] = []
+    """The page for what has this name; exit 2 where several reactions have it."""
+    found = list(_named(choreography, target))
+    if len(found) > 1 and all("." in name for name, _ in found):
+        paths = " or ".join(name for name, _ in found)
+        raise Refusal(2, f"{target!r} is the name of {len(found)} reactions: say which, {paths}")
+    return found[0][1]() if found else None
+
+
+def _named(choreography: Choreography, target: str) -> Iterator[tuple[str, Callable[[], Page]]]:
     for event in choreography.events.values():
         if target in (event.name, label(event)):
-            found.append((f"event {label(event)}", lambda event=event: _of_event(choreography, event)))
+            yield "event", partial(_of_event, choreography, event)
     for contract in choreography.contracts.values():
         if target in (contract.path, contract.name):
-            found.append((contract.path, lambda contract=contract: _of_reaction(choreography, contract)))
+            yield contract.path, partial(_of_reaction, choreography, contract)
     if target in choreography.flows:
-        found.append((f"flow {target}", lambda: _of_flow(choreography, choreography.flows[target])))
+        yield "flow", partial(_of_flow, choreography, choreography.flows[target])
     if target in choreography.services:
-        found.append((f"service {target}", lambda: _of_service(choreography, target)))
+        yield "service", partial(_of_service, choreography, target)
     if target in choreography.states:
-        found.append((f"state {target}", lambda: _of_state(choreography, target)))
-    for port in choreography.ports:
-        if port.__name__ == target:
-            found.append((f"port {target}", lambda port=port: _of_port(choreography, port)))
-    if len(found) > 1 and "." not in target:
-        paths = [name for name, _ in found]
-        if all("." in name for name in paths):
-            raise Refusal(2, f"{target!r} is the name of {len(found)} reactions: say which, {' or '.join(paths)}")
-    return found[0][1]() if found else None
+        yield "state", partial(_of_state, choreography, target)
+    yield from (
+        ("port", partial(_of_port, choreography, each)) for each in choreography.ports if each.__name__ == target
+    )
 
 
 def _of_event(choreography: Choreography, event: EventType) -> Page:
@@ -116,7 +119,10 @@ def _of_event(choreography: Choreography, event: EventType) -> Page:
     page.add("emitted by", *(f"{path}   {_place(choreography.contracts[path])}" for path in emitters))
     page.add("heard by", *_hearers(choreography, event))
     page.add("given to", *_given(choreography, event))
-    page.add("starts", *(f"flow {each.name}, by its {each.key}" for each in choreography.flows.values() if each.start is event))
+    page.add(
+        "starts",
+        *(f"flow {each.name}, by its {each.key}" for each in choreography.flows.values() if each.start is event),
+    )
     page.add("ends", *dict.fromkeys(f"flow {edge.target.strip('()')}" for edge in edges if edge.target.startswith("(")))
     page.add("leaves as", "outgoing" if event in choreography.outgoing else "")
     if not _hearers(choreography, event) and not any(edge.target.startswith("(") for edge in edges):
@@ -160,12 +166,18 @@ def _of_reaction(choreography: Choreography, contract: Contract) -> Page:
     undoers = choreography.compensations.get(contract.path, ())
     page.add("undone by", *(f"{each}, for {_heard(choreography.contracts[each])}" for each in undoers))
     page.add("effect", _effect(choreography, contract))
-    retry = contract.options.retry
-    waits = f", the first retry after {shown_duration(retry.first_wait)}, later ones at most {shown_duration(retry.max_wait)} apart"
-    page.add("attempts", f"{retry.max_attempts}{waits if retry.max_attempts > 1 else ''}; each at most {shown_duration(contract.options.timeout)}")
+    page.add("attempts", _attempts(contract))
     after = [edge for edge in choreography.edges() if edge.source == contract.path]
     page.add("goes on to", *(f"{edge.target} by {label(edge.event)}" for edge in after))
     return page
+
+
+def _attempts(contract: Contract) -> str:
+    retry = contract.options.retry
+    said = f"{retry.max_attempts}, each at most {shown_duration(contract.options.timeout)}"
+    if retry.max_attempts == 1:
+        return said
+    return f"{said}; {shown_duration(retry.first_wait)} before the second, then up to {shown_duration(retry.max_wait)}"
 
 
 def _fields(cls: type[Any]) -> list[str]:
@@ -206,7 +218,11 @@ def _options(contract: Contract) -> Iterator[str]:
         if (value := getattr(options, name)) is not None:
             yield f"{name}={'by a function of the event' if callable(value) else shown_duration(value)}"
     yield from (f"{name}=True" for name in ("pivot", "blocking") if getattr(options, name))
-    yield from (f"{name}={value}" for name, value in (("order", options.order), ("since", options.since)) if value not in ("strict", "now"))
+    yield from (
+        f"{name}={value}"
+        for name, value in (("order", options.order), ("since", options.since))
+        if value not in ("strict", "now")
+    )
 
 
 def _effect(choreography: Choreography, contract: Contract) -> str:
@@ -252,14 +268,20 @@ def _of_state(choreography: Choreography, name: str) -> Page:
     page.add("fields", *_fields(state.cls))
     page.add("owned by", choreography.owner_of(state).name)
     page.add("taken by", *(c.path for c in choreography.contracts.values() if any(r.state is state for r in c.states)))
-    page.add("scope", "private to each flow" if choreography.is_private(state) else "shared by all flows: changing it is an effect")
+    page.add(
+        "scope",
+        "private to each flow" if choreography.is_private(state) else "shared by all flows: changing it is an effect",
+    )
     return page
 
 
 def _of_port(choreography: Choreography, port: type[Any]) -> Page:
     page = Page(port.__name__, "port", place_of(port).partition(" ")[0])
     page.add("taken by", *(c.path for c in choreography.contracts.values() if any(p.port is port for p in c.ports)))
-    page.add("kept by", f"an object whose class names it, `class Real({port.__name__})`, given in open(ports=[...]) or run --ports")
+    page.add(
+        "kept by",
+        f"an object whose class names it, `class Real({port.__name__})`, given in open(ports=[...]) or run --ports",
+    )
     return page
 
 

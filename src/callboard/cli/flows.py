@@ -25,6 +25,7 @@ from callboard.cli.reading import (
 from callboard.cli.settings import Duration, app_option, json_option, ledger_option, ledger_url
 from callboard.cli.story import Story, document, draw, read_story
 from callboard.drawings.tree import lines
+from callboard.errors import CallboardError
 from callboard.ledger import FlowRow, Parked
 
 STATUSES = ("running", "stuck", "succeeded", "failed", "cancelled")
@@ -38,7 +39,11 @@ def command() -> None:
 @command.command(name="list")
 @ledger_option
 @option("--name", metavar="FLOW", help="Only flows of this name.")
-@option("--status", type=click.Choice(STATUSES), help="Only flows that stand so. Stuck ones are running past their deadline.")
+@option(
+    "--status",
+    type=click.Choice(STATUSES),
+    help="Only flows that stand so. Stuck ones are running past their deadline.",
+)
 @option("--limit", type=click.IntRange(1), default=50, help="At most so many, the newest first.")
 @option("--before", type=int, metavar="NUMBER", help="Only flows before this one, for the next page.")
 @json_option
@@ -49,7 +54,9 @@ def list_command(
     asyncio.run(_list(ledger_url(ledger), name, status, limit, before, as_json=as_json))
 
 
-async def _list(url: str, name: str | None, status: str | None, limit: int, before: int | None, *, as_json: bool) -> None:
+async def _list(
+    url: str, name: str | None, status: str | None, limit: int, before: int | None, *, as_json: bool
+) -> None:
     moment = now()
     async with reading(url) as ledger:
         rows = await ledger.list_flows(name=name, status=status, before=before, limit=limit + 1, now=moment)
@@ -57,7 +64,10 @@ async def _list(url: str, name: str | None, status: str | None, limit: int, befo
         parked = await parked_by_flow(ledger, [row for row in rows if row.verdict is None])
     if as_json:
         items = [
-            {**flow_document(row, moment), "parked": [parked_document(each, moment) for each in parked.get(row.number, ())]}
+            {
+                **flow_document(row, moment),
+                "parked": [parked_document(each, moment) for each in parked.get(row.number, ())],
+            }
             for row in rows
         ]
         say_json("flows", {"items": items, "next": rows[-1].number if more else None})
@@ -98,7 +108,6 @@ def show(flow: str, app: str | None, ledger: str | None, *, with_data: bool, as_
     """
     url, choreography = ledger_url(ledger), find_app_if_any(app)
     story = asyncio.run(_story(url, flow, choreography))
-    assert story.flow is not None
     if as_json:
         say_json("flow", {"flow": flow_document(story.flow, story.moment), **document(story)})
         return
@@ -144,9 +153,13 @@ def _verdict(flow: FlowRow, story: Story) -> list[str]:
 @app_option
 @ledger_option
 @option("--lines", type=click.IntRange(0), default=10, help="Begin so many events back.")
-@option("--for", "duration", type=Duration(), help="Stop after this time; else at the verdict of FLOW, or when interrupted.")
+@option(
+    "--for", "duration", type=Duration(), help="Stop after this time; else at the verdict of FLOW, or when interrupted."
+)
 @json_option
-def tail(flow: str | None, app: str | None, ledger: str | None, lines: int, duration: timedelta | None, *, as_json: bool) -> None:
+def tail(
+    flow: str | None, app: str | None, ledger: str | None, lines: int, duration: timedelta | None, *, as_json: bool
+) -> None:
     """Follow the log: a line for each event as it is committed, of FLOW or of all flows.
 
     With --json, one object a line.
@@ -171,7 +184,8 @@ def wait(flow: str, app: str | None, ledger: str | None, timeout: timedelta | No
     else:
         say(f"{name_of(row)}   {status_of(row, now())}", tone_of(status_of(row, now())))
     if row.verdict is None:
-        note(f"no verdict within {shown_duration(timeout or timedelta())}; `callboard flows show {name_of(row)}` says what it waits for")
+        within = f"no verdict within {shown_duration(timeout or timedelta())}"
+        note(f"{within}; `callboard flows show {name_of(row)}` says what it waits for")
     return 0 if row.verdict == "succeeded" else 1
 
 
@@ -194,7 +208,9 @@ async def _verdict_of(url: str, target: str, choreography: Choreography | None, 
 @option("--dry-run", is_flag=True, help="Only say what would be done.")
 @option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
 @json_option
-def cancel(flows: tuple[str, ...], app: str | None, ledger: str | None, reason: str, *, dry_run: bool, yes: bool, as_json: bool) -> int:
+def cancel(
+    flows: tuple[str, ...], app: str | None, ledger: str | None, reason: str, *, dry_run: bool, yes: bool, as_json: bool
+) -> int:
     """Publish FlowCancelled in each FLOW: whoever reacts to it undoes what is to be undone."""
     from callboard.cli.asking import Plan, carry_out
 
@@ -218,7 +234,9 @@ async def _running(url: str, targets: tuple[str, ...], choreography: Choreograph
             raise Refusal(2, f"{choreography.name} declares no flow {row.name!r}: name the app that runs it with --app")
         kind = f"callboard.FlowCancelled[{flow.start.name}]"
         if row.verdict is None and kind not in choreography.events:
-            raise Refusal(1, f"no reaction hears FlowCancelled[{flow.start}], so nothing would be undone: write one first")
+            raise Refusal(
+                1, f"no reaction hears FlowCancelled[{flow.start}], so nothing would be undone: write one first"
+            )
     return rows
 
 
@@ -227,6 +245,6 @@ async def _cancel(board: Any, row: FlowRow, reason: str) -> str | None:
         return f"it has its verdict already, {row.verdict}"
     try:
         await board.flow(row.name, row.key).cancel(reason)
-    except Exception as error:
+    except CallboardError as error:
         return str(error)
     return None

@@ -1,6 +1,8 @@
 """The front door: all commands, and how an error is told and which exit code it has."""
 
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -27,11 +29,11 @@ class Front(Group):
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """As click's, but errors are told our way."""
-        standalone = settings.pop("standalone_mode", True)
-        if not standalone:
-            return super().main(*args, standalone_mode=False, **settings)
+        run: Callable[..., Any] = partial(super().main, *args, **{**settings, "standalone_mode": False})
+        if not settings.get("standalone_mode", True):
+            return run()
         try:
-            answer = super().main(*args, standalone_mode=False, **settings)
+            answer = run()
         except click.Abort:
             sys.exit(130)
         except click.ClickException as error:
@@ -43,7 +45,7 @@ class Front(Group):
         sys.exit(answer if isinstance(answer, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Runs the command that was named. Its errors come out as a Refusal; under --debug with the traceback before."""
+        """Runs the command that was named. Its errors come out as a Refusal, under --debug behind their traceback."""
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
@@ -78,7 +80,7 @@ def _tell(text: str, *more: str) -> None:
     click.echo("\n".join([f"error: {masked(text)}", *filter(None, more)]), err=True)
 
 
-def _show_version(ctx: click.Context, _option: click.Parameter, value: bool) -> None:  # noqa: FBT001
+def _show_version(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
     if value:
         from importlib.metadata import version
 
@@ -86,7 +88,7 @@ def _show_version(ctx: click.Context, _option: click.Parameter, value: bool) -> 
         ctx.exit()
 
 
-def _note_color(ctx: click.Context, _option: click.Parameter, value: bool | None) -> None:  # noqa: FBT001
+def _note_color(ctx: click.Context, _option: click.Parameter, value: bool | None) -> None:
     ctx.meta["callboard.color"] = value
 
 
@@ -111,6 +113,6 @@ def cli() -> None:
     """Choreographed services as typed reactions: run them, draw them, watch their flows.
 
     An app is named `module:attr` or `path/to/file.py:attr`, by argument, by --app, by CALLBOARD_APP, or by `app` in
-    [tool.callboard] of pyproject.toml; else main.py, app.py, app/main.py and app/app.py are looked at. A ledger is named
-    by --ledger, CALLBOARD_LEDGER, or `ledger` in [tool.callboard].
+    [tool.callboard] of pyproject.toml; else main.py, app.py, app/main.py and app/app.py are looked at. A ledger is
+    named by --ledger, CALLBOARD_LEDGER, or `ledger` in [tool.callboard].
     """

@@ -3,9 +3,8 @@
 from callboard.choreography import Choreography
 from callboard.cli.command import Refusal
 from callboard.cli.output import instant, say, say_json
-from callboard.cli.reading import find_flow, flow_document, name_of, now, reading, status_of, tone_of
+from callboard.cli.reading import find_flow, flow_document, name_of, now, reading, shown_wait, status_of, tone_of
 from callboard.cli.story import Answer, Story, event_document, read_story, shown_note, shown_type
-from callboard.cli.reading import shown_wait
 from callboard.ledger import Entry
 
 
@@ -34,12 +33,20 @@ async def explain_event(url: str, target: str, choreography: Choreography | None
     for answer in answers:
         _tell(story, answer)
     if not answers:
-        say("  nobody has done anything with it" if choreography else "  no trace of a reaction: with --app, those who heard it are told too")
+        say(
+            "  nobody has done anything with it"
+            if choreography
+            else "  no trace of a reaction: with --app, those who heard it are told too"
+        )
 
 
 def _tell(story: Story, answer: Answer) -> None:
     made = [f"emitted #{story.numbers[each.pos]} {shown_type(each)}" for each in answer.emitted]
-    told = [*(shown_note(each) for each in answer.notes), *(shown_wait(each, story.moment) for each in answer.parked), *made]
+    told = [
+        *(shown_note(each) for each in answer.notes),
+        *(shown_wait(each, story.moment) for each in answer.parked),
+        *made,
+    ]
     say(f"  {answer.reaction}: {'; '.join(told) or answer.silent}")
 
 
@@ -48,7 +55,6 @@ async def explain_flow(url: str, target: str, choreography: Choreography | None,
     async with reading(url) as ledger:
         story = await read_story(ledger, await find_flow(ledger, target, choreography), now(), choreography)
     flow, waits = story.flow, story.waits()
-    assert flow is not None
     if as_json:
         say_json("flow", {"flow": flow_document(flow, story.moment), "waits_for": waits, "path": _path(story.entries)})
         return

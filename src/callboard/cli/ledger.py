@@ -80,7 +80,11 @@ def verify(ledger: str | None, *, as_json: bool) -> int:
     else:
         for fault in faults:
             say(masked(fault), "failure")
-        say(f"{counted(len(faults), 'fault')} found: stop its workers, and restore a backup" if faults else "sound: no fault was found")
+        say(
+            f"{counted(len(faults), 'fault')} found: stop its workers, and restore a backup"
+            if faults
+            else "sound: no fault was found"
+        )
     return 1 if faults else 0
 
 
@@ -135,7 +139,9 @@ async def _retire(ledger: Ledger, reaction: str) -> str | None:
         position = next(each for each in await ledger.positions() if each.reaction == reaction)
         rows = await ledger.parked(reactions=[reaction])
         opened = await ledger.entries(position.open)
-        notes = [Note(row.pos, reaction, row.flow, "retired", f"{row.why}: the reaction is gone", now()) for row in rows]
+        notes = [
+            Note(row.pos, reaction, row.flow, "retired", f"{row.why}: the reaction is gone", now()) for row in rows
+        ]
         notes += [Note(entry.pos, reaction, entry.flow, "retired", "the reaction is gone", now()) for entry in opened]
         async with ledger.transaction({service: ownership.token}) as tx:
             await tx.unpark([(row.reaction, row.pos, row.effect) for row in rows])
@@ -144,5 +150,3 @@ async def _retire(ledger: Ledger, reaction: str) -> str | None:
     finally:
         await ledger.disown(service, clean=ownership.clean)
     return None
-
-

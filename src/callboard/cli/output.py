@@ -10,7 +10,14 @@ from typing import Any, TextIO
 
 import click
 
-_TONES = {"failure": "red", "compensation": "magenta", "timer": "cyan", "wait": "yellow", "good": "green", "quiet": "bright_black"}
+_TONES = {
+    "failure": "red",
+    "compensation": "magenta",
+    "timer": "cyan",
+    "wait": "yellow",
+    "good": "green",
+    "quiet": "bright_black",
+}
 _PASSWORD = re.compile(r"(\w://[^\s:/@]*:)\S+(?=@)|(?i:(\b(?:password|passwd|secret|token|api_?key)=))[^&\s'\"]+")
 
 
@@ -20,8 +27,9 @@ def masked(text: str) -> str:
 
 
 def is_colored(stream: TextIO) -> bool:
-    """Whether escapes may be written there: --color, then NO_COLOR, FORCE_COLOR and TERM, then whether it is a terminal."""
-    asked = click.get_current_context().meta.get("callboard.color") if click.get_current_context(silent=True) else None
+    """Whether escapes may be written there, by --color, NO_COLOR, TERM, FORCE_COLOR, or else if it is a terminal."""
+    ctx = click.get_current_context(silent=True)
+    asked = None if ctx is None else ctx.meta.get("callboard.color")
     if asked is not None:
         return bool(asked)
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":

@@ -1,6 +1,7 @@
 """`callboard publish`."""
 
 import asyncio
+import contextlib
 import sys
 from datetime import timedelta
 from difflib import get_close_matches
@@ -28,17 +29,21 @@ from callboard.ledger import FlowRow
 @click.argument("data", metavar="[JSON|@FILE|-]", required=False)
 @app_option
 @ledger_option
-@option("--idempotency-key", metavar="KEY", help="The same call with the same key is one publish, however often it is made.")
-@option("--wait", "patience", type=Duration(), help="Wait so long for the flow's verdict. Exit code 1 if it is not success.")
+@option(
+    "--idempotency-key", metavar="KEY", help="The same call with the same key is one publish, however often it is made."
+)
+@option(
+    "--wait", "patience", type=Duration(), help="Wait so long for the flow's verdict. Exit code 1 if it is not success."
+)
 @json_option
 def command(
+    *,
     event: str,
     data: str | None,
     app: str | None,
     ledger: str | None,
     idempotency_key: str | None,
     patience: timedelta | None,
-    *,
     as_json: bool,
 ) -> int:
     """Publish EVENT with what it carries as JSON; several at once, in one commit, as a JSON list.
@@ -51,6 +56,9 @@ def command(
     url = ledger_url(ledger)
     if url.endswith(":memory:"):
         raise Refusal(2, f"{url} would be gone with this command: publish to a file, sqlite:///shop.db")
+    path = Path(url.removeprefix("sqlite:///"))
+    if url.startswith("sqlite:///") and not path.exists():
+        note(f"{path} is new: it is created")
     return asyncio.run(_publish(choreography, url, events, idempotency_key, patience, as_json=as_json))
 
 
@@ -108,13 +116,15 @@ def _misspelt(kind: EventType, error: str) -> str:
 
 
 async def _publish(
-    choreography: Choreography, url: str, events: list[Any], key: str | None, patience: timedelta | None, *, as_json: bool
+    choreography: Choreography,
+    url: str,
+    events: list[Any],
+    key: str | None,
+    patience: timedelta | None,
+    *,
+    as_json: bool,
 ) -> int:
-    path = Path(url.removeprefix("sqlite:///"))
-    is_new = url.startswith("sqlite:///") and not path.exists()
     async with choreography.open(url, services=[]) as board:
-        if is_new:
-            note(f"created {path}")
         handles = await board.publish(events, idempotency_key=key) if events else []
         rows = [await _row(handle, patience) for handle in handles]
         owners = await board.work.ledger.owners()
@@ -140,15 +150,17 @@ async def _row(handle: FlowHandle, patience: timedelta | None) -> FlowRow | None
     if not handle.name:
         return None
     if patience is not None:
-        try:
+        with contextlib.suppress(TimeoutError):
             await handle.completion(timeout=patience)
-        except TimeoutError:
-            pass
     return await handle.row()
 
 
 def _document(handle: FlowHandle, row: FlowRow | None) -> dict[str, Any]:
-    return {"flow": None, "id": handle.id} if row is None else {"flow": name_of(row), "id": handle.id, **flow_document(row, now())}
+    return (
+        {"flow": None, "id": handle.id}
+        if row is None
+        else {"flow": name_of(row), "id": handle.id, **flow_document(row, now())}
+    )
 
 
 def _tell(handle: FlowHandle, row: FlowRow | None) -> None:

@@ -45,7 +45,9 @@ def status_of(flow: FlowRow, moment: int) -> str:
 
 def tone_of(status: str) -> str:
     """How that word is coloured."""
-    return {"succeeded": "good", "failed": "failure", "stuck": "failure", "cancelled": "compensation"}.get(status, "wait")
+    return {"succeeded": "good", "failed": "failure", "stuck": "failure", "cancelled": "compensation"}.get(
+        status, "wait"
+    )
 
 
 def name_of(flow: FlowRow) -> str:
@@ -87,6 +89,12 @@ def parked_document(row: Parked, moment: int) -> dict[str, Any]:
     }
 
 
+def first_line(text: str) -> str:
+    """The first line of an error, with a sign that there is more."""
+    first, _, rest = text.strip().partition("\n")
+    return f"{first} …" if rest else first
+
+
 def letter_id(row: Parked) -> str:
     """`payments.charge@12`: the reaction and the event's position; a compensation's effect behind it."""
     effect = "" if row.effect == 0 else f":{'unknown' if row.effect < 0 else row.effect}"
@@ -100,7 +108,7 @@ def shown_wait(row: Parked, moment: int) -> str:
     match row.why:
         case "dead":
             asked = f", {row.asked} asked" if row.asked else ""
-            return f"dead letter {letter_id(row)}{asked}: {row.error or 'no reason was kept'}"
+            return f"dead letter {letter_id(row)}{asked}: {first_line(row.error or 'no reason was kept')}"
         case "retry":
             return f"next attempt {when}"
         case "waiting" | "half":

@@ -11,7 +11,7 @@ import click
 
 from callboard.board import Board
 from callboard.choreography import Choreography
-from callboard.cli.command import Command, Refusal, option
+from callboard.cli.command import Command, F, Refusal, option
 from callboard.cli.discovery import find_app, load_keepers
 from callboard.cli.output import masked, note, shown_duration
 from callboard.cli.settings import Duration, app_options, ledger_option, ledger_url, services_named, setting
@@ -22,12 +22,16 @@ _LOOK = 0.25  # seconds between two looks whether the board still runs
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-def run_options(function: Any) -> Any:
+def run_options(function: F) -> F:
     """What a worker is told beside its app and its ledger."""
     for each in (
         option("--grace", metavar="DURATION", help="How long what runs may take to finish at the end.  [default: 30s]"),
         option("--services", metavar="A,B", help="Only these services; the others are left to other workers."),
-        option("--ports", metavar="NAME", help="The keepers: module:attr or file.py:attr, a list or a function that returns one."),
+        option(
+            "--ports",
+            metavar="NAME",
+            help="The keepers: module:attr or file.py:attr, a list or a function that returns one.",
+        ),
     ):
         function = each(function)
     return function
@@ -39,6 +43,7 @@ def run_options(function: Any) -> Any:
 @run_options
 @option("--log-level", type=click.Choice(_LEVELS), default="info", help="What is logged, on stderr.")
 def command(
+    *,
     app_argument: str | None,
     app: str | None,
     ledger: str | None,
@@ -56,7 +61,7 @@ def command(
     names = services_named(services, list(choreography.services))
     patience = Duration().convert(setting("grace", grace, DEFAULT_GRACE).value, None, click.get_current_context())
     keepers = setting("ports", ports)
-    found = load_keepers(keepers.value, keepers.folder) if keepers.value else []
+    found: Any = load_keepers(keepers.value, keepers.folder) if keepers.value else []
     _log(log_level)
     return asyncio.run(_run(choreography, url, found, names, patience))
 
@@ -100,7 +105,9 @@ def _stop(stopped: asyncio.Future[signal.Signals], number: signal.Signals) -> No
 def _greet(choreography: Choreography, url: str, board: Board, names: list[str] | None) -> None:
     wanted = names or list(choreography.services)
     owned = list(board.work.tokens)
-    note(f"callboard runs {choreography.name} on {masked(url)}: {', '.join(owned) or 'no service yet'}. Ctrl-C stops it")
+    note(
+        f"callboard runs {choreography.name} on {masked(url)}: {', '.join(owned) or 'no service yet'}. Ctrl-C stops it"
+    )
     others = [name for name in wanted if name not in owned]
     if others:
         note(f"standing by for {', '.join(others)}: another worker owns {'it' if len(others) == 1 else 'them'}")
@@ -122,7 +129,12 @@ class _Lines(logging.Formatter):
         import json
 
         standard = vars(logging.makeLogRecord({}))
-        line = {"time": self.formatTime(record), "level": record.levelname, "logger": record.name, "text": record.getMessage()}
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname,
+            "logger": record.name,
+            "text": record.getMessage(),
+        }
         line |= {name: str(value) for name, value in vars(record).items() if name not in standard and name != "message"}
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)

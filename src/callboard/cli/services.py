@@ -55,7 +55,9 @@ async def _services(url: str, choreography: Choreography | None) -> list[dict[st
             parked.setdefault(row.reaction, Counter())[row.why] += 1
         owners = await ledger.owners()
         paths = list(dict.fromkeys([*(choreography.contracts if choreography else ()), *positions, *parked]))
-        names = dict.fromkeys([*(choreography.services if choreography else ()), *(path.partition(".")[0] for path in paths)])
+        names = dict.fromkeys(
+            [*(choreography.services if choreography else ()), *(path.partition(".")[0] for path in paths)]
+        )
         return [
             {
                 "name": name,

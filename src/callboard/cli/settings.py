@@ -3,12 +3,13 @@
 import os
 import sys
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 
-from callboard.cli.command import Refusal, meant, option
+from callboard.cli.command import F, Refusal, meant, option
 
 NAMES = ("app", "ledger", "ports", "services", "grace")
 
@@ -116,28 +117,28 @@ def services_named(given: str | None, known: list[str]) -> list[str] | None:
     return names
 
 
-def app_options(function: Any) -> Any:
+def app_options(function: F) -> F:
     """`[APP]` and `--app`, for a command that needs an app and nothing else by position."""
     function = click.argument("app_argument", metavar="[APP]", required=False)(function)
     return app_option(function)
 
 
-def app_option(function: Any) -> Any:
+def app_option(function: F) -> F:
     """`--app`."""
     return option("--app", metavar="APP", help="The choreography: module:attr or path/to/file.py:attr.")(function)
 
 
-def ledger_option(function: Any) -> Any:
+def ledger_option(function: F) -> F:
     """`--ledger`."""
     return option("--ledger", metavar="URL", help="The ledger, as in sqlite:///shop.db.")(function)
 
 
-def json_option(function: Any) -> Any:
+def json_option(function: F) -> F:
     """`--json`."""
     return option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")(function)
 
 
-class Duration(click.ParamType):
+class Duration(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument] - older clicks
     """`500ms`, `30s`, `2m`, `1h`, `7d`, or a number of seconds."""
 
     name = "duration"
@@ -145,8 +146,6 @@ class Duration(click.ParamType):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """The timedelta that was meant."""
-        from datetime import timedelta
-
         if isinstance(value, timedelta):
             return value
         number = str(value).strip().rstrip("abcdefghijklmnopqrstuvwxyz ")

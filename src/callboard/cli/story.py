@@ -5,7 +5,7 @@ from typing import Any
 
 from callboard.choreography import Choreography
 from callboard.cli.output import instant, shown_duration
-from callboard.cli.reading import parked_document, shown_wait
+from callboard.cli.reading import first_line, parked_document, shown_wait
 from callboard.contract import Contract
 from callboard.drawings.tree import Branch
 from callboard.event import ReactionFailed
@@ -30,7 +30,7 @@ class Answer:
 class Story:
     """Everything that the ledger holds of one flow, as of one moment."""
 
-    flow: FlowRow | None
+    flow: FlowRow
     entries: list[Entry]
     notes: list[Note]
     parked: list[Parked]
@@ -44,7 +44,9 @@ class Story:
         self._rows: dict[int, list[Entry | Note | Parked]] = {}  # by the event that they are about
         for entry in self.entries:
             self._rows.setdefault(entry.cause, []).append(entry)
-        for row in (*self.notes, *self.parked):
+        for note in self.notes:
+            self._rows.setdefault(note.pos, []).append(note)
+        for row in self.parked:
             self._rows.setdefault(row.pos, []).append(row)
 
     def answers(self, entry: Entry) -> list[Answer]:
@@ -66,7 +68,9 @@ class Story:
 
     def _hearers(self, entry: Entry) -> list[Contract]:
         contracts = self.choreography.contracts.values() if self.choreography else ()
-        return [each for each in contracts if any(kind.name == entry.type for kind in each.hears) and _meant(each, entry)]
+        return [
+            each for each in contracts if any(kind.name == entry.type for kind in each.hears) and _meant(each, entry)
+        ]
 
     def _silence(self, contract: Contract, entry: Entry) -> str:
         position = self.positions.get(contract.path)
@@ -103,10 +107,12 @@ class Story:
     def waits(self) -> list[str]:
         """What the flow waits for."""
         said = [f"{row.reaction}: {shown_wait(row, self.moment)}" for row in self.parked if row.why != "behind"]
-        for entry in self.entries:
-            for answer in self.answers(entry):
-                if answer.silent.startswith(("has not", "is not")):
-                    said.append(f"{answer.reaction}: {answer.silent} ({entry.type} #{self.numbers[entry.pos]})")
+        said += [
+            f"{answer.reaction}: {answer.silent} ({entry.type} #{self.numbers[entry.pos]})"
+            for entry in self.entries
+            for answer in self.answers(entry)
+            if answer.silent.startswith(("has not", "is not"))
+        ]
         return said
 
 
@@ -120,7 +126,7 @@ def _meant(contract: Contract, entry: Entry) -> bool:
 
 
 async def read_story(ledger: Ledger, flow: FlowRow, moment: int, choreography: Choreography | None) -> Story:
-    """The story of a flow. Where each reaction stands is read first, so that nothing is told as done that is not seen."""
+    """The story of a flow. Where the reactions stand is read first: what is told as done is seen below."""
     positions = {position.reaction: position for position in await ledger.positions()}
     parked = await ledger.parked(flow=flow.number)
     notes, memories = await ledger.notes(flow.number), await ledger.memories([flow.number])
@@ -136,10 +142,13 @@ def draw(story: Story, *, with_data: bool = False) -> list[Branch]:
     """The events that came from outside, and below each what it caused."""
     known = set(story.numbers)
     roots = [entry for entry in story.entries if entry.cause not in known or entry.cause == entry.pos]
-    return [_event(story, entry, "from outside" if entry.cause == 0 else "its cause was pruned", with_data) for entry in roots]
+    return [
+        _event(story, entry, "from outside" if entry.cause == 0 else "its cause was pruned", with_data)
+        for entry in roots
+    ]
 
 
-def _event(story: Story, entry: Entry, origin: str, with_data: bool) -> Branch:  # noqa: FBT001
+def _event(story: Story, entry: Entry, origin: str, with_data: bool) -> Branch:
     said = [story.offset(entry), *filter(None, [origin]), *story.remarks(entry)]
     branch = Branch(f"#{story.numbers[entry.pos]} {shown_type(entry)}   {' · '.join(said)}", tone=_tone(story, entry))
     if with_data:
@@ -148,13 +157,17 @@ def _event(story: Story, entry: Entry, origin: str, with_data: bool) -> Branch: 
     return branch
 
 
-def _answer(story: Story, answer: Answer, with_data: bool) -> Branch:  # noqa: FBT001
+def _answer(story: Story, answer: Answer, with_data: bool) -> Branch:
     events = [_event(story, entry, "", with_data) for entry in answer.emitted]
-    before = [Branch(f"✗ {note.why}", tone="failure") for note in answer.notes if note.what == "failed"]
+    before = [Branch(f"✗ {first_line(note.why)}", tone="failure") for note in answer.notes if note.what == "failed"]
     after = [Branch(shown_note(note), tone="quiet") for note in answer.notes if note.what != "failed"]
-    after += [Branch(shown_wait(row, story.moment), tone="failure" if row.why == "dead" else "wait") for row in answer.parked]
+    after += [
+        Branch(shown_wait(row, story.moment), tone="failure" if row.why == "dead" else "wait") for row in answer.parked
+    ]
     if answer.silent:
-        return Branch(f"{answer.reaction}: {answer.silent}", tone="quiet" if answer.silent.startswith("done") else "wait")
+        return Branch(
+            f"{answer.reaction}: {answer.silent}", tone="quiet" if answer.silent.startswith("done") else "wait"
+        )
     if len(events) == 1 and not before and not after:
         events[0].text = f"{answer.reaction} → {events[0].text}"
         return events[0]
@@ -175,7 +188,7 @@ def shown_type(entry: Entry) -> str:
 
 def shown_note(note: Note) -> str:
     """What is written down of a delivery that was not simply handled."""
-    return note.why if note.what == "failed" else f"{note.what}: {note.why}"
+    return first_line(note.why if note.what == "failed" else f"{note.what}: {note.why}")
 
 
 def _tone(story: Story, entry: Entry) -> str:

@@ -18,7 +18,13 @@ _LOOK_BACK = 20  # positions that may hold one event of a flow
 
 
 async def follow(
-    url: str, target: str | None, choreography: Choreography | None, *, lines: int, duration: timedelta | None, as_json: bool
+    url: str,
+    target: str | None,
+    choreography: Choreography | None,
+    *,
+    lines: int,
+    duration: timedelta | None,
+    as_json: bool,
 ) -> None:
     """Print events as they are committed, until the time is over or the flow has its verdict."""
     limit = None if duration is None else now() + round(duration.total_seconds() * 1_000_000)

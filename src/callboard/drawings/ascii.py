@@ -33,7 +33,9 @@ def draw(choreography: Choreography) -> str:
 def _follow(branch: Branch, source: str, by_source: dict[str, list[Edge]], followed: set[str]) -> None:
     followed.add(source)
     for edge in by_source[source]:
-        goes_on = edge.target in by_source and not edge.target.startswith("(")  # a flow's deadline has a root of its own
+        goes_on = edge.target in by_source and not edge.target.startswith(
+            "("
+        )  # a flow's deadline has a root of its own
         again = goes_on and edge.target in followed
         arrow = f"{label(edge.event)} {_STROKES[edge.kind] * 2}▶ {edge.target}{' ↑' if again else ''}"
         branch.below.append(Branch(arrow, tone=edge.kind))

@@ -1,4 +1,4 @@
-"""What the drawings call things: events as their readers know them, and identifiers that no drawing language stumbles on."""
+"""What the drawings call things: events as their readers know them, and identifiers safe in every language."""
 
 import re
 from collections.abc import Iterable

@@ -83,6 +83,7 @@ def uncommitted(work: Work, group: Group, keys: Iterable[Key]) -> bool:
 
 def put_off(work: Work, delivery: Delivery) -> None:
     """It keeps its place and is looked at again when this group is committed."""
-    work.holds.join(delivery, delivery.keys)
-    delivery.standing = True
+    if not delivery.standing:
+        work.holds.join(delivery, delivery.keys)
+        delivery.standing = True
     work.later.append(delivery)

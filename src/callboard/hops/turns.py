@@ -84,6 +84,9 @@ async def consider(work: Work, group: Group, delivery: Delivery) -> None:
     reader = delivery.reader
     if delivery.running or _is_gone(work, delivery):
         return
+    if delivery.standing and reader in group.hot:
+        work.later.append(delivery)
+        return
     if _behind(work, delivery):
         _set_behind(work, group, delivery)
         return
