@@ -1,0 +1,1 @@
+"""The kill loop: real processes on one ledger, killed, paused and restarted while work is unfinished."""

@@ -1,0 +1,316 @@
+"""One crash test of one choreography: who is killed and when, until enough has landed; then rest, and judgement."""
+
+import asyncio
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+
+from . import outside
+from .company import Heard, Player
+from .judge import judge
+from .look import is_locked, owners, reading, unfinished
+from .scenes import SCENES, Scene
+
+REST = 90.0  # seconds that everything has to come to its end
+
+
+@dataclass(frozen=True)
+class Play:
+    """What is wanted of one crash test."""
+
+    scene: str
+    folder: Path
+    seed: str
+    kills: int  # that land
+    seconds: float
+    rest: float = REST
+
+
+@dataclass
+class Report:
+    """What came of it."""
+
+    scene: str
+    landed: int = 0
+    figures: dict[str, int | str] = field(default_factory=dict[str, int | str])
+    found: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+
+
+async def play(wanted: Play, tell: Callable[[str], None]) -> Report:
+    """Play it to the end. No worker is left behind, whatever happens."""
+    wanted.folder.mkdir(parents=True)
+    stage = Stage(wanted, tell)
+    began = time.monotonic()
+    try:
+        await stage.open()
+        await stage.kill_until_enough()
+        fighting = time.monotonic() - began
+        resting = await stage.rest()
+    finally:
+        await stage.clear()
+    found = await judge(wanted.folder, stage.scene, stage.heard, stage.players)
+    report = Report(wanted.scene, stage.landed, stage.figures(), found)
+    report.figures |= {"seconds under kills": round(fighting), "seconds to rest": round(resting)}
+    return report
+
+
+class Stage:
+    """The workers of one play, and what is done to them."""
+
+    def __init__(self, wanted: Play, tell: Callable[[str], None]) -> None:
+        self.wanted = wanted
+        self.tell = tell
+        self.scene: Scene = SCENES[wanted.scene]()
+        self.chance = Random(wanted.seed)
+        self.heard = Heard()
+        self.ledger = wanted.folder / "ledger.db"
+        first, second = ([service.name for service in part] for part in self.scene.split)
+        everything = [service.name for service in self.scene.services]
+        roles: dict[str, list[str]] = {"a": first, "b": second, "standby": everything, "p": [], "q": []}
+        self.players = [
+            Player(role, services, self.heard, wanted.scene, wanted.folder, wanted.seed)
+            for role, services in roles.items()
+        ]
+        self.counts: Counter[str] = Counter()
+        self.landed = 0
+        self._coming: set[asyncio.Task[None]] = set()
+
+    async def open(self) -> None:
+        """The files are there, the stock is filled, everybody has started."""
+        outside.create(self.wanted.folder / "outside.db")
+        async with self.scene.choreography.open(f"sqlite:///{self.ledger}", services=[]) as board:
+            async with board.transaction(self.scene.stock_owner) as tx:
+                for key in self.scene.stocks:
+                    await tx.put(self.scene.row(key, self.scene.first_stock))
+        for player in self.players:
+            await player.start()
+        await asyncio.gather(*(player.ready.wait() for player in self.players))
+
+    async def kill_until_enough(self) -> None:
+        """Something happens to somebody, again and again."""
+        acts = {
+            self.kill_owner: 10, self.kill_publisher: 2, self.kill_all: 1, self.kill_at_birth: 1, self.stop_cleanly: 1,
+            self.rob: 2, self.pause: 1,
+        }  # fmt: skip
+        ends = time.monotonic() + self.wanted.seconds - self.wanted.rest / 3
+        while self.landed < self.wanted.kills and time.monotonic() < ends and len(self.heard.broken) < 5:
+            await asyncio.sleep(self.chance.uniform(0.15, 1.2))
+            self._revive_the_broken()
+            act = self.chance.choices(list(acts), list(acts.values()))[0]
+            await act()
+            self.tell(
+                f"{self.wanted.scene}: {self.landed} of {self.wanted.kills} kills landed, "
+                f"{self.counts['kills']} made; {len(self.heard.flows)} orders, {len(self.heard.verdicts)} told; "
+                f"{act.__name__.replace('_', ' ')}"
+            )
+
+    async def rest(self) -> float:
+        """No more trouble. Returns after how many seconds everything was decided and finished."""
+        began = time.monotonic()
+        await asyncio.gather(*self._coming)
+        self._revive_the_broken()
+        await asyncio.gather(*self._coming)
+        for player in self._those(publishers=True):
+            player.tell("enough")
+        while time.monotonic() < began + self.wanted.rest and not await self._is_at_rest():
+            await asyncio.sleep(0.2)
+        took = time.monotonic() - began
+        for player in self.players:
+            player.tell("stop")
+        await asyncio.wait([asyncio.ensure_future(player.gone.wait()) for player in self.players], timeout=15)
+        self.heard.broken += [f"{player.name} does not stop" for player in self.players if player.alive]
+        return took
+
+    async def _is_at_rest(self) -> bool:
+        if not all(player.finished.is_set() for player in self._those(publishers=True)):
+            return False
+        left = unfinished(self.ledger, self.scene.choreography, list(self.scene.choreography.services))
+        return left.work == 0 and left.undecided == 0
+
+    async def clear(self) -> None:
+        """Nobody is left."""
+        for task in self._coming:
+            task.cancel()
+        for player in self.players:
+            player.send(signal.SIGCONT)
+            if player.alive:
+                await player.kill()
+
+    # what happens
+
+    async def kill_owner(self) -> None:
+        """One that owns something, and is back at once or after a while."""
+        if (player := self._pick(self._owning())) is not None:
+            await self._kill(player)
+            self._come_back(player, 0.0 if self.chance.random() < 0.5 else self.chance.uniform(0.2, 2.5))
+
+    async def kill_publisher(self) -> None:
+        """One that publishes: what it had not had acknowledged is said again by its next life."""
+        if (player := self._pick(self._those(publishers=True))) is not None:
+            await self._kill(player)
+            self._come_back(player, self.chance.uniform(0.0, 0.5))
+
+    async def kill_all(self) -> None:
+        """A power cut but for the disk."""
+        await asyncio.gather(*(self._kill(player) for player in self.players if player.alive))
+        for player in self.players:
+            self._come_back(player, self.chance.uniform(0.0, 1.0))
+
+    async def kill_at_birth(self) -> None:
+        """An owner, and again while it is starting or has just started."""
+        if (player := self._pick(self._owning())) is not None:
+            await self._kill(player)
+            for _ in range(2):
+                await player.start()
+                await asyncio.sleep(self.chance.uniform(0.2, 0.9))
+                await self._kill(player)
+            self._come_back(player, 0.0)
+
+    async def stop_cleanly(self) -> None:
+        """SIGTERM: drained, then given up."""
+        if (player := self._pick(self._owning())) is not None:
+            player.leaving = True
+            player.send(signal.SIGTERM)
+            await player.gone.wait()
+            self.counts["clean stops"] += 1
+            self._come_back(player, 0.0)
+
+    async def pause(self) -> None:
+        """SIGSTOP for a while, perhaps in the middle of a commit."""
+        if (player := self._pick(self._owning())) is not None:
+            player.send(signal.SIGSTOP)
+            self.counts["pauses"] += 1
+            await asyncio.sleep(self.chance.uniform(0.2, 2.0))
+            player.send(signal.SIGCONT)
+
+    async def rob(self) -> None:
+        """SIGSTOP, and its lock files are removed: another takes its services. It must commit nothing when it goes on."""
+        player = self._pick(self._owning())
+        if player is None or not await self._stop_between_commits(player):
+            return
+        before = owners(self.ledger)
+        mine = [service for service, (_, pid) in before.items() if pid == player.pid]
+        player.robbed.add(player.name)
+        for service in mine:
+            self.ledger.with_name(f"{self.ledger.name}.{service}.lock").unlink(missing_ok=True)
+        taken = await self._are_taken(mine, before)
+        await asyncio.sleep(self.chance.uniform(0.3, 1.5))
+        player.send(signal.SIGCONT)
+        self.counts["pauses"] += 1
+        if not taken:
+            return
+        self.counts["owners fenced"] += 1
+        try:
+            await asyncio.wait_for(player.gone.wait(), 10)
+        except TimeoutError:
+            await player.kill()
+        self._come_back(player, self.chance.uniform(0.0, 1.0))
+
+    async def _stop_between_commits(self, player: Player) -> bool:
+        for _ in range(50):
+            player.send(signal.SIGSTOP)
+            await asyncio.sleep(0.01)
+            if not is_locked(self.ledger) and not is_locked(self.wanted.folder / "outside.db"):
+                return player.alive
+            player.send(signal.SIGCONT)
+            await asyncio.sleep(self.chance.uniform(0.001, 0.01))
+        return False
+
+    async def _are_taken(self, services: list[str], before: dict[str, tuple[int, int]]) -> bool:
+        until = time.monotonic() + 5
+        while time.monotonic() < until:
+            now = owners(self.ledger)
+            if services and all(now[service][0] > before[service][0] for service in services):
+                return True
+            await asyncio.sleep(0.05)
+        now = owners(self.ledger)
+        return any(now[service][0] > before[service][0] for service in services)
+
+    # kills
+
+    async def _kill(self, player: Player) -> None:
+        owned = self._owned_by(player) or []
+        in_flight = not player.services and not player.finished.is_set()
+        if not await player.kill():
+            return
+        left = unfinished(self.ledger, self.scene.choreography, owned)
+        self.counts["kills"] += 1
+        kinds = {
+            "left events unhandled": left.unhandled, "left deliveries open": left.open, "left rows parked": left.parked,
+        }  # fmt: skip
+        self.counts.update({kind: 1 for kind, many in kinds.items() if many})
+        if left.work or (in_flight and left.undecided):
+            self.landed += 1
+            self.counts["kills of publishers that landed" if in_flight else "kills of owners that landed"] += 1
+
+    def _owned_by(self, player: Player) -> list[str]:
+        return [service for service, (_, pid) in owners(self.ledger).items() if pid == player.pid]
+
+    def _come_back(self, player: Player, wait: float) -> None:
+        async def come() -> None:
+            await asyncio.sleep(wait)
+            await player.gone.wait()
+            await player.start()
+            await player.ready.wait()
+
+        task = asyncio.create_task(come())
+        self._coming.add(task)
+        task.add_done_callback(self._coming.discard)
+
+    def _revive_the_broken(self) -> None:
+        if not self._coming:
+            for player in self.players:
+                if not player.alive:
+                    self._come_back(player, 0.0)
+
+    def _those(self, *, publishers: bool) -> list[Player]:
+        return [player for player in self.players if player.alive and publishers == (not player.services)]
+
+    def _owning(self) -> list[Player]:
+        owning = {pid for _, pid in owners(self.ledger).values()}
+        return [player for player in self._those(publishers=False) if player.pid in owning and player.ready.is_set()]
+
+    def _pick(self, players: list[Player]) -> Player | None:
+        return self.chance.choice(players) if players else None
+
+    # figures
+
+    def figures(self) -> dict[str, int | str]:
+        """What happened, for the table."""
+        heard, counts = self.heard.counts, self.counts
+        with reading(self.ledger) as file:
+            verdicts = dict(file.execute("SELECT coalesce(verdict, 'none'), count(*) FROM flow GROUP BY verdict"))
+            notes = dict(file.execute("SELECT what, count(*) FROM note GROUP BY what"))
+            kinds = "SELECT count(*) FROM log l JOIN name n ON n.number = l.type WHERE n.name LIKE ?"
+            deadlines = file.execute(kinds, ("callboard.FlowTimedOut[%",)).fetchone()[0]
+            failed = file.execute(kinds, ("callboard.ReactionFailed[%",)).fetchone()[0]
+            head = file.execute("SELECT head FROM ledger").fetchone()[0]
+            takeovers = file.execute("SELECT count(*) FROM witness_owner WHERE token > 1").fetchone()[0]
+        return {
+            "kills that landed on unfinished work": self.landed,
+            "  of owners": counts["kills of owners that landed"],
+            "  of publishers": counts["kills of publishers that landed"],
+            "kills made": counts["kills"],
+            "  that left events unhandled": counts["left events unhandled"],
+            "  that left deliveries open": counts["left deliveries open"],
+            "  that left rows parked": counts["left rows parked"],
+            "pauses (SIGSTOP)": counts["pauses"],
+            "  owners fenced meanwhile": counts["owners fenced"],
+            "clean stops": counts["clean stops"],
+            "services taken over": takeovers,
+            "orders acknowledged": len(self.heard.flows),
+            "  succeeded": verdicts.get("succeeded", 0),
+            "  failed": verdicts.get("failed", 0),
+            "events in the log": head,
+            "deadlines that fired": deadlines,
+            "cancelled from outside": heard["cancelled"],
+            "edits from outside": sum(self.heard.edits.values()),
+            "duplicates published": heard["duplicate"],
+            "attempts that failed": notes.get("failed", 0),
+            "dead letters told": failed,
+            "replays asked": heard["replay"],
+        }
