@@ -78,7 +78,7 @@ class Story:
             return "is not known to this ledger yet: no worker has run it"
         if entry.pos <= position.since:
             return ""  # it came later than the event
-        if entry.pos > position.pos or entry.pos in position.open:
+        if not position.finished(entry.pos):
             return "has not come to it yet"
         together = contract.is_join or contract.gathered is not None
         if together and any(each.by == contract.path and entry.pos in each.causes for each in self.entries):
