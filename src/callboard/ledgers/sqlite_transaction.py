@@ -141,9 +141,9 @@ class SqliteTransaction:
         self._db.executemany("INSERT INTO note VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     async def advance(self, positions: Sequence[Position]) -> None:
-        """Move these reactions to where they stand now."""
+        """Move these reactions to where they stand now; never back, though their owner may be reading the log again."""
         rows = [(p.pos, pack(p.open) if p.open else None, p.reaction) for p in positions]
-        self._db.executemany("UPDATE reaction SET pos = ?, open = ? WHERE reaction = ?", rows)
+        self._db.executemany("UPDATE reaction SET pos = max(pos, ?), open = ? WHERE reaction = ?", rows)
 
     async def supply(self, rows: Sequence[Supplied]) -> None:
         """Remember these idempotency keys and ids from outside."""
