@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 from callboard.errors import ContractError, FlowError, LedgerError, NoSuchFlow, PublishInReaction
 from callboard.event import FlowCancelled, class_of, event_type, is_event, state_type, type_of
+from callboard.hops.abroad import Ending, Refusal
+from callboard.hops.answers import error_of, find_start, read_answer, told_entries
 from callboard.hops.publish import Placed, Publication
 from callboard.ledger import StateWrite
 
@@ -72,17 +74,49 @@ class FlowHandle:
     def __repr__(self) -> str:
         return f"FlowHandle({self.name!r}, {self.key!r})"
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another ledger keeps the flow: what is known of it here is what that ledger has answered."""
+        abroad = self._board.work.abroad
+        return abroad is not None and bool(self.name) and not abroad.keeps(self.name)
+
     async def row(self) -> FlowRow:
-        """What the ledger keeps of the flow. Raises NoSuchFlow if there is none."""
+        """What the ledger keeps of the flow. Raises NoSuchFlow if there is none.
+
+        Of a flow that is kept elsewhere: what was answered so far. Raises the refusal, if it was one.
+        """
         ledger = self._board.work.ledger
         if self._number is None:
             rows = await ledger.flows_by_key([(self.name, self.key or "")])
         else:
-            rows = [row for row in await ledger.flows_by_number([self._number]) if row.name == self.name]
+            name = "" if self.is_elsewhere else self.name
+            rows = [row for row in await ledger.flows_by_number([self._number]) if row.name == name]
         if not rows:
-            raise NoSuchFlow(f"{self.name} {self.key!r}: there is no such flow, or it was pruned")
-        self._number, self.id = rows[0].number, rows[0].id
-        return rows[0]
+            raise NoSuchFlow(self._missing())
+        row = rows[0]
+        self._number, self.id = row.number, row.id
+        if row.name != self.name:
+            row.name, row.key = self.name, self.key
+            self._refuse(row, await self._answer(row))
+        return row
+
+    def _missing(self) -> str:
+        if self.is_elsewhere and self._number is None:
+            home = self._board.choreography.home_of(self._board.choreography.flows[self.name]).name
+            return f"{self.name} {self.key!r}: the ledger of {home} keeps it, open that one, or publish to it from here"
+        return f"{self.name} {self.key!r}: there is no such flow, or it was pruned"
+
+    async def _answer(self, row: FlowRow) -> Refusal | Ending | None:
+        return read_answer(await self._board.work.ledger.flow_entries([row.number])) if row.verdict else None
+
+    def _refuse(self, row: FlowRow, told: Refusal | Ending | None) -> None:
+        if isinstance(told, Refusal):
+            error = error_of(told)
+            if isinstance(error, FlowError) and told.flow is not None:
+                error.flow = FlowHandle(self._board, *told.flow, None, None, is_new=False)
+            raise error
+        if told is not None:
+            self.id = row.id = told.flow
 
     async def completion(self, timeout: timedelta | None = None) -> Completion:
         """The flow's end. Raises TimeoutError when it has not ended in time; the flow itself goes on."""
@@ -91,7 +125,7 @@ class FlowHandle:
             row = await self.row()
             if row.verdict is None:
                 return None
-            return Completion(row, await self._board.work.ledger.flow_entries([row.number]), self._board.work)
+            return Completion(row, await self._entries(row.number), self._board.work)
 
         if (done := await ended()) is not None:
             return done
@@ -99,13 +133,19 @@ class FlowHandle:
         why = f"{self.name} {self.key!r} has no verdict yet"
         return await self._board.until(ended, timeout, why, verdict=number)
 
+    async def _entries(self, number: int) -> list[Entry]:
+        """What this ledger knows of the flow, in log order; of one kept elsewhere also what its ending told."""
+        entries = await self._board.work.ledger.flow_entries([number])
+        told = read_answer(entries) if self.is_elsewhere else None
+        return entries if not isinstance(told, Ending) else [*entries, *told_entries(told, entries)]
+
     async def event(self, kind: type[T], timeout: timedelta | None = None) -> T:
         """The first event of this type in the flow, as soon as there is one. Raises TimeoutError."""
         name = event_type(kind).name
 
         async def seen() -> T | None:
             number = self._number if self._number is not None else (await self.row()).number
-            for entry in await self._board.work.ledger.flow_entries([number]):
+            for entry in await self._entries(number):
                 if entry.type == name:
                     return self._board.work.value(entry)  # type: ignore[no-any-return]
             return None
@@ -116,16 +156,17 @@ class FlowHandle:
         """All events of the flow so far, in the order of the log."""
         number = self._number if self._number is not None else (await self.row()).number
         work = self._board.work
-        return [work.value(entry) for entry in await work.ledger.flow_entries([number]) if entry.type in work.types]
+        return [work.value(entry) for entry in await self._entries(number) if entry.type in work.types]
 
     async def cancel(self, reason: str = "") -> None:
         """FlowCancelled of this flow is published: whoever reacts to it undoes what is to be undone."""
         row = await self.row()
-        entries = await self._board.work.ledger.entries([row.number])
-        if not entries:
-            raise NoSuchFlow(f"{self.name} {self.key!r}: its starting event was pruned")
-        event = FlowCancelled(started=self._board.work.value(entries[0]), reason=reason)
-        await self._board.submit([event], flow=(row.number, row.id))
+        kind = self._board.choreography.flows[self.name].start.name
+        started = find_start(kind, await self._board.work.ledger.flow_entries([row.number]))
+        if started is None:
+            raise NoSuchFlow(f"{self.name} {self.key!r}: its starting event was pruned, or published elsewhere")
+        event = FlowCancelled(started=self._board.work.value(started), reason=reason)
+        await self._board.submit([event], flow=self)
 
 
 class Edit:
@@ -218,11 +259,7 @@ class Board:
         """
         many = isinstance(event, list | tuple)
         events = list(cast("Sequence[Any]", event)) if many else [event]
-        place = None
-        if flow is not None:
-            row = await flow.row()
-            place = (row.number, row.id)
-        handles = await self.submit(events, idempotency_key=idempotency_key, flow=place)
+        handles = await self.submit(events, idempotency_key=idempotency_key, flow=flow)
         return handles if many else handles[0]
 
     async def submit(
@@ -230,17 +267,24 @@ class Board:
         events: Sequence[Any],
         *,
         idempotency_key: str | None = None,
-        flow: tuple[int, str] | None = None,
+        flow: FlowHandle | None = None,
         edit: Edit | None = None,
     ) -> list[FlowHandle]:
         """Publish what was checked, in one commit."""
         self._refuse_in_reaction()
         for event in events:
             self._refuse_stranger(event, is_cancellation=flow is not None)
+        place = ask = None
+        if flow is not None and flow.is_elsewhere and flow.key is not None:
+            ask = (flow.name, flow.key)
+        elif flow is not None:
+            row = await flow.row()
+            place = (row.number, row.id)
         publication = Publication(
             events,
             idempotency_key=idempotency_key,
-            flow=flow,
+            flow=place,
+            ask=ask,
             loads=edit.loads if edit else None,
             writes=edit.writes(self.work.stamp) if edit else (),
             service=edit.service.name if edit else None,

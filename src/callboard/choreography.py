@@ -19,6 +19,7 @@ from callboard.service import Events, Service
 from callboard.signature import place_of
 
 if TYPE_CHECKING:
+    from callboard.broker import Broker
     from callboard.codec import Codec
     from callboard.run import Board
 
@@ -91,7 +92,7 @@ class Choreography:
         self,
         url: str,
         *,
-        broker: Any = None,
+        broker: "Broker | str | None" = None,
         ports: Sequence[object] = (),
         services: Sequence[Service] | None = None,
         grace: timedelta = timedelta(seconds=30),

@@ -16,18 +16,22 @@ from callboard.choreography import pick_keepers
 from callboard.clock import SystemClock
 from callboard.codecs.json import JsonCodec
 from callboard.errors import ContractError, LedgerBusy, LedgerError, LedgerLost
+from callboard.hops.abroad import RELAY, Abroad
 from callboard.hops.react import react, unwind
 from callboard.hops.work import Work
 from callboard.ledger import Ledger, Position
 from callboard.tracker import Tracker, path_of
+from callboard.traffic import Traffic, first_place, open_broker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
     from datetime import timedelta
 
+    from callboard.broker import Broker
     from callboard.choreography import Choreography
     from callboard.clock import Clock
     from callboard.codec import Codec
+    from callboard.contract import Contract
     from callboard.service import Service
 
 __all__ = ["Board", "Completion", "Edit", "FlowHandle", "open_board", "open_ledger"]
@@ -55,7 +59,7 @@ async def open_board(
     choreography: Choreography,
     url: str,
     *,
-    broker: Any,
+    broker: Broker | str | None,
     ports: Sequence[object],
     services: Sequence[Service] | None,
     grace: timedelta,
@@ -74,7 +78,11 @@ async def open_board(
     work = Work(
         choreography, ledger, codec or JsonCodec(), clock or SystemClock(), Random(), keepers=keepers, executor=executor
     )
-    runner = Runner(work, Board(choreography, work), [service.name for service in owned])
+    names = [service.name for service in owned]
+    if broker is not None:
+        identity = await ledger.identity()
+        work.abroad = Abroad(choreography, open_broker(broker), here=names, identity=identity)
+    runner = Runner(work, Board(choreography, work), names)
     try:
         await runner.start()
         yield runner.board
@@ -106,6 +114,7 @@ class Runner:
         self._loop: asyncio.Task[None] | None = None
         self._look = _FIRST_LOOK
         self._next_try = 0.0
+        self._traffic = None if work.abroad is None else Traffic(work, work.abroad, self._fail)
 
     async def start(self) -> None:
         """Register what is new, own what nobody owns, and begin."""
@@ -114,6 +123,8 @@ class Runner:
         self.work.head = self.work.start_head = await self.work.ledger.head()
         await self._begin_reading()
         self._loop = asyncio.create_task(self._repeat(), name="callboard")
+        if self._traffic is not None:
+            await self._traffic.start()
 
     async def stop(self, grace: timedelta) -> None:
         """Nothing new is begun; what runs has `grace` to finish and is committed, then the services are given up."""
@@ -121,6 +132,8 @@ class Runner:
         work.draining = True
         work.wake()
         deadline = asyncio.get_running_loop().time() + grace.total_seconds()
+        if self._traffic is not None:
+            await self._traffic.stop_intake()
         while self._loop is not None and not self._loop.done() and asyncio.get_running_loop().time() < deadline:
             if not (work.running or work.finished or work.publications or work.group):
                 break
@@ -134,6 +147,8 @@ class Runner:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        if self._traffic is not None:
+            await self._traffic.stop(deadline)
         for service in work.tokens:
             await work.ledger.disown(service, clean=not running and self.board.failure is None)
 
@@ -149,12 +164,12 @@ class Runner:
 
     async def _register(self) -> None:
         """Reactions that the ledger does not know start from now, or from the beginning where they say so."""
-        choreography, ledger = self.work.choreography, self.work.ledger
+        choreography, ledger, abroad = self.work.choreography, self.work.ledger, self.work.abroad
         known = {position.reaction for position in await ledger.positions()}
         head = await ledger.head()
         new: list[Position] = []
         renamed: dict[str, str] = {}
-        for path, contract in choreography.contracts.items():
+        for path, contract in self._contracts():
             was = f"{contract.service}.{contract.options.was}"
             if path in known:
                 continue
@@ -164,11 +179,26 @@ class Runner:
                 start = 0 if contract.options.since == "beginning" else head
                 new.append(Position(path, start, start, ()))
         for flow in choreography.flows.values():
-            path = path_of(choreography.home_of(flow).name)
+            home = choreography.home_of(flow).name
+            path = path_of(home)
+            if abroad is not None and home not in abroad.here:
+                continue
             if path not in known and all(position.reaction != path for position in new):
                 new.append(Position(path, head, head, ()))
+        if abroad is not None:
+            owners = await ledger.owners()
+            abroad.kept |= owners.keys()
+            if RELAY not in known:
+                new.append(first_place(abroad, owners, head))
         if new or renamed:
             await ledger.register(new, renamed)
+
+    def _contracts(self) -> Iterable[tuple[str, Contract]]:
+        """The reactions that this ledger runs. Those of services that are not here have their place where these are."""
+        abroad = self.work.abroad
+        for path, contract in self.work.choreography.contracts.items():
+            if abroad is None or contract.service in abroad.here:
+                yield path, contract
 
     async def _own(self) -> bool:
         """Own every wanted service that no live process owns. True if there is a new one."""
@@ -221,10 +251,15 @@ class Runner:
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self.board.failure = error
-            LOG.exception("callboard has stopped")
-            await self._refuse_all(error)
+            await self._fail(error)
             raise
+
+    async def _fail(self, error: BaseException) -> None:
+        """Nothing goes on: whoever uses the board is told why."""
+        if self.board.failure is None:
+            self.board.failure = error
+            LOG.error("callboard has stopped", exc_info=error)
+            await self._refuse_all(error)
 
     async def _once(self) -> None:
         work = self.work
@@ -240,6 +275,8 @@ class Runner:
             await asyncio.sleep(_AFTER_ERROR)
             return
         await self.board.notify()
+        if self._traffic is not None:
+            self._traffic.wake()
         if done:
             self._look = _FIRST_LOOK
             await asyncio.sleep(0)

@@ -17,7 +17,7 @@ class MemoryBroker:
 
     features = Features(keeps_order=True, replays_history=False, survives_restart=False)
 
-    def __init__(self, *, largest: int = 1_048_576) -> None:
+    def __init__(self, *, largest: int = 8_388_608) -> None:
         self._largest = largest  # bytes of one envelope
         self._types: dict[str, set[str]] = {}
         self._waiting: dict[str, dict[int, bytes]] = {}

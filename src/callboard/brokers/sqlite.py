@@ -34,7 +34,7 @@ class SqliteBroker:
 
     features = Features(keeps_order=True, replays_history=False, survives_restart=True)
 
-    def __init__(self, url: str, *, synchronous: str = "FULL", largest: int = 1_048_576) -> None:
+    def __init__(self, url: str, *, synchronous: str = "FULL", largest: int = 8_388_608) -> None:
         self.url = url
         self._path = url.removeprefix("sqlite:///")
         self._synchronous = synchronous

@@ -63,8 +63,8 @@ class Ending(Struct):
 class Abroad:
     """One ledger among several of one choreography, as one process sees it.
 
-    `here` are the services of this process. What others hear is sent to them even if they share this ledger: what comes back
-    was written down before, and is dropped.
+    `here` are the services of this process. What others hear is sent to them even if they share this ledger: what comes
+    back was written down before, and is dropped.
     """
 
     def __init__(self, choreography: Choreography, broker: Broker, *, here: Collection[str], identity: str) -> None:
@@ -81,6 +81,7 @@ class Abroad:
         self.saved = 0  # as the ledger has it
         self.unsaved = False
         self.refused: list[tuple[Entry, str]] = []  # what the broker never takes, and why; not written down yet
+        self.looked: dict[str, int] = {}  # by intake: at which head it has looked at what it could not take in
         self._homes = {name: choreography.home_of(flow).name for name, flow in choreography.flows.items()}
 
     def subscription(self, service: str) -> str:
@@ -88,7 +89,7 @@ class Abroad:
         return f"{self.name}.{service}"
 
     def declarations(self) -> Iterable[tuple[str, Collection[str]]]:
-        """Every subscription that somebody may have to send to, so that nothing is lost while they are not there yet."""
+        """Every subscription that somebody may send to: nothing is lost while those who receive are not there yet."""
         for service, kinds in self.heard.items():
             yield self.subscription(service), {*kinds, f"{PUBLISHED}{self.subscription(service)}]"}
         yield self.address, [f"{REFUSED}{self.address}]", f"{ENDED}{self.address}]"]
@@ -109,7 +110,7 @@ class Abroad:
 
 
 def types_heard(choreography: Choreography, service: str) -> frozenset[str]:
-    """The types that the ledger of a service must see: those that its reactions take, wait for or look at, and its flows'."""
+    """The types that the ledger of a service must see: what its reactions take, wait for or look at, and its flows."""
     kinds: set[str] = set()
     for contract in choreography.contracts.values():
         if contract.service == service:
@@ -129,7 +130,7 @@ def _looked_at(contract: Contract) -> Iterable[EventType]:
 
 
 def types_of_flow(choreography: Choreography, flow: Flow) -> set[str]:
-    """Everything that may happen in a flow: its home sees all of it, so one ledger knows what leaked and what is missing."""
+    """Everything that may happen in a flow. Its home sees all of it: so one ledger knows what leaked and what is missing."""
     emitted = {kind.name for contract in choreography.contracts.values() for kind in contract.emits}
     start = flow.start.name
     kinds = {start, f"callboard.FlowTimedOut[{start}]", f"callboard.FlowCancelled[{start}]"}

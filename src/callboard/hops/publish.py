@@ -6,8 +6,11 @@ import asyncio
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from callboard.errors import CallboardError, Conflict, FlowHasEnded, FlowIsOpen, KeyReused, NoSuchFlow
 from callboard.event import attribute, type_of
+from callboard.hops.abroad import Request
 from callboard.hops.limits import encoded
 from callboard.ids import flow_id
 from callboard.ledger import Entry, FlowRow, StateKey, StateWrite, Supplied
@@ -47,6 +50,9 @@ class Publication:
         loads: dict[StateKey, int] | None = None,
         writes: Sequence[StateWrite] = (),
         service: str | None = None,
+        ask: tuple[str, str] | None = None,
+        event_id: str | None = None,
+        number: int | None = None,
     ) -> None:
         self.events = events
         self.idempotency_key = idempotency_key
@@ -54,6 +60,9 @@ class Publication:
         self.loads = loads or {}
         self.writes = writes
         self.service = service  # whose rows it changes
+        self.ask = ask  # name and key of a flow that is kept in another ledger
+        self.event_id = event_id  # of an event that was published in another ledger,
+        self.number = number  # and the place of its flow if it has one here
         self.outdated = False  # somebody changed a row of it before its commit
         self.future: asyncio.Future[list[Placed]] = asyncio.get_running_loop().create_future()
         self.reset()
@@ -102,6 +111,13 @@ class Candidate:
                 self.starts.append((flow, str(getattr(event, flow.key))))
             elif (key := attribute(event, flow.key)) is not None:
                 self.joins.append((flow.name, str(key)))
+
+    @property
+    def named(self) -> tuple[str, str | None]:
+        """The first flow that it begins or may join, by name and key."""
+        if self.starts:
+            return self.starts[0][0].name, self.starts[0][1]
+        return self.joins[0] if self.joins else ("", None)
 
 
 async def publish(work: Work, group: Group, publications: Sequence[Publication]) -> None:
@@ -158,7 +174,7 @@ async def _place(
                 f"idempotency_key={publication.idempotency_key!r} was used for another event: "
                 "one key is for one request"
             )
-        publication.placed = await _placed_before(work, group, given)
+        publication.placed = await _placed_before(work, group, given, candidates)
         return
     for candidate in candidates:
         placed = await _enter(work, group, publication, candidate, known)
@@ -169,7 +185,7 @@ async def _place(
         supplied[first.id] = first
 
 
-async def _placed_before(work: Work, group: Group, given: Supplied) -> list[Placed]:
+async def _placed_before(work: Work, group: Group, given: Supplied, candidates: Sequence[Candidate]) -> list[Placed]:
     entry = next((e for e in group.entries if e.pos == given.pos), None) or next(
         iter(await work.ledger.entries([given.pos])), None
     )
@@ -177,13 +193,16 @@ async def _placed_before(work: Work, group: Group, given: Supplied) -> list[Plac
         raise FlowHasEnded("this idempotency key is remembered, its flow was pruned: it has ended")
     rows = [row for earlier in group.publications for row in earlier.flows if row.number == entry.flow]
     rows = rows or await work.ledger.flows_by_number([entry.flow])
-    name, key = (rows[0].name, rows[0].key) if rows else ("", None)
+    row = max(rows, key=lambda row: bool(row.name), default=FlowRow(entry.flow, "", entry.id, None, 0))
+    name, key = (row.name, row.key) if row.name or not candidates else candidates[0].named
     return [Placed(entry.pos, entry.id, entry.flow, name, key, is_new=False)]
 
 
 async def _enter(
     work: Work, group: Group, publication: Publication, candidate: Candidate, known: dict[tuple[str, str], FlowRow]
 ) -> Placed:
+    if (flow_elsewhere := _elsewhere(work, publication, candidate)) is not None:
+        return _ask(work, group, publication, candidate, flow_elsewhere)
     if candidate.starts:
         for flow, key in candidate.starts:
             if (row := known.get((flow.name, key))) is not None:
@@ -195,10 +214,44 @@ async def _enter(
     if candidate.kind.key is not None:
         return _begin(work, group, publication, candidate, known)
     found = {row.number: row for pair in candidate.joins if (row := known.get(pair)) is not None}
+    if not found and len(kept := _kept_elsewhere(work, candidate)) == 1:
+        return _ask(work, group, publication, candidate, kept.pop())
     if len(found) != 1:
         raise NoSuchFlow(_no_flow(candidate, len(found)))
     row = next(iter(found.values()))
     return _join(work, group, publication, candidate, row)
+
+
+def _elsewhere(work: Work, publication: Publication, candidate: Candidate) -> str | None:
+    """The Flow that decides about this event, if another ledger keeps it."""
+    if work.abroad is None or publication.flow is not None:
+        return None
+    name = publication.ask[0] if publication.ask is not None else candidate.named[0] if candidate.starts else ""
+    return name if name and not work.abroad.keeps(name) else None
+
+
+def _kept_elsewhere(work: Work, candidate: Candidate) -> set[str]:
+    """The Flows that it may join in other ledgers, one for each ledger."""
+    if work.abroad is None:
+        return set()
+    kept = {work.abroad.request_type(name): name for name, _ in candidate.joins if not work.abroad.keeps(name)}
+    return set(kept.values())
+
+
+def _ask(work: Work, group: Group, publication: Publication, candidate: Candidate, flow: str) -> Placed:
+    """The event is on its way to the ledger that keeps the flow, and is in nobody's log before it is let in there."""
+    assert work.abroad is not None
+    new_id = flow_id(group.now // 1000, work.chance.getrandbits(80))
+    request = Request(
+        candidate.kind.name, candidate.kind.version, candidate.data, publication.ask, publication.idempotency_key
+    )
+    asked = Entry(0, f"{new_id}.asked", work.abroad.request_type(flow), 0, group.now, msgspec.json.encode(request))
+    group.append(asked)
+    asked.flow = asked.pos
+    publication.entries.append(asked)
+    publication.flows.append(FlowRow(asked.pos, "", new_id, None, group.now))
+    name, key = publication.ask or candidate.named
+    return Placed(asked.pos, new_id, asked.pos, name, key, is_new=bool(candidate.starts))
 
 
 def _no_flow(candidate: Candidate, found: int) -> str:
@@ -220,6 +273,8 @@ async def _same_start(work: Work, group: Group, candidate: Candidate, flow: Flow
     entry = next((e for e in group.entries if e.pos == row.number), None) or next(
         iter(await work.ledger.entries([row.number])), None
     )
+    if entry is None or entry.id != row.id:  # what came first here was not what began it
+        entry = await work.ledger.find(row.id)
     placed = Placed(row.number, row.id, row.number, flow.name, row.key, is_new=False)
     if entry is not None and entry.data == candidate.data and entry.type == candidate.kind.name:
         return placed
@@ -237,22 +292,28 @@ async def _same_start(work: Work, group: Group, candidate: Candidate, flow: Flow
 def _begin(
     work: Work, group: Group, publication: Publication, candidate: Candidate, known: dict[tuple[str, str], FlowRow]
 ) -> Placed:
-    new_id = flow_id(group.now // 1000, work.chance.getrandbits(80))
-    entry = _entry(candidate, new_id, 0, group.now)
+    new_id = publication.event_id or flow_id(group.now // 1000, work.chance.getrandbits(80))
+    entry = _entry(candidate, new_id, publication.number or 0, group.now)
     group.append(entry)
-    entry.flow = entry.pos
+    entry.flow = entry.flow or entry.pos
     publication.entries.append(entry)
+    watched = False
     for flow, own_key in candidate.starts:
+        if work.abroad is not None and not work.abroad.keeps(flow.name):
+            continue
         deadline = None if flow.timeout is None else group.now + int(flow.timeout.total_seconds() * 1_000_000)
-        row = FlowRow(entry.pos, flow.name, new_id, own_key, group.now, deadline)
+        row = FlowRow(entry.flow, flow.name, new_id, own_key, group.now, deadline)
         publication.flows.append(row)
         known[flow.name, own_key] = row
-    name, key = (candidate.starts[0][0].name, candidate.starts[0][1]) if candidate.starts else ("", None)
-    return Placed(entry.pos, new_id, entry.pos, name, key, is_new=True)
+        watched = True
+    if work.abroad is not None and not watched and publication.number is None:
+        publication.flows.append(FlowRow(entry.pos, "", new_id, None, group.now))  # what comes back belongs to it
+    name, key = candidate.named if candidate.starts else ("", None)
+    return Placed(entry.pos, new_id, entry.flow, name, key, is_new=True)
 
 
 def _join(work: Work, group: Group, publication: Publication, candidate: Candidate, row: FlowRow) -> Placed:
-    fresh = flow_id(group.now // 1000, work.chance.getrandbits(80))
+    fresh = publication.event_id or flow_id(group.now // 1000, work.chance.getrandbits(80))
     entry = _entry(candidate, f"{row.id}.{fresh}", row.number, group.now)
     group.append(entry)
     publication.entries.append(entry)

@@ -22,8 +22,8 @@ _BEHIND = 4096  # positions after which the place is saved although nothing was 
 async def relay(work: Work, abroad: Abroad, *, limit: int = 256) -> int:
     """The next entries are with the broker, and the place behind them is saved. Returns how many entries were read.
 
-    A crash between the two sends them again, as the same envelopes. Raises BrokerUnavailable, and nothing has moved then.
-    One envelope that the broker never takes is a dead letter, and the others go on.
+    A crash between the two sends them again, as the same envelopes. Raises BrokerUnavailable, and nothing has moved
+    then. One envelope that the broker never takes is a dead letter, and the others go on.
     """
     await _save(work, abroad)  # what a busy ledger left unsaved: it is not sent again
     entries = await work.ledger.read(abroad.sent, limit=limit)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from callboard.hops.answers import tell_endings
 from callboard.ledger import Note, Position
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ async def settle(work: Work, group: Group) -> None:
             await _check_edits(work, group, tx)
             if work.watcher is not None:
                 group.decided = await work.watcher.decide(work, group, tx)
+            if work.abroad is not None:
+                await tell_endings(work, group)
             await tx.append(group.entries)
             await tx.start_flows([row for p in group.publications if p.error is None for row in p.flows])
             await _write(work, group, tx)
@@ -63,7 +66,8 @@ async def _make_room(work: Work, group: Group, tx: Transaction) -> None:
     """
     if group.ahead:
         raise Moved
-    begun = [(row.name, row.key or "") for p in group.publications if p.error is None for row in p.flows]
+    flows = [row for p in group.publications if p.error is None for row in p.flows]
+    begun = [(row.name, row.key) for row in flows if row.key is not None]
     if begun and await work.ledger.flows_by_key(begun):
         raise Moved
     given = [each.id for p in group.publications if p.error is None for each in p.supplied]

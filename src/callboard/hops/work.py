@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from callboard.codec import Codec
     from callboard.event import EventType
     from callboard.flow import Flow
+    from callboard.hops.abroad import Abroad
     from callboard.hops.attempt import Attempt
     from callboard.hops.deliveries import RowKey
     from callboard.hops.group import Group
@@ -106,6 +107,7 @@ class Work:
         self.running: set[Attempt] = set()
         self.draining = False
         self.watcher: Watcher | None = None
+        self.abroad: Abroad | None = None  # None: all services share this ledger
         self.woken = asyncio.Event()
         self.decided: list[FlowRow] = []  # flows whose verdict or deadline came, for those who wait for them
         self.moved = True  # somebody else has committed
@@ -152,6 +154,15 @@ class Work:
     def stamp(self) -> int:
         """Grows with every commit that somebody else could see: the least version of a row that is written now."""
         return self.head + self.edits
+
+    def took_in(self, entries: Sequence[Entry], before: int, head: int) -> None:
+        """Others' events were written down behind `before`: they are handed out next, from memory if no gap is left."""
+        handed = self.fresh[-1].pos if self.fresh else self.read
+        if self.group is None and handed == before == self.head:
+            self.fresh.extend(entries)
+        self.head = max(self.head, head)
+        self.moved = True
+        self.wake()
 
     # runs
 

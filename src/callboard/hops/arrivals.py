@@ -1,0 +1,328 @@
+"""What one commit takes in from the broker: where each envelope belongs, and what becomes of one that has no place."""
+
+from __future__ import annotations
+
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from callboard.broker import Delivery
+from callboard.envelope import Envelope
+from callboard.errors import CallboardError, CodecError, NoSuchFlow
+from callboard.event import EventType, FlowCancelled, FlowTimedOut, ReactionFailed, attribute, event_type
+from callboard.hops.abroad import DIRECTED, PUBLISHED, RECEIVED, Refusal, Request
+from callboard.hops.answers import ending, read_answer, refusal, watched
+from callboard.hops.group import Group
+from callboard.hops.publish import Publication, publish
+from callboard.ids import FLOW_LENGTH, flow_id, flow_of
+from callboard.ledger import Entry, FlowRow, Memory, Note, Parked, Scatter, Supplied
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callboard.hops.abroad import Abroad
+    from callboard.hops.work import Work
+    from callboard.ledger import Transaction
+
+_SPEAK: dict[str, Any] = {f"callboard.{cls.__name__}": cls for cls in (FlowCancelled, FlowTimedOut, ReactionFailed)}
+
+
+class Arrivals:
+    """Decided under the write lock; what is decided of one is seen by the next."""
+
+    def __init__(self, work: Work, abroad: Abroad, path: str, tx: Transaction) -> None:
+        self._work = work
+        self._abroad = abroad
+        self._path = path
+        self._group = Group(tx.head, tx.edits, work.now(), work.read, fused=False)
+        self._began = Publication(())  # the flows that began elsewhere, where publications look them up
+        self._group.publications.append(self._began)
+        self._marks: dict[str, int] = {}  # what was written down before, by source and id
+        self._logged: set[str] = set()  # what this ledger has sent itself
+        self._numbers: dict[str, int] = {}
+        self._supplied: list[Supplied] = []
+        self._memories: list[Memory] = []
+        self._answered: list[FlowRow] = []
+        self._parked: list[Parked] = []
+        self._unparked: list[tuple[str, int, int]] = []
+        self._notes: list[Note] = []
+        self._again: Parked | None = None  # what is taken again was parked here
+
+    async def look_up(self, deliveries: Sequence[Delivery]) -> None:
+        """Afterwards it is known which of these were taken before, and which flows they belong to."""
+        ledger, envelopes = self._work.ledger, [each.envelope for each in deliveries if each.envelope is not None]
+        given = await ledger.supplied({_mark(each) for each in deliveries})
+        self._marks.update({mark: supplied.pos for mark, supplied in given.items()})
+        self._numbers.update(await ledger.flow_numbers({_flow(each) for each in envelopes} - self._numbers.keys()))
+        own = {self._numbers[_flow(e)] for e in envelopes if self._is_echo(e) and _flow(e) in self._numbers}
+        if own:
+            self._logged |= {entry.id for entry in await ledger.flow_entries(own)}
+
+    def _is_echo(self, envelope: Envelope) -> bool:
+        return envelope.ledger == self._abroad.address and not envelope.type.startswith(DIRECTED)
+
+    async def take(self, delivery: Delivery) -> None:
+        """It is written down, once, whatever it is."""
+        mark, envelope = _mark(delivery), delivery.envelope
+        if envelope is not None and self._is_echo(envelope) and envelope.id in self._logged:
+            return  # this ledger sent it: another service that hears it shares the log
+        if (before := self._marks.get(mark)) is not None:
+            flow = self._numbers.get(_flow(envelope), before) if envelope is not None else before
+            why = "the broker handed it over again"
+            self._notes.append(Note(before, self._path, flow, "duplicate", why, self._group.now))
+            return
+        first = len(self._group.entries)
+        await self._enter(delivery)
+        pos = self._group.entries[first].pos if len(self._group.entries) > first else 0
+        self._marks[mark] = pos
+        self._supplied.append(Supplied(mark, pos, b""))
+
+    async def take_again(self, row: Parked) -> None:
+        """What was parked is tried again, or given up because its time is over or an operator wants it."""
+        now, place = self._group.now, (row.reaction, row.pos, row.effect)
+        entry = next(iter(await self._work.ledger.entries([row.pos])), None)
+        if row.asked == "discard" or entry is None:
+            self._unparked.append(place)
+            self._notes.append(Note(row.pos, row.reaction, row.flow, "discarded", "by an operator", now))
+        elif row.asked is None and row.due is not None and row.due <= now:
+            self._again = row
+            self._park(entry, "dead", error=f"never came: {row.missing}")
+        else:
+            delivery = Delivery.of(entry.data, None)
+            await self.look_up([delivery])
+            self._again, parked = row, len(self._parked)
+            await self._enter(delivery)
+            if len(self._parked) == parked:
+                self._unparked.append(place)
+                self._notes.append(Note(row.pos, row.reaction, row.flow, "taken in", row.missing or "again", now))
+        self._again = None
+
+    async def write(self, tx: Transaction) -> None:
+        """All of it is part of the commit."""
+        publications = self._group.publications
+        await tx.append(self._group.entries)
+        await tx.start_flows([row for each in publications for row in each.flows])
+        await tx.supply([*self._supplied, *(given for each in publications for given in each.supplied)])
+        await tx.remember(self._memories)
+        await tx.unpark(self._unparked)
+        await tx.park(self._parked)
+        await tx.note(self._notes)
+        await tx.update_flows(self._answered)
+
+    def hand_on(self, head: int) -> None:
+        """It is committed: the reactions of this process see it next."""
+        self._work.took_in(self._group.entries, self._group.head, head)
+        if self._work.watcher is not None:
+            self._work.watcher.begun(row for each in self._group.publications for row in each.flows)
+
+    # where it belongs
+
+    async def _enter(self, delivery: Delivery) -> None:
+        envelope = delivery.envelope
+        try:
+            if envelope is None:
+                self._keep(delivery, "dead", error=delivery.error)
+            elif envelope.type.startswith(PUBLISHED):
+                await self._let_in(delivery, envelope)
+            elif envelope.type.startswith(DIRECTED):
+                self._hear_answer(envelope)
+            elif (kind := kind_of(self._work, envelope.type)) is None:
+                self._keep(delivery, "waiting", missing=envelope.type)
+            elif envelope.choreography == self._abroad.name and envelope.id.startswith(_flow(envelope)):
+                await self._log(envelope, kind)
+            else:
+                await self._publish(delivery, envelope, kind)
+        except (CodecError, msgspec.DecodeError) as error:
+            self._keep(delivery, "dead", error=str(error))
+
+    async def _log(self, envelope: Envelope, kind: EventType) -> None:
+        """An event of this choreography, in the flow it is of everywhere."""
+        number = self._numbers.get(_flow(envelope))
+        entry = _entry(envelope, number or 0, self._group.now)
+        self._group.append(entry)
+        if number is None:
+            entry.flow = self._numbers[_flow(envelope)] = entry.pos
+        rows = await self._named(entry, kind) if envelope.id == _flow(envelope) and envelope.reaction is None else []
+        if number is None and not rows:
+            rows = [FlowRow(entry.pos, "", entry.id[:FLOW_LENGTH], None, self._group.now)]
+        self._began.flows += rows
+
+    async def _named(self, entry: Entry, kind: EventType) -> list[FlowRow]:
+        """The flows that this event begins and that are kept here, although it was published in another ledger."""
+        rows: list[FlowRow] = []
+        for flow in self._work.choreography.flows.values():
+            if flow.start is not kind or not self._abroad.keeps(flow.name):
+                continue
+            key = str(attribute(self._work.value(entry), flow.key))
+            if await self._find(flow.name, key) is not None:
+                why = f"{flow.name} {key!r} is another flow here"
+                self._notes.append(Note(entry.pos, self._path, entry.flow, "not watched", why, entry.time))
+                continue
+            deadline = None if flow.timeout is None else self._group.now + round(flow.timeout.total_seconds() * 1e6)
+            rows.append(FlowRow(entry.flow, flow.name, entry.id, key, self._group.now, deadline))
+        return rows
+
+    async def _find(self, name: str, key: str) -> FlowRow | None:
+        for publication in self._group.publications:
+            for row in publication.flows:
+                if (row.name, row.key) == (name, key):
+                    return row
+        return next(iter(await self._work.ledger.flows_by_key([(name, key)])), None)
+
+    # what was published elsewhere
+
+    async def _let_in(self, delivery: Delivery, envelope: Envelope) -> None:
+        """It is published here, or refused; who published it is told."""
+        request = msgspec.json.decode(envelope.data, type=Request)
+        if (kind := kind_of(self._work, request.type)) is None:
+            self._keep(delivery, "waiting", missing=request.type)
+            return
+        number = self._numbers.get(_flow(envelope))
+        publication = Publication((), idempotency_key=request.idempotency_key, event_id=_flow(envelope), number=number)
+        try:
+            publication.events = [self._work.codec.decode(request.data, kind)]
+            if request.flow is not None:
+                publication.flow = await self._meant(*request.flow)
+        except CallboardError as error:
+            publication.error = error
+        else:
+            await publish(self._work, self._group, [publication])
+        if publication.error is not None:
+            self._append(refusal(publication.error, envelope.ledger or "", _flow(envelope), self._group.now))
+        elif envelope.ledger is not None:
+            placed = publication.placed[0]
+            name, key = request.flow or (placed.name, placed.key or "")
+            await self._watch(envelope, name, key, placed.pos)
+
+    async def _meant(self, name: str, key: str) -> tuple[int, str]:
+        row = await self._find(name, key)
+        if row is None:
+            raise NoSuchFlow(f"there is no {name} {key!r}: publish its starting event first")
+        return row.number, row.id
+
+    async def _watch(self, envelope: Envelope, name: str, key: str, pos: int) -> None:
+        """Who published it is told how the flow ends: now, if it has ended."""
+        row = await self._find(name, key) if name else None
+        if row is None:
+            return
+        memory = watched(row.number, name, envelope.ledger or "", _flow(envelope), pos)
+        if row.verdict is None:
+            self._memories.append(memory)
+        else:
+            entries = await self._work.ledger.flow_entries([row.number])
+            self._append(ending(row, memory, entries, self._group.now))
+
+    def _append(self, entry: Entry) -> None:
+        self._group.append(entry)
+        entry.flow = entry.flow or entry.pos
+
+    def _hear_answer(self, envelope: Envelope) -> None:
+        """What became of an event that was published here, for a flow that is kept elsewhere."""
+        number = self._numbers.get(_flow(envelope))
+        if number is None:
+            return  # it was pruned: nobody here waits for it
+        entry = _entry(envelope, number, self._group.now)
+        told = read_answer([entry])
+        self._group.append(entry)
+        row = FlowRow(number, "", _flow(envelope), None, 0, verdict="refused", ended=self._group.now)
+        if told is not None and not isinstance(told, Refusal):
+            row.verdict, row.ended, row.by, row.leaked = told.verdict, told.ended, told.by, told.leaked
+        self._answered.append(row)
+
+    # what comes from the world outside, and what cannot be read
+
+    async def _publish(self, delivery: Delivery, envelope: Envelope, kind: EventType) -> None:
+        """An event of nobody in this choreography: it is published here, as if by a caller, and only once."""
+        event = self._work.codec.decode(envelope.data, kind)
+        mark = _mark(delivery)
+        chance = int.from_bytes(blake2b(mark.encode(), digest_size=10).digest(), "big")
+        event_id = flow_id((envelope.time or self._group.now) // 1000, chance)
+        publication = Publication([event], idempotency_key=f"from {mark}", event_id=event_id)
+        await publish(self._work, self._group, [publication])
+        if isinstance(publication.error, NoSuchFlow):
+            self._keep(delivery, "waiting", missing=str(publication.error), line="flow")
+        elif publication.error is not None:
+            self._keep(delivery, "dead", error=str(publication.error))
+
+    def _keep(
+        self, delivery: Delivery, why: str, *, missing: str | None = None, error: str | None = None, line: str = ""
+    ) -> None:
+        """It stays in the log as it came, and parked, until it can be taken in or somebody looks at it."""
+        if self._again is not None:
+            self._park(None, why, missing=missing, error=error, line=line)
+            return
+        flow = 0 if delivery.envelope is None else self._numbers.get(_flow(delivery.envelope), 0)
+        fresh = flow_id(self._group.now // 1000, self._work.chance.getrandbits(80))
+        source = "unknown" if delivery.envelope is None else delivery.envelope.source
+        entry = Entry(0, fresh, RECEIVED, flow, self._group.now, delivery.data, source=source)
+        self._append(entry)
+        self._park(entry, why, missing=missing, error=error, line=line)
+
+    def _park(
+        self, entry: Entry | None, why: str, *, missing: str | None = None, error: str | None = None, line: str = ""
+    ) -> None:
+        again, now = self._again, self._group.now
+        pos, flow = (
+            (again.pos, again.flow) if again is not None else (entry.pos, entry.flow) if entry is not None else (0, 0)
+        )
+        due = (again.due if again is not None else now + self._patience()) if why == "waiting" else None
+        attempts = again.attempts + 1 if again is not None else 1
+        self._parked.append(
+            Parked(
+                self._path, pos, 0, flow, line, "dead" if why == "dead" else "waiting", due, attempts, error, missing
+            )
+        )
+
+    def _patience(self) -> int:
+        """How long something may wait that cannot be taken in yet, in microseconds."""
+        timeouts = [flow.timeout for flow in self._work.choreography.flows.values() if flow.timeout is not None]
+        return round(max(timeouts, default=self._work.longest_wait).total_seconds() * 1e6)
+
+
+def path_of(service: str | None) -> str:
+    """Under which name the intake of a service stands among the ledger's reactions."""
+    return "(intake)" if service is None else f"{service}.(intake)"
+
+
+def kind_of(work: Work, name: str) -> EventType | None:
+    """The type with this name on the wire; None if this build does not know it."""
+    if (kind := work.types.get(name)) is not None:
+        return kind
+    origin, _, inner = name.partition("[")
+    if origin in _SPEAK and name.endswith("]") and (about := kind_of(work, inner[:-1])) is not None:
+        try:
+            return event_type(_SPEAK[origin][about.annotation])
+        except TypeError:
+            return None  # a built-in of a built-in that never happens
+    return None
+
+
+def _flow(envelope: Envelope) -> str:
+    return envelope.correlation_id or flow_of(envelope.id)
+
+
+def _mark(delivery: Delivery) -> str:
+    """What names it for ever: CloudEvents' source and id, or else its bytes."""
+    if delivery.envelope is None:
+        return f"bytes {blake2b(delivery.data, digest_size=16).hexdigest()}"
+    return f"{delivery.envelope.source} {delivery.envelope.id}"
+
+
+def _entry(envelope: Envelope, flow: int, now: int) -> Entry:
+    return Entry(
+        0,
+        envelope.id,
+        envelope.type,
+        flow,
+        now if envelope.time is None else envelope.time,
+        envelope.data,
+        envelope.key,
+        0,
+        envelope.reaction,
+        tuple(Scatter(*frame) for frame in envelope.scatters),
+        (),
+        envelope.source,
+        envelope.version,
+        envelope.causation_id,
+    )

@@ -1,0 +1,67 @@
+"""Intake: what the broker hands over is written down, each event once, and then acknowledged."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callboard.hops.abroad import RELAY
+from callboard.hops.arrivals import Arrivals, kind_of, path_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callboard.broker import Delivery
+    from callboard.hops.abroad import Abroad
+    from callboard.hops.work import Work
+    from callboard.ledger import Parked
+
+
+async def intake(work: Work, abroad: Abroad, service: str | None, *, limit: int = 256) -> int:
+    """What waits for the service is in the log, and acknowledged; None: what others answered to this ledger.
+
+    Returns how much was moved. A crash between the two hands it over again, and then it is only acknowledged: an id is
+    written down once. Raises LedgerBusy, LedgerLost or BrokerUnavailable, and then nothing was acknowledged.
+    """
+    subscription = abroad.address if service is None else abroad.subscription(service)
+    deliveries = await abroad.broker.receive(subscription, limit=limit)
+    if not deliveries:
+        return await _reconsider(work, abroad, service, limit)
+    await _write(work, abroad, service, deliveries, ())
+    await abroad.broker.ack(subscription, deliveries)
+    return len(deliveries)
+
+
+async def _write(
+    work: Work, abroad: Abroad, service: str | None, deliveries: Sequence[Delivery], rows: Sequence[Parked]
+) -> None:
+    tokens = {RELAY: abroad.token or 0} if service is None else {service: work.tokens[service]}
+    async with work.ledger.transaction(tokens) as tx:
+        arrivals = Arrivals(work, abroad, path_of(service), tx)
+        await arrivals.look_up(deliveries)
+        for delivery in deliveries:
+            await arrivals.take(delivery)
+        for row in rows:
+            await arrivals.take_again(row)
+        await arrivals.write(tx)
+    arrivals.hand_on(tx.head)
+
+
+async def _reconsider(work: Work, abroad: Abroad, service: str | None, limit: int) -> int:
+    """What could not be taken in before is tried again where something has changed."""
+    path = path_of(service)
+    rows = await work.ledger.parked(reactions=[path], limit=limit)
+    looked, abroad.looked[path] = abroad.looked.get(path, -1), work.head
+    ready = [row for row in rows if _is_ready(work, row, moved=looked != work.head)]
+    if ready:
+        await _write(work, abroad, service, (), ready)
+    return len(ready)
+
+
+def _is_ready(work: Work, row: Parked, *, moved: bool) -> bool:
+    if row.asked is not None:
+        return True
+    if row.why != "waiting":
+        return False
+    if row.due is not None and row.due <= work.now():
+        return True
+    return moved if row.line else kind_of(work, row.missing or "") is not None  # for a flow, or for a newer build
