@@ -182,7 +182,7 @@ class Work:
             reaction=delivery.reader.path,
             now=datetime.fromtimestamp(attempt.time / 1_000_000, UTC),
             inputs=(trigger.id,),
-            inputs_of=lambda function: self._inputs_of(attempt, function.__name__),
+            inputs_of=partial(self._inputs_of, attempt, self.views.get(delivery.entry.flow) or self.no_view),
         )
 
     def _flow_key(self, delivery: Delivery, flow: Flow) -> str | None:
@@ -191,15 +191,20 @@ class Work:
         key = attribute(delivery.value if delivery.value is not None else delivery.trigger.value, flow.key)
         return None if key is None else str(key)
 
-    def _inputs_of(self, attempt: Attempt, name: str) -> tuple[str, ...]:
-        """The input of the run that a compensation undoes: what caused its effect, or what it was last asked with."""
+    def _inputs_of(self, attempt: Attempt, view: View, function: Callable[..., Any]) -> tuple[str, ...]:
+        """The input of the run that a compensation undoes: what caused its effect, or what it was last asked with.
+
+        Asked while it runs, when the views may have changed: `view` is the one that it was begun with.
+        """
         delivery = attempt.delivery
-        view = self.views.get(delivery.entry.flow) or self.no_view
         if isinstance(attempt.effect, Entry):
             return tuple(entry.id for entry in view.entries if entry.pos == attempt.effect.cause)
-        done = self.readers[f"{delivery.reader.contract.service}.{name}"]
-        kinds = {kind.name for kind in done.contract.hears}
-        return tuple(entry.id for entry in view.entries if entry.type in kinds)[-1:]
+        done = self.readers[f"{delivery.reader.contract.service}.{function.__name__}"].contract
+        kinds = {kind.name for kind in done.hears}
+        asked = [entry for entry in view.entries if entry.type in kinds]
+        if delivery.part:
+            asked = [entry for entry in asked if self.world.part(entry, done.options.per) in ("", delivery.part)]
+        return tuple(entry.id for entry in asked)[-1:]
 
     def done(self, attempt: Attempt) -> None:
         """A run that went on beside the groups has ended."""
