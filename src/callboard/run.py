@@ -228,7 +228,7 @@ class Runner:
         work.route()
         parked = await work.ledger.parked(reactions=[reader.path for reader in readers]) if readers else []
         await work.place(readers, positions, parked)
-        tracker = Tracker(work.choreography, work.ledger, work.tokens)
+        tracker = Tracker(work.choreography, work.ledger, work.tokens, separate=work.abroad is not None)
         await tracker.load()
         work.watcher = tracker if tracker.paths else None
         work.start_head = await work.ledger.head()

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from callboard.contract import AllOf, OneOf, Shape, holds, types_in
+from callboard.contract import AllOf, OneOf, Shape, allowed, holds, types_in
 from callboard.event import FlowTimedOut
-from callboard.ids import child, tag
+from callboard.ids import FLOW_LENGTH, child, tag
 from callboard.ledger import Entry
 
 if TYPE_CHECKING:
@@ -31,7 +31,9 @@ _AT_ONCE = 256  # deadlines announced in one commit
 class Tracker:
     """The flows whose home is one of these services."""
 
-    def __init__(self, choreography: Choreography, ledger: Ledger, homes: Iterable[str]) -> None:
+    def __init__(
+        self, choreography: Choreography, ledger: Ledger, homes: Iterable[str], *, separate: bool = False
+    ) -> None:
         self._choreography = choreography
         self._ledger = ledger
         homes = set(homes)
@@ -45,6 +47,7 @@ class Tracker:
         for flow in self._flows.values():
             for kind in (*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ())):
                 self._by_type.setdefault(kind.name, []).append(flow)
+        self._begin = {flow.start.name for flow in self._flows.values()} if separate else set[str]()
         self._failing: dict[tuple[int, str], FlowRow] = {}
         self._next: int | None = None
 
@@ -56,7 +59,7 @@ class Tracker:
 
     def hears(self, kind: str) -> bool:
         """Whether an event of this type may end a flow."""
-        return kind in self._by_type or bool(self._failing)
+        return kind in self._by_type or kind in self._begin or bool(self._failing)
 
     def next_deadline(self) -> int | None:
         """When a deadline may pass next."""
@@ -91,7 +94,7 @@ class Tracker:
     # completions
 
     async def _complete(self, work: Any, group: Any, changed: dict[tuple[int, str], FlowRow]) -> None:
-        ending = [entry for entry in group.seen if entry.type in self._by_type]
+        ending = [entry for entry in group.seen if entry.type in self._by_type or self._is_late_start(entry)]
         if not ending:
             return
         known: dict[tuple[int, str], FlowRow] = {}
@@ -116,9 +119,14 @@ class Tracker:
                     continue
                 _change(group, changed, row, before)
 
+    def _is_late_start(self, entry: Entry) -> bool:
+        """Whether a broker brought what began the flow after other events of it: one of them may have ended it."""
+        return entry.source is not None and len(entry.id) == FLOW_LENGTH and entry.pos != entry.flow
+
     async def _seen(self, work: Any, group: Any, flow: Flow, entry: Entry) -> set[EventType]:
         kinds = work.types
-        if not _counts(flow.succeeds) and (flow.fails is None or not _counts(flow.fails)):
+        one_ends = not _counts(flow.succeeds) and (flow.fails is None or not _counts(flow.fails))
+        if one_ends and entry.type in self._by_type:
             return {kinds[entry.type]}
         entries = await _entries_of(self._ledger, group, entry.flow)
         return {kinds[each.type] for each in entries if each.pos <= entry.pos and each.type in kinds}
@@ -134,7 +142,7 @@ class Tracker:
             row.verdict, row.ended = "failed", group.now
             memories = [m for outcome in group.outcomes for m in outcome.memories if m.flow == row.number]
             memories += await self._ledger.memories([row.number])
-            row.leaked = ", ".join(_leaked(self._choreography, entries, memories)) or None
+            row.leaked = ", ".join(_leaked(work, self._choreography, entries, memories)) or None
             _change(group, changed, row, before)
             del self._failing[key]
             group.undo.append(partial(self._failing.__setitem__, key, row))
@@ -154,6 +162,10 @@ class Tracker:
             asks = [entry for entry in entries if entry.type in kinds and _asks(contract, entry)]
             if not asks:
                 continue
+            if _is_elsewhere(work, contract):
+                if _owes(contract, asks, entries):
+                    return True
+                continue
             reader = work.readers.get(contract.path)
             if reader is not None:
                 upto = work.read if reader.lag is None else reader.lag
@@ -166,8 +178,8 @@ class Tracker:
                 parked = await self._ledger.parked(flow=flow)
             position = remote.get(contract.path)
             if position is None:
-                continue  # it lives in another ledger: what it answers is all that is known of it here
-            if any(a.pos > position.pos or a.pos in position.open for a in asks):
+                continue
+            if not all(position.finished(a.pos) for a in asks):
                 return True
             if any(p.reaction == contract.path and p.why != "dead" for p in parked):
                 return True
@@ -182,6 +194,8 @@ class Tracker:
         starts = {entry.pos: entry for entry in await self._ledger.entries([row.number for row in late])}
         for row in late:
             start = starts.get(row.number)
+            if start is None or start.id != row.id:  # what came first here was not what began it
+                start = await self._ledger.find(row.id)
             if start is None:
                 continue
             deadline = datetime.fromtimestamp((row.deadline or 0) / 1_000_000, UTC)
@@ -268,13 +282,53 @@ def takes_effect(choreography: Choreography, contract: Contract) -> bool:
     return bool(contract.ports or rows)
 
 
-def _leaked(choreography: Choreography, entries: Sequence[Entry], memories: Sequence[Memory]) -> list[str]:
+def _is_elsewhere(work: Any, contract: Contract) -> bool:
+    """Whether its service keeps another ledger: what it answers is all that is known of it here."""
+    return work.abroad is not None and contract.service not in work.abroad.here
+
+
+def _owes(contract: Contract, asks: Sequence[Entry], entries: Sequence[Entry]) -> bool:
+    """Whether a compensation in another ledger was asked, and its answer must still come."""
+    if not _always_answers(contract) or any(entry.by == contract.path for entry in entries):
+        return False
+    if all(ask.type.startswith("callboard.ReactionFailed[") for ask in asks):
+        return False  # a reaction to it that fails tells nobody
+    if any(given.optional for given in contract.givens):
+        return True
+    undone = f"{contract.service}.{contract.options.compensates}"
+    return any(entry.by == undone and entry.type in {kind.name for kind in contract.effect_types} for entry in entries)
+
+
+def _always_answers(contract: Contract) -> bool:
+    """Whether nothing but a dead letter keeps it from emitting an event when it is asked."""
+    options = contract.options
+    conditions = (options.per, options.once, options.unless, options.needs, options.wait)
+    return all(each is None for each in conditions) and not allowed(contract.returns, ())
+
+
+def _undone_elsewhere(choreography: Choreography, path: str, entries: Sequence[Entry]) -> set[int]:
+    """The entries of a reaction in another ledger that its compensations have answered for, as far as it is told."""
+    undone: set[int] = set()
+    for contract in (choreography.contracts[each] for each in choreography.compensations.get(path, ())):
+        kinds = {kind.name for kind in contract.hears}
+        told = [entry for entry in entries if entry.by == contract.path]
+        died = any(entry.type.startswith("callboard.ReactionFailed[") for entry in told)
+        last = max((entry.pos for entry in told if not entry.type.startswith("callboard.")), default=0)
+        if not _always_answers(contract) and not died:
+            last = max([last, *(entry.pos for entry in entries if entry.type in kinds and _asks(contract, entry))])
+        undone |= {entry.pos for entry in entries if entry.by == path and entry.pos < last}
+    return undone
+
+
+def _leaked(work: Any, choreography: Choreography, entries: Sequence[Entry], memories: Sequence[Memory]) -> list[str]:
     """The reactions whose effects stand although the flow failed and nobody said that they may."""
     leaked: list[str] = []
     for path, contract in choreography.contracts.items():
         if contract.options.keeps is not None or not takes_effect(choreography, contract):
             continue
         undone = {memory.pos for memory in memories if memory.kind == "undone" and memory.name == path}
+        if _is_elsewhere(work, contract):
+            undone = _undone_elsewhere(choreography, path, entries)
         pairs = [choreography.contracts[each] for each in choreography.compensations.get(path, ())]
         kinds = {kind.name for each in pairs for kind in each.effect_types}
         failures = {kind.name for kind in contract.emits if kind.failure}
