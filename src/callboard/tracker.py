@@ -103,7 +103,7 @@ class Tracker:
         numbers = {entry.flow for entry in ending}
         known.update({(row.number, row.name): row for row in await self._ledger.flows_by_number(numbers)})
         for entry in ending:
-            for flow in self._by_type[entry.type]:
+            for flow in self._by_type.get(entry.type) or self._flows.values():
                 row = known.get((entry.flow, flow.name))
                 if row is None or row.verdict is not None or row.failing is not None:
                     continue
