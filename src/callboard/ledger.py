@@ -122,13 +122,20 @@ class FlowRow(Struct):
 
 
 class Position(Struct):
-    """Where a reaction stands: every event it hears up to `pos` is handled, parked, or in `open`."""
+    """Where a reaction stands: every event it hears up to `pos` is handled, parked, or in `open`.
+
+    What `open` names behind `pos` is the other way round: it is handled or parked already.
+    """
 
     reaction: str
     since: int
     pos: int
     open: tuple[int, ...]
     live: bool = True
+
+    def finished(self, pos: int) -> bool:
+        """Whether the reaction has handled or parked the event at this place."""
+        return (pos in self.open) == (pos > self.pos)
 
 
 class Ownership(NamedTuple):

@@ -117,14 +117,18 @@ class Runner:
         self._traffic = None if work.abroad is None else Traffic(work, work.abroad, self._fail)
 
     async def start(self) -> None:
-        """Register what is new, own what nobody owns, and begin."""
+        """Begin, and repeat the movers until `stop`."""
+        await self.begin()
+        self._loop = asyncio.create_task(self._repeat(), name="callboard")
+        if self._traffic is not None:
+            await self._traffic.start()
+
+    async def begin(self) -> None:
+        """Register what is new, own what nobody owns, and stand where the ledger says. Nothing moves by itself yet."""
         await self._patiently(self._register)
         await self._own()
         self.work.head = self.work.start_head = await self.work.ledger.head()
         await self._begin_reading()
-        self._loop = asyncio.create_task(self._repeat(), name="callboard")
-        if self._traffic is not None:
-            await self._traffic.start()
 
     async def stop(self, grace: timedelta) -> None:
         """Nothing new is begun; what runs has `grace` to finish and is committed, then the services are given up."""

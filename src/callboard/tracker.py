@@ -170,7 +170,9 @@ class Tracker:
             if reader is not None:
                 upto = work.read if reader.lag is None else reader.lag
                 rows = [reader.rows[row] for row in reader.flow_rows.get(flow, ())]
-                if any(a.pos > upto or a.pos in reader.open for a in asks) or any(p.why != "dead" for p in rows):
+                if any(a.pos in reader.open or (a.pos > upto and a.pos not in reader.done) for a in asks) or any(
+                    p.why != "dead" for p in rows
+                ):
                     return True
                 continue
             if remote is None or parked is None:

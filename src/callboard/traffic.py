@@ -51,7 +51,7 @@ class Traffic:
     async def start(self) -> None:
         """The broker is asked to hold a place for everybody, and what waits begins to move; if it is away, later."""
         try:
-            await self._connect()
+            await self.connect()
         except BrokerUnavailable as error:
             LOG.warning("the broker is not there yet; what is published waits in the ledger: %s", error)
         self._tasks = [
@@ -59,7 +59,7 @@ class Traffic:
             asyncio.create_task(self._repeat(self._intake, self._arriving), name="callboard intake"),
         ]
 
-    async def _connect(self) -> None:
+    async def connect(self) -> None:
         """Who sends declares for who receives: what is sent before they come is kept for them."""
         if not self._open:
             await self._abroad.broker.open(self._arriving.set)
@@ -101,7 +101,7 @@ class Traffic:
         try:
             while True:
                 try:
-                    await self._connect()
+                    await self.connect()
                     moved = await self._patiently(move)
                     wait, told = _FIRST_WAIT, False
                 except BrokerUnavailable as error:

@@ -114,18 +114,20 @@ def _of_event(choreography: Choreography, event: EventType) -> Page:
     else:
         page.add("speaks of", label(event.inner))
     edges = [edge for edge in choreography.edges() if edge.event is event]
-    page.add("comes from", *dict.fromkeys(_source(choreography, event, edge.source) for edge in edges))
+    sources = dict.fromkeys(_source(choreography, event, edge.source) for edge in edges)
+    page.add("comes from", *sources, "outside" if event in choreography.incoming and "outside" not in sources else "")
     emitters = [each.path for each in choreography.contracts.values() if event in each.emits]
     page.add("emitted by", *(f"{path}   {_place(choreography.contracts[path])}" for path in emitters))
-    page.add("heard by", *_hearers(choreography, event))
-    page.add("given to", *_given(choreography, event))
+    heard, given = _hearers(choreography, event), _given(choreography, event)
+    page.add("heard by", *heard)
+    page.add("given to", *given)
     page.add(
         "starts",
         *(f"flow {each.name}, by its {each.key}" for each in choreography.flows.values() if each.start is event),
     )
     page.add("ends", *dict.fromkeys(f"flow {edge.target.strip('()')}" for edge in edges if edge.target.startswith("(")))
     page.add("leaves as", "outgoing" if event in choreography.outgoing else "")
-    if not _hearers(choreography, event) and not any(edge.target.startswith("(") for edge in edges):
+    if not heard and not given and not any(edge.target.startswith("(") for edge in edges):
         page.add("note", "nobody hears it, and it ends no flow")
     return page
 

@@ -93,7 +93,7 @@ class Reader:
         self.lag: int | None = None  # it fell behind here and reads the log from disk
         self.open: dict[int, Delivery] = {}
         self.reopen: frozenset[int] = frozenset()  # left open by the process before this one
-        self.done: set[int] = set()  # finished by the group that is being built, behind `pos`
+        self.done: set[int] = set()  # finished or parked although behind `pos`
         self.rows: dict[RowKey, Parked] = {}
         self.blocked: dict[str, list[RowKey]] = {}
         self.flow_rows: dict[int, set[RowKey]] = {}
@@ -151,7 +151,7 @@ class Reader:
 
     def finished(self, pos: int) -> bool:
         """Whether this reaction needs nothing more for the event at `pos`, but for timers and halves of joins."""
-        if pos > self.pos or pos in self.open:
+        if pos in self.open or (pos > self.pos and pos not in self.done):
             return False
         parked = self.rows.get((pos, 0))
         return parked is None or not self.blocks(parked)

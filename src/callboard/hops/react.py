@@ -154,6 +154,7 @@ def unwind(work: Work, group: Group) -> None:
     for delivery in group.opened:
         if delivery.entry.pos > group.head and delivery.entry.pos in delivery.reader.open:
             release(work, delivery)  # its event is not there
+            delivery.reader.done.discard(delivery.entry.pos)
     work.due_now.extend(pair for pair in group.taken if (pair[1].pos, pair[1].effect) in pair[0].rows)
     for reader, lag in reversed(group.caught):
         reader.lag = lag
@@ -190,6 +191,8 @@ def _take_back(work: Work, group: Group, outcome: Outcome, restored: set[int]) -
         delivery.standing = True
     if outcome.attempt is not None and delivery.reader.outside:
         work.finished.append(outcome.attempt)
-    elif id(delivery) not in restored and delivery not in work.later:
-        work.later.append(delivery)
+    else:
+        delivery.attempts = delivery.parked.attempts if delivery.parked is not None else 0
+        if id(delivery) not in restored and delivery not in work.later:
+            work.later.append(delivery)
     restored.add(id(delivery))

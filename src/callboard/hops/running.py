@@ -102,7 +102,9 @@ def _announce(work: Work, group: Group, delivery: Delivery) -> None:
     row.asked = delivery.parked.asked if delivery.parked else None
     put_off(work, delivery)
     apply(work, group, outcome)
-    delivery.reader.open.pop(delivery.entry.pos, None) if delivery.parked is None else None
+    if delivery.parked is None:  # its home is the row now
+        delivery.reader.open.pop(delivery.entry.pos, None)
+        delivery.reader.done.add(delivery.entry.pos)
     delivery.parked, delivery.announced = row, True
     work.active[delivery.reader.path, delivery.row] = delivery
 

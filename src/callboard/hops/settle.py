@@ -144,7 +144,13 @@ def _positions(work: Work, group: Group) -> list[Position]:
 
 def _position(work: Work, reader: Reader) -> Position:
     pos = max(reader.pos, work.read) if reader.lag is None else reader.lag
-    return Position(reader.path, reader.since, pos, tuple(sorted(pos for pos in reader.open)))
+    return Position(reader.path, reader.since, pos, _beside(reader, pos))
+
+
+def _beside(reader: Reader, pos: int) -> tuple[int, ...]:
+    """What the position alone does not say: what up to it is not finished, and what behind it is."""
+    unfinished = [each for each in reader.open if each <= pos]
+    return tuple(sorted(unfinished + [done for done in reader.done if done > pos]))
 
 
 def _committed(work: Work, group: Group, tx: Transaction, positions: list[Position], *, foreign: bool) -> None:
@@ -160,7 +166,7 @@ def _committed(work: Work, group: Group, tx: Transaction, positions: list[Positi
     for position in positions:
         if (reader := work.readers.get(position.reaction)) is not None:
             reader.pos = position.pos
-            reader.done.clear()
+            reader.done = {done for done in reader.done if done > position.pos}
     for reader, row in group.closed:
         work.drop_row(reader, (row.pos, row.effect))
     if work.watcher is not None:

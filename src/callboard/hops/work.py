@@ -274,7 +274,8 @@ class Work:
         for reader in readers:
             position = positions[reader.path]
             reader.since, reader.pos = position.since, position.pos
-            self.reopen += [(reader, pos) for pos in position.open]
+            self.reopen += [(reader, pos) for pos in position.open if pos <= position.pos]
+            reader.done = {pos for pos in position.open if pos > position.pos}
         for parked in rows:
             owner = self.readers.get(parked.reaction)
             if owner is None:
