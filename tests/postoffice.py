@@ -1,5 +1,6 @@
 """A post office for the tests of the command line: small, with everything in it that the commands show."""
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -148,11 +149,17 @@ class HonestTill(Till):
     async def give_back(self, letter_id: str) -> None: ...
 
 
+def is_flat() -> bool:
+    return Path("flat-tyre").exists()
+
+
 class RustyVan(Van):
-    """Breaks down on a text "heavy", and on any text while a file `flat-tyre` lies there."""
+    """Breaks down under "heavy" while a file `flat-tyre` lies there, is slow for "far", and finds no "nowhere"."""
 
     async def drive(self, text: str) -> bool:
-        if text == "heavy" and Path("flat-tyre").exists():
+        if text == "far":
+            await asyncio.sleep(0.5)
+        if text == "heavy" and is_flat():
             raise RuntimeError("the tyre is flat\nand there is no spare one")
         return text != "nowhere"
 
