@@ -38,7 +38,7 @@ async def react(work: Work) -> int:
         except BaseException:
             unwind(work, group)
             raise
-    if group.empty and not group.deadlines and not await _matters(work, group):
+    if not _is_worth_a_commit(work, group):
         _go_on(work, group)
         return len(group.seen)
     try:
@@ -98,11 +98,16 @@ async def _fill(work: Work, group: Group) -> None:
     group.sealed = True
 
 
-async def _matters(work: Work, group: Group) -> bool:
-    """Whether what was only read must be written down: the tracker decides on it, or much was read."""
+def _is_worth_a_commit(work: Work, group: Group) -> bool:
+    """Whether the group has something to write; positions alone are written once there is nothing else to do."""
+    if not group.empty or work.rows.overlay or group.deadlines or len(group.seen) >= PAGE:
+        return True
     if work.watcher is not None and any(work.watcher.hears(entry.type) for entry in group.seen):
         return True
-    return len(group.seen) >= PAGE
+    if group.seen:
+        work.unsaved = work.unsaved or bool(work.readers)
+        return False
+    return work.unsaved
 
 
 def _overlay_publications(work: Work, group: Group) -> None:

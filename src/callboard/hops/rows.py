@@ -89,13 +89,14 @@ class Rows:
 class _Copy:
     """One row in one run: the object the reaction works on, and what it was made of."""
 
-    __slots__ = ("data", "kept", "key", "state", "value", "version")
+    __slots__ = ("data", "kept", "key", "shape", "state", "value", "version")
 
     def __init__(self, state: StateType, key: Any, row: Row, value: Any) -> None:
         self.state = state
         self.key = key
         self.version = row.version
         self.data = row.data
+        self.shape = row.shape
         self.value = value
         self.kept = False  # only looked at: never saved
 
@@ -155,6 +156,10 @@ class Session:
             raise NewerShape(state.name, row.shape)
         return self._codec.decode_state(row.data, state, row.shape)
 
+    def _as_stored(self, copy: _Copy) -> bytes | None:
+        value = None if copy.data is None else self._codec.decode_state(copy.data, copy.state, copy.shape)
+        return None if value is None else self._codec.encode(value)
+
     @property
     def keys(self) -> list[StateKey]:
         """The rows of this run."""
@@ -179,6 +184,8 @@ class Session:
                 continue
             if copy.version < 0:
                 copy.version = self._rows.current((state, key)).version
+            if copy.kept and self._as_stored(copy) == data:
+                continue  # its stored form is not the one that encoding gives; the row is the same
             if copy.kept:
                 raise ValueError(
                     f"{state} {key!r} is given as Read[{state}] and was changed: take it as `{state}` to save it"

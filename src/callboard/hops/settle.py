@@ -135,7 +135,7 @@ async def _write(work: Work, group: Group, tx: Transaction) -> None:
 
 def _positions(work: Work, group: Group) -> list[Position]:
     """Where the touched reactions stand after this group; from time to time where all of them do."""
-    readers = work.readers.values() if work.groups % _EVERY == 0 else group.touched
+    readers = work.readers.values() if work.groups % _EVERY == 0 or (work.unsaved and not group.seen) else group.touched
     positions = [_position(work, reader) for reader in readers]
     if work.watcher is not None and group.seen:
         positions += [Position(path, 0, work.read, ()) for path in work.watcher.paths]
@@ -156,6 +156,7 @@ def _beside(reader: Reader, pos: int) -> tuple[int, ...]:
 def _committed(work: Work, group: Group, tx: Transaction, positions: list[Position], *, foreign: bool) -> None:
     """What was written is true now, in memory too."""
     work.rows.commit()
+    work.unsaved = bool(group.seen) and bool(work.readers)
     for publication in group.publications:
         if publication.service not in work.tokens:
             work.rows.discard(publication.loads)

@@ -103,8 +103,16 @@ async def consider(work: Work, group: Group, delivery: Delivery) -> None:
     decision = _decide(work, group, delivery)
     if isinstance(decision, Ready):
         await begin_run(work, group, delivery, decision)
+    elif _still_waits(delivery, decision):
+        release(work, delivery)  # its row stays as it is
     else:
         apply(work, group, _without_run(work, group, delivery, decision))
+
+
+def _still_waits(delivery: Delivery, decision: Any) -> bool:
+    """Whether it is parked already, for just what it still waits for."""
+    row = delivery.parked
+    return isinstance(decision, Wait) and row is not None and row.why == "waiting" and row.missing == decision.missing
 
 
 def _must_wait(work: Work, delivery: Delivery) -> bool:

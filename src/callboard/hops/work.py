@@ -111,6 +111,7 @@ class Work:
         self.woken = asyncio.Event()
         self.decided: list[FlowRow] = []  # flows whose verdict or deadline came, for those who wait for them
         self.moved = True  # somebody else has committed
+        self.unsaved = False  # positions have moved that the ledger does not know of
         self.watching = False  # somebody waits for events of a flow
         self.touched: set[int] = set()  # flows in which something happened
         self.no_view = View()
