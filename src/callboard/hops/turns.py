@@ -115,11 +115,6 @@ def _still_waits(delivery: Delivery, decision: Any) -> bool:
     return isinstance(decision, Wait) and row is not None and row.why == "waiting" and row.missing == decision.missing
 
 
-def _still_waits(delivery: Delivery, decision: Wait) -> bool:
-    row = delivery.parked
-    return row is not None and row.why in ("waiting", "half") and row.missing == decision.missing
-
-
 def _must_wait(work: Work, delivery: Delivery) -> bool:
     """Whether a limit, a run that must be alone, or a trial of what may have killed the process keeps it back."""
     reader = delivery.reader
