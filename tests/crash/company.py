@@ -63,7 +63,7 @@ class Heard:
 class Player:
     """One worker, through all its lives. `services`: what it wants to own; none for a publisher."""
 
-    def __init__(self, role: str, services: list[str], heard: Heard, scene: str, folder: Path, seed: str) -> None:
+    def __init__(self, role: str, services: list[str], heard: Heard, *, scene: str, folder: Path, seed: str) -> None:
         self.role = role
         self.services = services
         self.heard = heard
@@ -107,7 +107,9 @@ class Player:
                 "publisher": self.role, "begin": self.heard.begin(self.role), "dials": self.heard.dials,
                 "edits": self.heard.edits.get(self.role, 0),
             }  # fmt: skip
-        path = os.pathsep.join([str(ROOT / "src"), str(ROOT), str(ROOT / "tests" / "targets"), os.environ.get("CRASH_TRACE", "")])
+        path = os.pathsep.join(
+            [str(ROOT / "src"), str(ROOT), str(ROOT / "tests" / "targets"), os.environ.get("CRASH_TRACE", "")]
+        )
         with (self.folder / f"{self.role}.log").open("ab") as log:
             log.write(f"-- {self.name}\n".encode())
             log.flush()
@@ -153,7 +155,7 @@ class Player:
                 self._child.stdin.write(f"{wish}\n".encode())
 
     async def kill(self) -> bool:
-        """kill -9; True if it was alive until then. All that it said has been heard when this returns."""
+        """Kill -9; True if it was alive until then. All that it said has been heard when this returns."""
         was_alive = self.alive
         if was_alive:
             self.killed.add(self.name)

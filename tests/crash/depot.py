@@ -1,7 +1,7 @@
-"""Consignments of parcels: scatter and gather, parts, a join, timers with `unless`, `once`, compensations of many effects.
+"""Consignments of parcels: scatter and gather, parts, a join, a timer, `once`, compensations of many effects.
 
-Each parcel is weighed for a fee and stowed in a bay, each consignment needs its papers. `seal` and `abandon` decide, in one
-service, how it ends; what an abandoned one has taken is given back: fees at the bank, room and counts in the yard.
+Each parcel is weighed for a fee and stowed in a bay, each consignment needs its papers. `seal` and `abandon` decide, in
+one service, how it ends; what an abandoned one has taken is given back: fees at the till, room and counts in the yard.
 """
 
 from datetime import timedelta
@@ -186,9 +186,7 @@ async def collect(parcel: ParcelTaken, placed: ConsignmentPlaced, till: Till, ct
     reference = await till.charge(purpose, key=ctx.idempotency_key())
     if reference is None:
         return FeeRefused(consignment_id=parcel.consignment_id, number=parcel.number)
-    return FeePaid(
-        consignment_id=parcel.consignment_id, bay=parcel.bay, number=parcel.number, reference=reference
-    )
+    return FeePaid(consignment_id=parcel.consignment_id, bay=parcel.bay, number=parcel.number, reference=reference)
 
 
 @fees.reaction(per="number")
@@ -280,7 +278,7 @@ async def tell(sealed: Sealed, mail: Mail, ctx: Context) -> OwnerTold:
 depot = Choreography(
     "depot", desk, yard, customs, fees, post, meter, mirror,
     flows=[
-        Flow("consignment", key="consignment_id", starts=ConsignmentPlaced, timeout=timedelta(seconds=3),
+        Flow("consignment", key="consignment_id", starts=ConsignmentPlaced, timeout=timedelta(seconds=6),
              succeeds=tuple[Sealed, OwnerTold], fails=Abandoned),
     ],
     incoming=Reading,

@@ -50,7 +50,7 @@ def unfinished(path: Path, choreography: Choreography, services: Collection[str]
             contract = choreography.contracts.get(reaction)
             if contract is None or contract.service not in services:
                 continue
-            left += len(unpack_open(opened)) if opened else 0
+            left += sum(each <= pos for each in unpack_open(opened)) if opened else 0  # behind it: finished
             own = [kind.name for kind in contract.hears if not kind.name.startswith("callboard.ReactionFailed[")]
             kinds = ",".join(str(numbers[name]) for name in own if name in numbers)
             unhandled += _count(file, f"log WHERE pos > {pos} AND type IN ({kinds})")

@@ -1,7 +1,8 @@
 """The outside world: a bank, a carrier, a till, an office, the post and a gauge. No crash of ours reaches them.
 
-What they know lies in an SQLite file of its own, committed before an answer is given. An idempotency key is charged once; the
-file says how often a purpose was really charged, and by which keys. Answers get lost, calls fail before they take place.
+What they know lies in an SQLite file of its own, committed before an answer is given. An idempotency key is charged
+once; the file says how often a purpose was really charged, and by which keys. Answers get lost, calls fail before they
+take place.
 """
 
 import asyncio
@@ -70,7 +71,7 @@ class World:
         )
 
     async def fault(self, what: str, key: str) -> str:
-        """What goes wrong with this call: nothing ("ok"), it never takes place ("failed"), its answer is lost or late."""
+        """What goes wrong with this call: nothing ("ok"), or its answer is "lost" or "late". Outage: it never happens."""
         await asyncio.sleep(self.chance.random() * 0.02)
         query = "SELECT count(*) FROM call WHERE key = ? AND what = ? AND outcome != 'ok'"
         seen = self._file.execute(query, (key, what)).fetchone()[0]
@@ -102,7 +103,7 @@ class Accounts:
         fault = await self.world.fault("charge", key)
         with self.world.kept() as file:
             closed = file.execute("SELECT closed FROM account WHERE key = ?", (key,)).fetchone()
-            shut = file.execute("SELECT 1 FROM closed WHERE purpose = ?", (purpose.split("/")[0],)).fetchone()
+            shut = file.execute("SELECT 1 FROM closed WHERE purpose = ?", (purpose.partition("/")[0],)).fetchone()
             refused = shut is not None or (closed is not None and bool(closed[0]))
             self.world.note("charge again" if refused else "charge", key, fault)
             if not refused:

@@ -72,7 +72,7 @@ class Stage:
         everything = [service.name for service in self.scene.services]
         roles: dict[str, list[str]] = {"a": first, "b": second, "standby": everything, "p": [], "q": []}
         self.players = [
-            Player(role, services, self.heard, wanted.scene, wanted.folder, wanted.seed)
+            Player(role, services, self.heard, scene=wanted.scene, folder=wanted.folder, seed=wanted.seed)
             for role, services in roles.items()
         ]
         self.counts: Counter[str] = Counter()
@@ -82,10 +82,13 @@ class Stage:
     async def open(self) -> None:
         """The files are there, the stock is filled, everybody has started."""
         outside.create(self.wanted.folder / "outside.db")
-        async with self.scene.choreography.open(f"sqlite:///{self.ledger}", services=[]) as board:
-            async with board.transaction(self.scene.stock_owner) as tx:
-                for key in self.scene.stocks:
-                    await tx.put(self.scene.row(key, self.scene.first_stock))
+        url = f"sqlite:///{self.ledger}"
+        async with (
+            self.scene.choreography.open(url, services=[]) as board,
+            board.transaction(self.scene.stock_owner) as tx,
+        ):
+            for key in self.scene.stocks:
+                await tx.put(self.scene.row(key, self.scene.first_stock))
         for player in self.players:
             await player.start()
         await asyncio.gather(*(player.ready.wait() for player in self.players))
@@ -116,8 +119,8 @@ class Stage:
         await asyncio.gather(*self._coming)
         for player in self._those(publishers=True):
             player.tell("enough")
-        while time.monotonic() < began + self.wanted.rest and not await self._is_at_rest():
-            await asyncio.sleep(0.2)
+        while time.monotonic() < began + self.wanted.rest and not self._is_at_rest():  # noqa: ASYNC110
+            await asyncio.sleep(0.2)  # the ledger is looked at: there is nobody to be woken by
         took = time.monotonic() - began
         for player in self.players:
             player.tell("stop")
@@ -125,7 +128,7 @@ class Stage:
         self.heard.broken += [f"{player.name} does not stop" for player in self.players if player.alive]
         return took
 
-    async def _is_at_rest(self) -> bool:
+    def _is_at_rest(self) -> bool:
         if not all(player.finished.is_set() for player in self._those(publishers=True)):
             return False
         left = unfinished(self.ledger, self.scene.choreography, list(self.scene.choreography.services))
@@ -188,7 +191,7 @@ class Stage:
             player.send(signal.SIGCONT)
 
     async def rob(self) -> None:
-        """SIGSTOP, and its lock files are removed: another takes its services. It must commit nothing when it goes on."""
+        """SIGSTOP, and its locks are removed: another takes its services. It must commit nothing when it goes on."""
         player = self._pick(self._owning())
         if player is None or not await self._stop_between_commits(player):
             return

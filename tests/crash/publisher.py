@@ -1,6 +1,6 @@
-"""A worker that owns nothing: it publishes, cancels, edits stock from outside, and asks for dead letters to be replayed.
+"""A worker that owns nothing: it publishes, cancels, edits stock from outside, and has dead letters replayed.
 
-Whatever it publishes carries an idempotency key, so that after a kill it says everything again that was not acknowledged.
+Whatever it publishes carries an idempotency key: after a kill it says everything again that was not acknowledged.
 """
 
 import asyncio
@@ -31,6 +31,7 @@ class Publisher:
         board: Board,
         scene: Scene,
         name: str,
+        *,
         chance: Random,
         say: Callable[..., None],
         enough: asyncio.Event,

@@ -2,7 +2,7 @@
 
     .venv/bin/python tests/crash/run.py [--seed N] [--kills N] [--minutes N] [--choreography shop|depot|all]
 
-Counted are the kills that land while work of the killed worker is unfinished, by the ledger as it is right after the kill.
+Counted are the kills that land while work of the killed worker is unfinished, by the ledger right after the kill.
 """
 
 import argparse
@@ -49,7 +49,8 @@ async def main() -> int:
     landed = sum(report.landed for report in reports)
     faults = sum(len(told) for report in reports for told in report.found.values())
     if faults or landed < options.kills:
-        print(f"\nFAILED: {faults} faults, {landed} of {options.kills} kills landed; seed {options.seed}, files in {folder}")
+        print(f"\nFAILED: {faults} faults, {landed} of {options.kills} kills landed")
+        print(f"seed {options.seed}, files in {folder}")
         return 1
     if options.keep:
         print(f"\nfiles in {folder}")
@@ -68,7 +69,8 @@ def table(reports: list[Report], seed: str) -> str:
     wide = 44
     lines = [f"{'crash test, seed ' + seed:{wide}}" + "".join(f"{report.scene:>12}" for report in reports)]
     figures = list(dict.fromkeys(name for report in reports for name in report.figures))
-    lines += [f"{name:{wide}}" + "".join(f"{report.figures.get(name, 0):>12}" for report in reports) for name in figures]
+    for name in figures:
+        lines.append(f"{name:{wide}}" + "".join(f"{report.figures.get(name, 0):>12}" for report in reports))
     lines.append("-" * (wide + 12 * len(reports)))
     for counter in COUNTERS:
         lines.append(f"{counter:{wide}}" + "".join(f"{len(report.found[counter]):>12}" for report in reports))

@@ -1,4 +1,4 @@
-"""What is played in a crash test: a choreography, who owns what of it, what is published, and the stock that is edited."""
+"""What is played in a crash test: a choreography, who owns what of it, what is published, which stock is edited."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,10 +7,9 @@ from decimal import Decimal
 from random import Random
 from typing import Any
 
+from callboard import Choreography, Flow, Service
 from shop import inventory, orders, payments, shipping
 from shop.events import Line, OrderCancelled, OrderCompleted, OrderCreated
-
-from callboard import Choreography, Flow, Service
 
 from . import depot
 from .lines import Reading, meter, mirror
@@ -57,7 +56,7 @@ def _order(key: str, *, total: int = 9) -> OrderCreated:
 
 
 def _shop() -> Scene:
-    late = timedelta(seconds=6)
+    late = timedelta(seconds=8)
     choreography = Choreography(
         "shop",
         orders.service,

@@ -1,7 +1,7 @@
 """What the ledger file itself saw of its commits, written down in the same transactions by the workers under test.
 
-A promise that the code checks for itself would look kept although the check is wrong: this looks from the side. Each commit
-leaves who made it and which positions it gave; triggers note a verdict that changes and a position that moves back.
+A promise that the code checks for itself would look kept although the check is wrong: this looks from the side. Each
+commit leaves who made it and which positions it gave; triggers note a verdict that changes, a position that moves back.
 """
 
 import json
@@ -21,9 +21,11 @@ CREATE TABLE IF NOT EXISTS witness_owner (service TEXT NOT NULL, token INTEGER N
 CREATE TABLE IF NOT EXISTS witness_fault (what TEXT NOT NULL, told TEXT NOT NULL);
 CREATE TRIGGER IF NOT EXISTS witness_verdict AFTER UPDATE OF verdict ON flow
     WHEN OLD.verdict IS NOT NULL AND NEW.verdict IS NOT OLD.verdict
-    BEGIN INSERT INTO witness_fault VALUES ('two verdicts', OLD.key || ': ' || OLD.verdict || ', then ' || NEW.verdict); END;
+    BEGIN INSERT INTO witness_fault
+    VALUES ('two verdicts', OLD.key || ': ' || OLD.verdict || ', then ' || NEW.verdict); END;
 CREATE TRIGGER IF NOT EXISTS witness_position AFTER UPDATE OF pos ON reaction WHEN NEW.pos < OLD.pos
-    BEGIN INSERT INTO witness_fault VALUES ('position moved back', NEW.reaction || ': ' || OLD.pos || ' to ' || NEW.pos); END;
+    BEGIN INSERT INTO witness_fault
+    VALUES ('positions that moved back', NEW.reaction || ': ' || OLD.pos || ' to ' || NEW.pos); END;
 """
 
 
@@ -53,7 +55,7 @@ def install(worker: str) -> None:
         return ownership
 
     SqliteLedger.open = open_witnessed  # type: ignore[method-assign]
-    SqliteLedger.transaction = commit_witnessed  # type: ignore[assignment,method-assign]
+    SqliteLedger.transaction = commit_witnessed  # type: ignore[method-assign]
     SqliteLedger.own = own_witnessed  # type: ignore[method-assign]
 
 

@@ -1,7 +1,7 @@
 """One worker under test: `python -m tests.crash.worker <spec as JSON>`. It owns services, stands by, or only publishes.
 
-It says what it did in JSON lines on its standard output, and ends at once when its standard input ends: no worker outlives
-the harness.
+It says what it did in JSON lines on its standard output, and ends at once when its standard input ends: no worker
+outlives the harness.
 """
 
 import asyncio
@@ -72,7 +72,8 @@ async def main(spec: Spec) -> int:
         say("ready")
         publishing: asyncio.Task[None] | None = None
         if not services:
-            publisher = Publisher(board, scene, spec.publisher, Random(f"{spec.seed}/{spec.name}"), say, orders.enough)
+            chance = Random(f"{spec.seed}/{spec.name}")
+            publisher = Publisher(board, scene, spec.publisher, chance=chance, say=say, enough=orders.enough)
             publishing = asyncio.create_task(publisher.run(spec.begin, spec.dials, spec.edits))
         while board.failure is None and not orders.stop.is_set():
             if publishing is not None and publishing.done():
@@ -92,7 +93,7 @@ if __name__ == "__main__":
     given = msgspec.json.decode(sys.argv[1], type=Spec)
     witness.install(given.name)
     if os.environ.get("CRASH_TRACE"):
-        import crash_trace  # TRACE
+        pass  # TRACE
     code = asyncio.run(main(given))
     sys.stdout.flush()
     os._exit(code)
