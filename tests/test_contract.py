@@ -571,7 +571,7 @@ def test_a_misspelt_option_is_told_when_it_is_written() -> None:
         inventory.reaction(retries=3)(plain)  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue]
 
 
-@pytest.mark.parametrize("function", [functools.partial(plain), Note(), 3, lambda order: None], ids=str)
+@pytest.mark.parametrize("function", [functools.partial(plain), Note(), 3, lambda order: None])
 def test_a_reaction_is_a_function_with_a_name(function: Any) -> None:
     with pytest.raises(ContractError, match=r"a reaction (is a function|has a name)"):
         Service("inventory").reaction(function)

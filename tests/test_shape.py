@@ -73,7 +73,6 @@ def test_an_annotation_has_a_shape(annotation: Any, shape: Shape) -> None:
     "annotation",
     [Note, int, Any, object, list, tuple, tuple[()], list[int], Iterator[Ordered], "Ordered", {Ordered, Reserved},
      Shelf, FlowTimedOut, FlowTimedOut[Note], dict[str, Ordered], Ordered | int, [Ordered]],
-    ids=str,
 )  # fmt: skip
 def test_what_is_outside_of_the_grammar_is_refused(annotation: Any) -> None:
     with pytest.raises(ContractError, match=r"^here: "):
