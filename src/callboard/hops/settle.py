@@ -86,8 +86,8 @@ async def _check_rows(work: Work, group: Group, tx: Transaction) -> None:
     moved = any(
         work.rows.knows(key) and work.rows.committed(key).version != version for key, version in current.items()
     )
-    work.rows.forget()
     if moved:
+        work.rows.forget()
         work.edits = tx.edits
         raise Moved
 
@@ -155,6 +155,8 @@ def _beside(reader: Reader, pos: int) -> tuple[int, ...]:
 
 def _committed(work: Work, group: Group, tx: Transaction, positions: list[Position], *, foreign: bool) -> None:
     """What was written is true now, in memory too."""
+    if tx.edits != group.edits:
+        work.rows.forget()
     work.rows.commit()
     work.unsaved = bool(group.seen) and bool(work.readers)
     for publication in group.publications:
