@@ -63,18 +63,18 @@ def refused(folder: Path, *typed: str, code: int = 2, **env: str) -> str:
 @pytest.mark.parametrize(
     "typed",
     [
-        ("shop.py:it",),
-        ("shop.py",),
-        ("shop:it",),
-        ("shop",),
-        ("./shop.py:it",),
-        ("--app", "shop.py:it"),
-        ("--app", "shop"),
+        ("bazaar.py:it",),
+        ("bazaar.py",),
+        ("bazaar:it",),
+        ("bazaar",),
+        ("./bazaar.py:it",),
+        ("--app", "bazaar.py:it"),
+        ("--app", "bazaar"),
     ],
     ids=" ".join,
 )
 def test_a_file_and_a_module_can_be_named(typed: tuple[str, ...], tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(app())
+    (tmp_path / "bazaar.py").write_text(app())
     assert drawn(tmp_path, *typed) == "Asked"
 
 
@@ -89,14 +89,14 @@ def test_a_package_is_imported_under_its_own_name(typed: str, tmp_path: Path) ->
 
 
 def test_a_file_is_found_from_any_folder(tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text("from beside import it\n")
+    (tmp_path / "bazaar.py").write_text("from beside import it\n")
     (tmp_path / "beside.py").write_text(app())
     (tmp_path / "else").mkdir()
-    assert drawn(tmp_path / "else", "../shop.py:it") == "Asked"
-    assert drawn(tmp_path / "else", str(tmp_path / "shop.py")) == "Asked"
+    assert drawn(tmp_path / "else", "../bazaar.py:it") == "Asked"
+    assert drawn(tmp_path / "else", str(tmp_path / "bazaar.py")) == "Asked"
 
 
-@pytest.mark.parametrize("name", ["json.py", "click.py", "types.py", "my-shop.py", "callboard.py"])
+@pytest.mark.parametrize("name", ["json.py", "click.py", "types.py", "my-bazaar.py", "callboard.py"])
 def test_a_file_may_have_the_name_of_another_module(name: str, tmp_path: Path) -> None:
     (tmp_path / "apps").mkdir()
     (tmp_path / "apps" / name).write_text(app())
@@ -127,8 +127,8 @@ def test_the_argument_comes_first_then_the_environment_then_the_project_then_wha
 
 
 def test_the_project_is_found_from_below_and_its_paths_are_its_own(tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(app())
-    (tmp_path / "pyproject.toml").write_text('[tool.callboard]\napp = "shop.py:it"\nledger = "sqlite:///shop.db"\n')
+    (tmp_path / "bazaar.py").write_text(app())
+    (tmp_path / "pyproject.toml").write_text('[tool.callboard]\napp = "bazaar.py:it"\nledger = "sqlite:///shop.db"\n')
     below = tmp_path / "a" / "b"
     below.mkdir(parents=True)
     assert drawn(below) == "Asked"
@@ -137,15 +137,15 @@ def test_the_project_is_found_from_below_and_its_paths_are_its_own(tmp_path: Pat
 
 
 def test_two_names_of_one_choreography_are_one(tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(app() + "also = it\n")
-    assert drawn(tmp_path, "shop.py") == "Asked"
+    (tmp_path / "bazaar.py").write_text(app() + "also = it\n")
+    assert drawn(tmp_path, "bazaar.py") == "Asked"
 
 
 def test_of_several_one_must_be_named(tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(app() + "\nother = Choreography('other', service)\n")
-    said = refused(tmp_path, "shop.py")
-    assert "shop.py:it or shop.py:other" in said
-    assert drawn(tmp_path, "shop.py:it") == "Asked"
+    (tmp_path / "bazaar.py").write_text(app() + "\nother = Choreography('other', service)\n")
+    said = refused(tmp_path, "bazaar.py")
+    assert "bazaar.py:it or bazaar.py:other" in said
+    assert drawn(tmp_path, "bazaar.py:it") == "Asked"
 
 
 def test_no_app_at_all_is_told_with_every_way_to_name_one(tmp_path: Path) -> None:
@@ -157,21 +157,21 @@ def test_no_app_at_all_is_told_with_every_way_to_name_one(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("shpo.py:it", "did you mean 'shop.py'?"),
-        ("shpo:it", "did you mean 'shop'?"),
-        ("shop.py:iti", "did you mean 'it'?"),
-        ("shop.py:service", "a Service, no Choreography: name one of its choreographies: shop.py:it"),
-        ("shop.py:Asked", "the class Asked, no Choreography"),
-        ("shop.py:answer", "a function, no Choreography"),
-        ("shop.py:", "names no app"),
+        ("bazar.py:it", "did you mean 'bazaar.py'?"),
+        ("bazar:it", "did you mean 'bazaar'?"),
+        ("bazaar.py:iti", "did you mean 'it'?"),
+        ("bazaar.py:service", "a Service, no Choreography: name one of its choreographies: bazaar.py:it"),
+        ("bazaar.py:Asked", "the class Asked, no Choreography"),
+        ("bazaar.py:answer", "a function, no Choreography"),
+        ("bazaar.py:", "names no app"),
         (":it", "names no app"),
-        ("shop.py:it()", "names no app"),
+        ("bazaar.py:it()", "names no app"),
         ("empty.py", "empty.py holds no Choreography"),
-        ("absent/shop.py", "there is no file absent/shop.py"),
+        ("absent/bazaar.py", "there is no file absent/bazaar.py"),
     ],
 )
 def test_what_is_no_app_is_told_with_the_fix(typed: str, said: str, tmp_path: Path) -> None:
-    (tmp_path / "shop.py").write_text(app())
+    (tmp_path / "bazaar.py").write_text(app())
     (tmp_path / "empty.py").touch()
     assert said in refused(tmp_path, typed)
 

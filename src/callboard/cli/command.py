@@ -92,7 +92,11 @@ class Group(click.Group):
             return command
         return super().get_command(ctx, name)
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as click asks
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - as click asks
+        formatter: click.HelpFormatter,
+    ) -> None:
         """The list of commands, without importing any."""
         rows = [(name, short) for name, (_, short) in self.elsewhere.items()]
         rows += [(name, command.get_short_help_str(80)) for name, command in self.commands.items()]

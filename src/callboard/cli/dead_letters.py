@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 import click
 
@@ -153,63 +154,39 @@ async def _one(url: str, target: str) -> tuple[Letter, list[Note]]:
         return letters[0], [n for n in await ledger.notes(row.flow) if (n.pos, n.reaction) == (row.pos, row.reaction)]
 
 
+def wishes(function: F) -> F:
+    """The arguments of what is asked for: which dead letters, and whether to ask first."""
+    for each in (
+        json_option,
+        option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked."),
+        option("--dry-run", is_flag=True, help="Only say what would be done."),
+        option(
+            "--all", "every", is_flag=True, help="All that fit; else name them, or say --reaction, --flow or --error."
+        ),
+        filters,
+        ledger_option,
+        click.argument("letters", nargs=-1, metavar="[ID]..."),
+    ):
+        function = each(function)
+    return function
+
+
 @command.command()
-@click.argument("letters", nargs=-1, metavar="[ID]...")
-@ledger_option
-@filters
-@option("--all", "every", is_flag=True, help="All that fit; else name them, or say --reaction, --flow or --error.")
+@wishes
 @option("--wait", "patience", type=Duration(), help="Wait so long to see what becomes of them.")
-@option("--dry-run", is_flag=True, help="Only say what would be done.")
-@option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
-@json_option
-def replay(
-    *,
-    letters: tuple[str, ...],
-    ledger: str | None,
-    reaction: str | None,
-    flow: str | None,
-    error: str | None,
-    limit: int,
-    patience: timedelta | None,
-    every: bool,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> int:
+def replay(**wish: Any) -> int:
     """Ask for one more attempt. It reaches only the reaction that failed, under its old idempotency key.
 
     The worker that owns the reaction does it; without one it is done when a worker starts.
     """
-    url = ledger_url(ledger)
-    found = _chosen(url, Wanted(reaction, flow, error, limit), letters, every=every)
-    return _ask(url, "replay", found, dry_run=dry_run, yes=yes, as_json=as_json, patience=patience)
+    return _ask("replay", **wish)
 
 
 @command.command()
-@click.argument("letters", nargs=-1, metavar="[ID]...")
-@ledger_option
-@filters
-@option("--all", "every", is_flag=True, help="All that fit; else name them, or say --reaction, --flow or --error.")
-@option("--dry-run", is_flag=True, help="Only say what would be done.")
-@option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
-@json_option
-def discard(
-    *,
-    letters: tuple[str, ...],
-    ledger: str | None,
-    reaction: str | None,
-    flow: str | None,
-    error: str | None,
-    limit: int,
-    every: bool,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> int:
+@wishes
+def discard(**wish: Any) -> int:
     """Ask to give dead letters up: what waits behind them goes on, and the record says so."""
-    url = ledger_url(ledger)
-    found = _chosen(url, Wanted(reaction, flow, error, limit), letters, every=every)
-    return _ask(url, "discard", found, dry_run=dry_run, yes=yes, as_json=as_json)
+    return _ask("discard", **wish)
 
 
 def _chosen(url: str, wanted: Wanted, letters: Sequence[str], *, every: bool) -> list[Letter]:
@@ -222,29 +199,33 @@ def _chosen(url: str, wanted: Wanted, letters: Sequence[str], *, every: bool) ->
 
 
 def _ask(
-    url: str,
     what: str,
-    letters: Sequence[Letter],
     *,
+    ledger: str | None,
+    letters: Sequence[str],
+    every: bool,
     dry_run: bool,
     yes: bool,
     as_json: bool,
     patience: timedelta | None = None,
+    **wanted: Any,
 ) -> int:
-    lines = [f"{each.id}: {first_line(each.row.error or '')}" + _refusal(each, what) for each in letters]
-    plan = Plan(what, [each.id for each in letters], lines)
+    url = ledger_url(ledger)
+    chosen = _chosen(url, Wanted(**wanted), letters, every=every)
+    lines = [f"{each.id}: {first_line(each.row.error or '')}" + _refusal(each, what) for each in chosen]
+    plan = Plan(what, [each.id for each in chosen], lines)
 
     async def do() -> list[str | None]:
-        ledger = open_ledger(url)
-        await ledger.open((), ())
+        opened = open_ledger(url)
+        await opened.open((), ())
         try:
-            answers = [await _wish(ledger, each, what) for each in letters]
+            answers = [await _wish(opened, each, what) for each in chosen]
             if patience is not None:
                 asked = [n for n, why in enumerate(answers) if why is None]
-                await _watch(ledger, letters, asked, answers, patience)
+                await _watch(opened, chosen, asked, answers, patience)
             return answers
         finally:
-            await ledger.close()
+            await opened.close()
 
     return carry_out(plan, do, dry_run=dry_run, yes=yes, as_json=as_json)
 

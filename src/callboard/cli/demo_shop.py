@@ -7,7 +7,7 @@ from random import Random
 from typing import Protocol
 
 from callboard.choreography import Choreography
-from callboard.event import FlowTimedOut, ReactionFailed, event, failure, port, state
+from callboard.event import ReactionFailed, event, failure, port, state
 from callboard.flow import Flow
 from callboard.reaction import Context
 from callboard.retry import Retry
@@ -84,7 +84,6 @@ class Bank(Protocol):
 @port
 class Carrier(Protocol):
     async def book(self, order_id: str) -> bool: ...
-    async def call_off(self, order_id: str) -> bool: ...
 
 
 orders, stock, payments, shipping = Service("orders"), Service("stock"), Service("payments"), Service("shipping")
@@ -131,33 +130,13 @@ async def ship(paid: PaymentTaken, carrier: Carrier) -> OrderShipped | ShippingR
     return OrderShipped(order_id=paid.order_id) if booked else ShippingRefused(order_id=paid.order_id)
 
 
-@shipping.reaction(compensates=ship)
-async def call_off(
-    late: FlowTimedOut[OrderPlaced], shipped: OrderShipped | None, carrier: Carrier
-) -> OrderShipped | ShippingRefused | None:
-    if shipped is not None:
-        return None
-    booked = await carrier.call_off(late.started.order_id)
-    kind = OrderShipped if booked else ShippingRefused
-    return kind(order_id=late.started.order_id)
-
-
 shop = Choreography(
     "demo",
     orders,
     stock,
     payments,
     shipping,
-    flows=[
-        Flow(
-            "checkout",
-            key="order_id",
-            starts=OrderPlaced,
-            succeeds=OrderShipped,
-            fails=OrderCancelled,
-            timeout=timedelta(minutes=5),
-        )
-    ],
+    flows=[Flow("checkout", key="order_id", starts=OrderPlaced, succeeds=OrderShipped, fails=OrderCancelled)],
 )
 
 
@@ -199,10 +178,6 @@ class BusyCarrier(Carrier):
         """Books a parcel, or refuses it; asked again the answer is the same."""
         await asyncio.sleep(self._chance.uniform(0, 0.01))
         return self.booked.setdefault(order_id, self._chance.random() > 0.07)
-
-    async def call_off(self, order_id: str) -> bool:
-        """Whether it was booked; it will not be from now on."""
-        return self.booked.setdefault(order_id, False)
 
 
 def keepers(seed: int | None = None) -> list[object]:

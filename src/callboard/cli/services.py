@@ -91,13 +91,13 @@ async def _reaction(
     }
 
 
-def _owner(process_name: str | None) -> dict[str, Any]:
-    if process_name is None:
+def _owner(told: str | None) -> dict[str, Any]:
+    if told is None:
         return {"process": None, "runs": False, "says": "nobody yet"}
-    number = process_name.removeprefix("pid ")
+    number = told.removeprefix("pid ")
     runs = _runs(int(number)) if number.isdigit() else None
-    said = {True: process_name, False: f"nobody; the last one, {process_name}, is gone", None: process_name}[runs]
-    return {"process": process_name, "runs": runs, "says": said}
+    said = {True: told, False: f"nobody; the last one, {told}, is gone", None: told}[runs]
+    return {"process": told, "runs": runs, "says": said}
 
 
 def _runs(pid: int) -> bool:

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -82,8 +82,8 @@ def _from_file(file: str) -> str:
 
 def _text(project: Project, name: str) -> str:
     value = project.table[name]
-    if isinstance(value, list) and all(isinstance(each, str) for each in value):  # pyright: ignore[reportUnknownVariableType]
-        return ",".join(value)  # pyright: ignore[reportUnknownArgumentType]
+    if isinstance(value, list):
+        return ",".join(map(str, cast("list[object]", value)))
     if isinstance(value, str):
         return value
     raise Refusal(2, f"{project.file}: [tool.callboard] {name} is a text, not {value!r}")
