@@ -107,15 +107,13 @@ class Player:
                 "publisher": self.role, "begin": self.heard.begin(self.role), "dials": self.heard.dials,
                 "edits": self.heard.edits.get(self.role, 0),
             }  # fmt: skip
-        path = os.pathsep.join(
-            [str(ROOT / "src"), str(ROOT), str(ROOT / "tests" / "targets"), os.environ.get("CRASH_TRACE", "")]
-        )
+        path = [str(ROOT / "src"), str(ROOT), str(ROOT / "tests" / "targets"), os.environ.get("PYTHONPATH", "")]
         with (self.folder / f"{self.role}.log").open("ab") as log:
             log.write(f"-- {self.name}\n".encode())
             log.flush()
             self._child = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", "tests.crash.worker", json.dumps(spec), cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": path}, stdin=asyncio.subprocess.PIPE,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(path)}, stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE, stderr=log,
             )  # fmt: skip
         self._listening = asyncio.create_task(self._listen(self._child, self.name))

@@ -133,8 +133,7 @@ def _rest(facts: Facts, scene: Scene) -> Iterator[Fault]:
         )
         for reaction, pos, why, key, verdict in file.execute(query):
             yield "parked rows left in decided flows", f"{key} ({verdict}): {reaction} at {pos} is {why}"
-        for what, told in file.execute("SELECT what, told FROM witness_fault"):
-            yield what, told
+        yield from file.execute("SELECT what, told FROM witness_fault").fetchall()
         rows = file.execute("SELECT reaction, pos, why, flow FROM parked WHERE why != 'dead' LIMIT 20").fetchall()
     left = unfinished(facts.ledger, scene.choreography, list(scene.choreography.services))
     if left.work:

@@ -71,7 +71,7 @@ class World:
         )
 
     async def fault(self, what: str, key: str) -> str:
-        """What goes wrong with this call: nothing ("ok"), or its answer is "lost" or "late". Outage: it never happens."""
+        """What goes wrong: nothing ("ok"), or the answer is "lost" or "late". Raises Outage: the call never happens."""
         await asyncio.sleep(self.chance.random() * 0.02)
         query = "SELECT count(*) FROM call WHERE key = ? AND what = ? AND outcome != 'ok'"
         seen = self._file.execute(query, (key, what)).fetchone()[0]

@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
@@ -64,16 +65,17 @@ def tell(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def row(name: str, figures: Sequence[int | str]) -> str:
+    return f"{name:44}" + "".join(f"{figure:>12}" for figure in figures)
+
+
 def table(reports: list[Report], seed: str) -> str:
     """What happened, what must read 0, and the first faults of each kind."""
-    wide = 44
-    lines = [f"{'crash test, seed ' + seed:{wide}}" + "".join(f"{report.scene:>12}" for report in reports)]
+    lines = [row(f"crash test, seed {seed}", [report.scene for report in reports])]
     figures = list(dict.fromkeys(name for report in reports for name in report.figures))
-    for name in figures:
-        lines.append(f"{name:{wide}}" + "".join(f"{report.figures.get(name, 0):>12}" for report in reports))
-    lines.append("-" * (wide + 12 * len(reports)))
-    for counter in COUNTERS:
-        lines.append(f"{counter:{wide}}" + "".join(f"{len(report.found[counter]):>12}" for report in reports))
+    lines += [row(name, [report.figures.get(name, 0) for report in reports]) for name in figures]
+    lines.append("-" * len(lines[0]))
+    lines += [row(counter, [len(report.found[counter]) for report in reports]) for counter in COUNTERS]
     for report in reports:
         for counter, told in report.found.items():
             lines += [f"  {report.scene}, {counter}: {each[:600]}" for each in told[:12]]

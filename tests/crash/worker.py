@@ -92,8 +92,6 @@ if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     given = msgspec.json.decode(sys.argv[1], type=Spec)
     witness.install(given.name)
-    if os.environ.get("CRASH_TRACE"):
-        pass  # TRACE
     code = asyncio.run(main(given))
     sys.stdout.flush()
     os._exit(code)
