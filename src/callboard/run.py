@@ -127,7 +127,10 @@ class Runner:
         """Register what is new, own what nobody owns, and stand where the ledger says. Nothing moves by itself yet."""
         await self._patiently(self._register)
         await self._own()
-        self.work.head = self.work.start_head = await self.work.ledger.head()
+        work = self.work
+        work.head = work.start_head = await work.ledger.head()
+        for newest in await work.ledger.entries([work.head]):
+            work.time = newest.time  # time never goes backwards in one ledger
         await self._begin_reading()
 
     async def stop(self, grace: timedelta) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from dataclasses import KW_ONLY, InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
@@ -52,74 +53,83 @@ class Watcher(Protocol):
     async def decide(self, work: Work, group: Group, tx: Transaction) -> list[FlowRow]: ...
 
 
+@dataclass(eq=False)
 class Work:
     """Everything that the movers of one process share."""
 
-    def __init__(
-        self,
-        choreography: Choreography,
-        ledger: Ledger,
-        codec: Codec,
-        clock: Clock,
-        chance: Random,
-        *,
-        keepers: Mapping[type[Any], Any],
-        executor: Executor | None = None,
-    ) -> None:
-        self.choreography = choreography
-        self.ledger = ledger
-        self.codec = codec
-        self.clock = clock
-        self.chance = chance
+    choreography: Choreography
+    ledger: Ledger
+    codec: Codec
+    clock: Clock
+    chance: Random
+    _: KW_ONLY
+    keepers: InitVar[Mapping[type[Any], Any]]
+    executor: Executor | None = None
+
+    # what this process owns
+    tokens: dict[str, int] = field(default_factory=dict[str, int])
+    readers: dict[str, Reader] = field(default_factory=dict[str, Reader])
+    routes: dict[str, list[Reader]] = field(default_factory=dict[str, list[Reader]])
+    hearers: dict[str, dict[str, list[Reader]]] = field(default_factory=dict[str, dict[str, list[Reader]]])
+    silent_effects: set[str] = field(
+        default_factory=set[str]
+    )  # whose runs count as effects also when they emit nothing
+    looks_back: bool = False  # some reaction looks back into its flow
+    watcher: Watcher | None = None
+    abroad: Abroad | None = None  # None: all services share this ledger
+
+    # where it stands in the log
+    head: int = 0  # the newest position known to be committed
+    edits: int = 0
+    read: int = 0  # everything up to here was handed out
+    time: int = 0
+    start_head: int = 0  # what was waiting when this process began
+    moved: bool = True  # somebody else has committed
+    unsaved: bool = False  # positions have moved that the ledger does not know of
+
+    # what waits
+    fresh: deque[Entry] = field(default_factory=deque[Entry])  # behind `read`, without a gap
+    publications: deque[Publication] = field(default_factory=deque["Publication"])
+    reopen: list[tuple[Reader, int]] = field(
+        default_factory=list[tuple[Reader, int]]
+    )  # left open by the process before
+    ready: list[Delivery] = field(default_factory=list[Delivery])
+    later: list[Delivery] = field(default_factory=list[Delivery])  # may start once this group is committed
+    due_now: list[tuple[Reader, Parked]] = field(default_factory=list[tuple[Reader, "Parked"]])
+    wants: dict[int, set[tuple[str, RowKey]]] = field(default_factory=dict[int, set[tuple[str, "RowKey"]]])
+    active: dict[tuple[str, RowKey], Delivery] = field(default_factory=dict[tuple[str, "RowKey"], Delivery])
+    holds: Holds = field(default_factory=Holds)
+    agenda: Agenda = field(default_factory=Agenda)
+
+    # what runs
+    group: Group | None = None
+    groups: int = 0
+    fuse: bool = True
+    foreign: int = 0  # groups for which hops are not fused, because others write too
+    running: set[Attempt] = field(default_factory=set["Attempt"])
+    finished: deque[Attempt] = field(default_factory=deque["Attempt"])
+    alone: dict[str, Delivery] = field(default_factory=dict[str, Delivery])
+    suspects: int = 0  # so many entries may have been in hand when the process before us died
+    trial: Delivery | None = None  # one of them, running alone
+    draining: bool = False
+    longest_wait: timedelta = timedelta(hours=1)
+
+    # who waits for this process
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    decided: list[FlowRow] = field(default_factory=list["FlowRow"])  # flows whose verdict or deadline came
+    watching: bool = False  # somebody waits for events of a flow
+    touched: set[int] = field(default_factory=set[int])  # flows in which something happened
+
+    def __post_init__(self, keepers: Mapping[type[Any], Any]) -> None:
+        choreography = self.choreography
         self.guards = Guards(keepers)
-        self.executor = executor
-        self.tokens: dict[str, int] = {}
-        self.readers: dict[str, Reader] = {}
-        self.routes: dict[str, list[Reader]] = {}
-        self.hearers: dict[str, dict[str, list[Reader]]] = {}
         self.types: dict[str, EventType] = dict(choreography.events)
         self.private = frozenset(s.name for s in choreography.states.values() if choreography.is_private(s))
         self.outgoing = frozenset(kind.name for kind in choreography.outgoing)
-        self.views = Views(ledger)
-        self.rows = Rows(ledger)
-        self.holds = Holds()
-        self.agenda = Agenda()
-        self.world = World(self.readers, self.hearers, self.value, self.type_of)
-        self.head = 0  # the newest position known to be committed
-        self.edits = 0
-        self.read = 0  # everything up to here was handed out
-        self.time = 0
-        self.start_head = 0  # what was waiting when this process began
-        self.fresh: deque[Entry] = deque()  # behind `read`, without a gap
-        self.finished: deque[Attempt] = deque()
-        self.publications: deque[Publication] = deque()
-        self.ready: list[Delivery] = []
-        self.later: list[Delivery] = []  # may start once this group is committed
-        self.active: dict[tuple[str, RowKey], Delivery] = {}
-        self.due_now: list[tuple[Reader, Parked]] = []
-        self.wants: dict[int, set[tuple[str, RowKey]]] = {}
-        self.reopen: list[tuple[Reader, int]] = []  # left open by the process before this one
-        self.group: Group | None = None
-        self.foreign = 0  # groups for which hops are not fused, because others write too
-        self.groups = 0
-        self.fuse = True
-        self.alone: dict[str, Delivery] = {}
-        self.running: set[Attempt] = set()
-        self.draining = False
-        self.watcher: Watcher | None = None
-        self.abroad: Abroad | None = None  # None: all services share this ledger
-        self.woken = asyncio.Event()
-        self.decided: list[FlowRow] = []  # flows whose verdict or deadline came, for those who wait for them
-        self.moved = True  # somebody else has committed
-        self.unsaved = False  # positions have moved that the ledger does not know of
-        self.watching = False  # somebody waits for events of a flow
-        self.touched: set[int] = set()  # flows in which something happened
+        self.views = Views(self.ledger)
         self.no_view = View()
-        self.looks_back = False  # some reaction looks back into its flow
-        self.silent_effects: set[str] = set()  # reactions whose runs count as effects also when they emit nothing
-        self.longest_wait = timedelta(hours=1)
-        self.suspects = 0  # so many entries may have been in hand when the process before us died
-        self.trial: Delivery | None = None  # one of them, running alone
+        self.rows = Rows(self.ledger)
+        self.world = World(self.readers, self.hearers, self.value, self.type_of)
 
     # time
 
