@@ -309,17 +309,17 @@ def _always_answers(contract: Contract) -> bool:
 
 
 def _undone_elsewhere(choreography: Choreography, path: str, entries: Sequence[Entry]) -> set[int]:
-    """The entries of a reaction in another ledger that its compensations have answered for, as far as it is told."""
-    undone: set[int] = set()
+    """The entries of a reaction in another ledger that its compensations have answered for, as far as it is told.
+
+    An answer is for all of them, whatever came here first: it closes the reaction.
+    """
     for contract in (choreography.contracts[each] for each in choreography.compensations.get(path, ())):
         kinds = {kind.name for kind in contract.hears}
-        told = [entry for entry in entries if entry.by == contract.path]
-        died = any(entry.type.startswith("callboard.ReactionFailed[") for entry in told)
-        last = max((entry.pos for entry in told if not entry.type.startswith("callboard.")), default=0)
-        if not _always_answers(contract) and not died:
-            last = max([last, *(entry.pos for entry in entries if entry.type in kinds and _asks(contract, entry))])
-        undone |= {entry.pos for entry in entries if entry.by == path and entry.pos < last}
-    return undone
+        told = [entry.type.startswith("callboard.") for entry in entries if entry.by == contract.path]
+        asked = any(entry.type in kinds and _asks(contract, entry) for entry in entries)
+        if (told and not any(told)) or (asked and not told and not _always_answers(contract)):
+            return {entry.pos for entry in entries if entry.by == path}
+    return set()
 
 
 def _leaked(work: Any, choreography: Choreography, entries: Sequence[Entry], memories: Sequence[Memory]) -> list[str]:

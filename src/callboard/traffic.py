@@ -79,7 +79,7 @@ class Traffic:
             await asyncio.gather(self._tasks[1], return_exceptions=True)
 
     async def stop(self, deadline: float) -> None:
-        """What was logged is sent, if the broker takes it before `deadline`, a time of the loop; the rest stays in the log."""
+        """What was logged is sent, if the broker takes it before the loop's time is `deadline`; else it stays."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,0 +1,242 @@
+"""The order choreography with a ledger for each service ends as on one, whatever the broker does and whoever dies."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from shop import inventory, orders, payments, shipping, shop
+from shop.events import Line, OrderCompleted, OrderCreated
+from tests.apart import Town, a_town
+
+SEEDS = range(12)
+
+
+class Bank(payments.Bank):
+    """Takes a card once for each key; loses answers; a void is for good."""
+
+    def __init__(self, town: Town) -> None:
+        self._town = town
+        self.cards: dict[str, str] = {}
+        self.charges: Counter[str] = Counter()
+
+    async def charge(self, card: str, amount: Decimal, *, key: str) -> str | None:
+        await asyncio.sleep(0)
+        if card == "declined" or self.cards.get(key) == "void":
+            return None
+        if key not in self.cards:
+            self.charges[key] += 1
+        self.cards[key] = "charged"
+        if card == "lossy" and self._town.faults.chance.random() < 0.5:
+            raise ConnectionError("the answer was lost")
+        await asyncio.sleep(0)
+        return f"ref-{key}"
+
+    async def void(self, *, key: str) -> None:
+        await asyncio.sleep(0)
+        self.cards[key] = "void"
+
+    @property
+    def kept(self) -> set[str]:
+        return {key.removeprefix("order-") for key, state in self.cards.items() if state == "charged"}
+
+
+class Carrier(shipping.Carrier):
+    """Books once for each key, but not what goes to nowhere; what is closed stays closed."""
+
+    def __init__(self) -> None:
+        self.parcels: dict[str, str] = {}
+
+    async def book(self, *, key: str) -> str | None:
+        await asyncio.sleep(0)
+        if "nowhere" in key or self.parcels.get(key) == "closed":
+            return None
+        self.parcels[key] = "booked"
+        return f"1Z-{key}"
+
+    async def close(self, *, key: str) -> str | None:
+        await asyncio.sleep(0)
+        if self.parcels.get(key) == "booked":
+            return f"1Z-{key}"
+        self.parcels[key] = "closed"
+        return None
+
+    @property
+    def booked(self) -> set[str]:
+        return {key.removeprefix("order-") for key, state in self.parcels.items() if state == "booked"}
+
+
+class Shop:
+    """The town of the shop, with what the world outside it has seen."""
+
+    def __init__(self, town: Town) -> None:
+        self.town = town
+        self.bank = Bank(town)
+        self.carrier = Carrier()
+        self.stock = 0
+
+    async def open(self) -> None:
+        town = self.town
+        await town.settle("orders", orders.service)
+        await town.settle("inventory", inventory.service)
+        await town.settle("payments", payments.service, ports=[self.bank])
+        await town.settle("shipping", shipping.service, ports=[self.carrier])
+
+    async def fill(self, free: int) -> None:
+        site, self.stock = self.town.sites["inventory"], free
+
+        async def put() -> None:
+            async with site.board.transaction(inventory.service) as tx:
+                await tx.put(inventory.Shelf(sku="a", free=free))
+
+        await site.until(asyncio.ensure_future(put()))
+
+    async def verdicts(self) -> dict[str, str | None]:
+        rows = await self.town.sites["orders"].work.ledger.list_flows(
+            name="checkout", status=None, before=None, limit=1000, now=0
+        )
+        return {row.key or "": row.verdict for row in rows}
+
+    async def leaks(self) -> set[str]:
+        rows = await self.town.sites["orders"].work.ledger.list_flows(
+            name="checkout", status=None, before=None, limit=1000, now=0
+        )
+        return {row.leaked for row in rows if row.leaked}
+
+    async def free(self) -> int:
+        shelf = await self.town.sites["inventory"].board.load(inventory.Shelf, "a")
+        assert shelf is not None
+        return shelf.free
+
+    async def all_adds_up(self) -> None:
+        """Nothing lost, nothing charged twice, and everything that was taken is paid for and sent, or given back."""
+        verdicts = await self.verdicts()
+        succeeded = {key for key, verdict in verdicts.items() if verdict == "succeeded"}
+        assert set(verdicts.values()) <= {"succeeded", "failed"}
+        assert self.bank.kept == succeeded
+        assert self.carrier.booked == succeeded
+        assert await self.free() == self.stock - len(succeeded)
+        assert max(self.bank.charges.values(), default=0) <= 1
+        assert not await self.leaks()
+        for site in self.town.sites.values():
+            assert await site.work.ledger.verify() == []
+            assert await site.work.ledger.parked() == []
+
+
+@asynccontextmanager
+async def a_shop(folder: Path, *, seed: int = 1, free: int = 100) -> AsyncIterator[Shop]:
+    async with a_town(shop, folder, seed=seed) as town:
+        opened = Shop(town)
+        await opened.open()
+        await opened.fill(free)
+        yield opened
+
+
+def order(number: int | str, card: str = "ok") -> OrderCreated:
+    return OrderCreated(order_id=f"o-{number}", card=card, total=Decimal(9), lines=(Line("a", 1),))
+
+
+async def test_an_order_goes_through_four_ledgers(tmp_path: Path) -> None:
+    async with a_shop(tmp_path) as opened:
+        flow = await opened.town.sites["orders"].publish(order(1))
+        await opened.town.rest(upto=timedelta(minutes=1))
+        done = await flow.completion(timedelta(0))
+        assert done.succeeded
+        completed = done.event(OrderCompleted)
+        assert completed is not None
+        assert completed.tracking == "1Z-order-o-1"
+        await opened.all_adds_up()
+
+
+async def test_the_home_of_a_flow_sees_all_of_it(tmp_path: Path) -> None:
+    async with a_shop(tmp_path) as opened:
+        flow = await opened.town.sites["orders"].publish(order(1))
+        await opened.town.rest(upto=timedelta(minutes=1))
+        names = [type(each).__name__ for each in await flow.events()]
+        assert names == ["OrderCreated", "ItemsReserved", "PaymentProcessed", "OrderShipped", "OrderCompleted"]
+        ids = [entry.id for entry in await opened.town.sites["orders"].work.ledger.flow_entries([1])]
+        assert len({each[:26] for each in ids}) == 1
+
+
+@pytest.mark.parametrize(
+    ("card", "number", "types"),
+    [
+        ("declined", 1, ["PaymentFailed", "ItemsReleased", "OrderCancelled"]),
+        ("ok", "nowhere", ["ShippingFailed", "PaymentRefunded", "ItemsReleased", "OrderCancelled"]),
+    ],
+)
+async def test_a_failure_is_undone_step_by_step(tmp_path: Path, card: str, number: int | str, types: list[str]) -> None:
+    async with a_shop(tmp_path) as opened:
+        flow = await opened.town.sites["orders"].publish(order(number, card))
+        await opened.town.rest(upto=timedelta(minutes=1))
+        done = await flow.completion(timedelta(0))
+        assert done.verdict == "failed"
+        assert [type(each).__name__ for each in done.events][-len(types) :] == types
+        await opened.all_adds_up()
+
+
+async def test_what_is_sold_out_is_cancelled(tmp_path: Path) -> None:
+    async with a_shop(tmp_path, free=0) as opened:
+        flow = await opened.town.sites["orders"].publish(order(1))
+        await opened.town.rest(upto=timedelta(minutes=1))
+        assert (await flow.completion(timedelta(0))).verdict == "failed"
+        await opened.all_adds_up()
+
+
+async def test_a_deadline_that_passes_is_told_everywhere(tmp_path: Path) -> None:
+    async with a_shop(tmp_path) as opened:
+        town = opened.town
+        flow = await town.sites["orders"].publish(order(1))
+        town.sites["payments"].die()
+        del town.sites["payments"]
+        await town.rest(upto=timedelta(minutes=31))
+        assert opened.carrier.parcels == {"order-o-1": "closed"}
+        await town.settle("payments", payments.service, ports=[opened.bank])
+        await town.rest(upto=timedelta(minutes=1))
+        assert (await flow.completion(timedelta(0))).verdict == "failed"
+        await opened.all_adds_up()
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_nothing_is_lost_or_done_twice_whatever_happens_on_the_road(tmp_path: Path, seed: int) -> None:
+    async with a_shop(tmp_path, seed=seed, free=8) as opened:
+        await trouble(opened, orders_placed=14)
+        await opened.all_adds_up()
+        assert len(await opened.verdicts()) == 14
+
+
+async def trouble(opened: Shop, *, orders_placed: int) -> None:
+    """Place orders while envelopes are doubled, late, lost on the way to an acknowledgement, and processes die."""
+    town, faults = opened.town, opened.town.faults
+    faults.crash, faults.away, faults.lost_ack, faults.doubled = 0.01, 0.05, 0.1, 0.1
+    faults.redelivered, faults.late, faults.shuffled = 0.2, 0.1, 0.2
+    chance, placed = faults.chance, 0
+    for step in range(1500):
+        if placed < orders_placed and step % 20 == 0 and town.sites["orders"].is_up:
+            card = chance.choice(["ok", "ok", "declined", "lossy"])
+            number = f"{placed}-nowhere" if chance.random() < 0.25 else placed
+            placed += await place(opened, order(number, card))
+        await town.step()
+        if chance.random() < 0.02:
+            town.clock.advance(timedelta(seconds=chance.choice([1, 5, 30])))
+    faults.stop()
+    while placed < orders_placed:
+        placed += await place(opened, order(placed))
+    await town.rest(upto=timedelta(minutes=40))
+
+
+async def place(opened: Shop, event: OrderCreated) -> bool:
+    """Publish until it is known to be there, as a client does with a request that it repeats."""
+    site = opened.town.sites["orders"]
+    if not site.is_up:
+        await site.start()
+    faults = opened.town.faults
+    crash, faults.crash = faults.crash, 0.0
+    await site.publish(event)
+    faults.crash = crash
+    return True
