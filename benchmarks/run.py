@@ -1,4 +1,4 @@
-"""Measure callboard beside the hand-written floor: pairs in one run (A B, B A), medians and quartiles of their ratio."""
+"""Measure callboard beside the hand-written floor: pairs in one run (A B, B A), median and quartiles of the ratio."""
 
 from __future__ import annotations
 
