@@ -7,6 +7,7 @@ unwound if the commit does not happen.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from callboard.hops.applying import release
@@ -19,6 +20,7 @@ from callboard.hops.settle import Moved, settle
 from callboard.hops.turns import consider_all
 
 if TYPE_CHECKING:
+    from callboard.hops.deliveries import Delivery
     from callboard.hops.work import Work
 
 _LARGEST = 2048  # events that one group emits before it commits
@@ -88,9 +90,7 @@ async def _fill(work: Work, group: Group) -> None:
         await catch_up(work, group)
         await hand_out(work, group)
     if work.publications:
-        publications = [work.publications.popleft() for _ in range(min(len(work.publications), PAGE))]
-        await publish(work, group, publications)
-        _overlay_publications(work, group)
+        await _publish(work, group)
     if group.fused and not work.draining:
         await _fuse(work, group)
     all_read = work.caught_up and work.read >= group.head + len(group.entries)
@@ -110,8 +110,15 @@ def _is_worth_a_commit(work: Work, group: Group) -> bool:
     return work.unsaved
 
 
-def _overlay_publications(work: Work, group: Group) -> None:
-    for publication in group.publications:
+async def _publish(work: Work, group: Group) -> None:
+    taken = list(islice(work.publications, PAGE))
+    try:
+        await publish(work, group, taken)
+    except BaseException:
+        group.publications.clear()  # they are still in the queue
+        raise
+    for publication in taken:
+        work.publications.popleft()
         for write in publication.writes if publication.error is None else ():
             work.rows.put(write)
 
@@ -153,9 +160,8 @@ def unwind(work: Work, group: Group) -> None:
     work.rows.drop()
     flows = {outcome.delivery.entry.flow for outcome in group.outcomes}
     work.views.forget(flows | {entry.flow for entry in (*group.entries, *group.seen)})
-    restored: set[int] = set()
     for outcome in reversed(group.outcomes):
-        _take_back(work, group, outcome, restored)
+        _take_back(work, group, outcome)
     for delivery in group.opened:
         if delivery.entry.pos > group.head and delivery.entry.pos in delivery.reader.open:
             release(work, delivery)  # its event is not there
@@ -166,9 +172,17 @@ def unwind(work: Work, group: Group) -> None:
     work.publications.extendleft(reversed(group.publications))
     work.fresh.clear()
     work.read = group.read
+    work.ready, work.later = [], _begun(work)
 
 
-def _take_back(work: Work, group: Group, outcome: Outcome, restored: set[int]) -> None:
+def _begun(work: Work) -> list[Delivery]:
+    """Every delivery that has begun and does not run, in log order: wherever the group stopped, none is forgotten."""
+    to_settle = {id(attempt.delivery) for attempt in work.finished}
+    begun = [*work.active.values(), *(each for reader in work.readers.values() for each in reader.open.values())]
+    return sorted(delivery for delivery in begun if not delivery.running and id(delivery) not in to_settle)
+
+
+def _take_back(work: Work, group: Group, outcome: Outcome) -> None:
     """Take one outcome back.
 
     A run that reached outside is not repeated because a commit failed: it is settled again.
@@ -198,6 +212,3 @@ def _take_back(work: Work, group: Group, outcome: Outcome, restored: set[int]) -
         work.finished.append(outcome.attempt)
     else:
         delivery.attempts = delivery.parked.attempts if delivery.parked is not None else 0
-        if id(delivery) not in restored and delivery not in work.later:
-            work.later.append(delivery)
-    restored.add(id(delivery))

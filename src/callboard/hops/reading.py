@@ -25,10 +25,11 @@ PAGE = 512  # entries handed out in one round
 
 async def reopen(work: Work, group: Group) -> None:
     """Deliveries that the process before this one had begun and not finished, in log order."""
-    left, work.reopen = work.reopen, []
+    left = work.reopen
     if not left:
         return
     entries = {entry.pos: entry for entry in await work.ledger.entries({pos for _, pos in left})}
+    work.reopen = []
     opened: list[Delivery] = []
     for reader, pos in left:
         if pos in entries and pos not in reader.open:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from callboard.errors import CallboardError
+from callboard.errors import CallboardError, LedgerError
 from callboard.hops.applying import apply, put_off, rows_held, uncommitted
 from callboard.hops.attempt import Attempt, call, event_arguments, other_arguments, row_keys, start, step
 from callboard.hops.gate import UNKNOWN, Ready
@@ -36,7 +36,7 @@ async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) 
             attempt = await _attempt(work, group, delivery, ready, effect)
             if attempt is None:
                 return
-            if isinstance(attempt.error, Uncommitted):
+            if isinstance(attempt.error, Uncommitted | LedgerError):  # nobody's attempt
                 delivery.attempts = before
                 group.hot.add(reader)
                 put_off(work, delivery)
@@ -121,6 +121,8 @@ async def _attempt(work: Work, group: Group, delivery: Delivery, ready: Ready, e
         given = event_arguments(attempt, work.value)
         await work.rows.fetch(row_keys(reader.contract, given))
         given |= other_arguments(attempt, given, work.guards.keepers, work.context(attempt))
+    except LedgerError:  # nobody's attempt
+        raise
     except NewerShape as error:
         apply(work, group, wait_for(work, delivery, str(error), group.now, half=False))
         return None
@@ -162,6 +164,8 @@ async def _judged(work: Work, group: Group, attempt: Attempt) -> Outcome:
         try:
             await work.rows.fetch(attempt.session.keys)
             return succeeded(work, attempt, group.now, work.stamp)
+        except LedgerError:
+            raise
         except Exception as error:
             attempt.error = error
     return failed(work, attempt.delivery, attempt.error, group.now, attempt=attempt)
@@ -169,9 +173,7 @@ async def _judged(work: Work, group: Group, attempt: Attempt) -> Outcome:
 
 async def collect(work: Work, group: Group) -> None:
     """Runs that went on beside the groups and are finished now."""
-    attempts = sorted(work.finished, key=lambda attempt: attempt.delivery)
-    work.finished.clear()
-    for attempt in attempts:
+    for attempt in sorted(work.finished, key=lambda attempt: attempt.delivery):
         delivery = attempt.delivery
         work.running.discard(attempt)
         if delivery.running:
@@ -181,10 +183,13 @@ async def collect(work: Work, group: Group) -> None:
                 guard.ended(group.now, failed=attempt.error is not None)
         loads = attempt.session.loads
         await work.rows.fetch(loads)
-        if attempt.error is None and any(work.rows.current(key).version != seen for key, seen in loads.items()):
+        moved = any(work.rows.current(key).version != seen for key, seen in loads.items())
+        if isinstance(attempt.error, LedgerError) or (moved and attempt.error is None):
+            work.finished.remove(attempt)
             _again(work, attempt)
             continue
         outcome = await _judged(work, group, attempt)
+        work.finished.remove(attempt)
         remaining = delivery.effects if delivery.reader.contract.options.compensates is not None else None
         outcome.done = not remaining
         apply(work, group, outcome)
