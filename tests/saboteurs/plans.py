@@ -1,0 +1,181 @@
+"""The saboteurs: which line of which promise is taken away, and which tests watch over it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Change(NamedTuple):
+    """One piece of the source, and what stands there instead. It must stand there exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+class Saboteur(NamedTuple):
+    """One break of one promise of docs/guarantees.md."""
+
+    promise: int
+    name: str
+    changes: tuple[Change, ...]
+    tests: tuple[str, ...]
+
+
+def _plan(promise: int, name: str, file: str, old: str, new: str, *tests: str) -> Saboteur:
+    return Saboteur(promise, name, (Change(file, old, new),), tuple(f"tests/test_promises_{test}.py" for test in tests))
+
+
+_REACT, _GATE, _SETTLE = "hops/react.py", "hops/gate.py", "hops/settle.py"
+
+SABOTEURS = (
+    # 1. Durable first
+    _plan(
+        1, "publish_answers_before_the_commit", _REACT,
+        "        _overlay_publications(work, group)\n",
+        "        _overlay_publications(work, group)\n        for early in group.publications:\n            early.answer()\n",
+        "durable",
+    ),
+    _plan(
+        1, "a_group_that_failed_is_dropped", _REACT,
+        "    except Moved:\n        unwind(work, group)\n",
+        "    except Exception:\n        work.group = None\n        work.rows.drop()\n",
+        "durable", "atomic",
+    ),
+    _plan(
+        1, "what_runs_is_not_written_down", _SETTLE,
+        "    unfinished = [each for each in reader.open if each <= pos]\n", "    unfinished = []\n", "durable", "drain",
+    ),
+    # 2. Atomic reactions
+    _plan(
+        2, "versions_are_not_compared", "hops/running.py",
+        "work.rows.current(key).version != seen for key, seen in loads.items()",
+        "work.rows.current(key).version < 0 for key, seen in loads.items()",
+        "atomic",
+    ),
+    _plan(
+        2, "rows_are_not_held", "hops/applying.py",
+        "        if key is not None:\n            yield (\"row\"", "        if False:\n            yield (\"row\"",
+        "atomic",
+    ),
+    _plan(
+        2, "code_that_reaches_outside_sees_uncommitted_rows", "hops/applying.py",
+        "    return any(key in group.keys or (key[0] == \"row\" and (key[1], key[2]) in work.rows.overlay) for key in keys)",
+        "    return False",
+        "atomic",
+    ),
+    _plan(
+        2, "a_refusal_saves_shared_state", "hops/outcomes.py",
+        "work.private if only_failures else None", "None", "atomic",
+    ),
+    # 3. Exactly-once effects
+    _plan(
+        3, "positions_are_not_committed", _SETTLE,
+        "            await tx.advance(positions)\n", "", "identity", "durable", "atomic",
+    ),
+    _plan(
+        3, "what_is_finished_ahead_is_forgotten", "hops/applying.py",
+        "        reader.done.add(delivery.entry.pos)\n", "", "several_processes", "random", "atomic",
+    ),
+    _plan(
+        3, "an_idempotency_key_is_not_remembered", "hops/publish.py",
+        "    supplied = await work.ledger.supplied(asked) if asked else {}\n", "    supplied = {}\n", "durable", "flows",
+    ),
+    # 4. Stable identity
+    _plan(4, "two_outputs_have_one_id", "ids.py", "    if ordinal:\n", "    if False:\n", "identity"),
+    _plan(
+        4, "ids_differ_from_run_to_run", "ids.py",
+        "    path = f\"{cause}.{reaction_tag}\"\n",
+        "    import os\n    path = f\"{cause}.{reaction_tag}{os.urandom(4).hex()}\"\n",
+        "identity",
+    ),
+    _plan(
+        4, "the_key_of_a_call_changes_with_the_attempt", "reaction.py",
+        "        return ids.idempotency_key(self.flow_id, self.inputs, self.reaction, label)\n",
+        "        return ids.idempotency_key(self.flow_id, self.inputs, self.reaction, f\"{label}{self.attempt}\")\n",
+        "identity",
+    ),
+    # 5. Order per line
+    _plan(
+        5, "a_line_is_not_stopped_by_what_is_parked", "hops/turns.py",
+        "    if not line or line[0] >= delivery.row:\n        return False\n", "    if line is not None or line is None:\n        return False\n",
+        "lines",
+    ),
+    _plan(
+        5, "holders_of_a_key_do_not_wait", "hops/deliveries.py",
+        "        return all(self._lists[key][0] is delivery for key in delivery.keys)", "        return True", "lines", "atomic",
+    ),
+    _plan(
+        5, "what_others_committed_before_is_overtaken", _SETTLE,
+        "    if not foreign and handed", "    if handed", "several_processes", "random",
+    ),
+    # 6. Prerequisites, joins, gathers, timers
+    _plan(
+        6, "a_late_part_of_a_join_runs_again", _GATE,
+        "    if firsts[mine.name].pos != trigger.pos:\n        return Skip(\"late part\")\n",
+        "",
+        "waiting",
+    ),
+    _plan(6, "unless_is_not_asked", _GATE, "        if first is not None:\n            return Skip(f\"unless", "        if False:\n            return Skip(f\"unless", "waiting"),
+    _plan(
+        6, "what_waits_is_never_woken", "hops/work.py",
+        "        if parked.why == \"waiting\":\n            self.wants", "        if False:\n            self.wants", "waiting",
+    ),
+    # 7. Compensation is a barrier
+    _plan(
+        7, "a_closed_reaction_runs", _GATE,
+        "    if options.compensates is None and any(True for _ in closed):\n        return Skip(\"closed\")\n", "",
+        "compensation",
+    ),
+    _plan(
+        7, "a_reaction_and_its_compensation_run_side_by_side", "hops/turns.py",
+        "    if reader.pair is not None:\n        keys.append", "    if False:\n        keys.append", "compensation",
+    ),
+    _plan(
+        7, "an_unknown_outcome_counts_as_none", _GATE,
+        "    if not done.outside:\n        return False\n", "    if done.outside or not done.outside:\n        return False\n",
+        "compensation",
+    ),
+    _plan(
+        7, "a_compensation_answers_twice", _GATE,
+        "        if any(memory.pos != delivery.trigger.pos for memory in answered):\n", "        if False:\n",
+        "compensation",
+    ),
+    # 8. Failures have a path
+    _plan(
+        8, "what_kills_the_worker_is_not_counted", "hops/running.py",
+        "    if (delivery.attempts or delivery.suspect) and not delivery.announced:\n", "    if False:\n", "failures",
+    ),
+    _plan(
+        8, "nobody_hears_of_a_dead_letter", "hops/outcomes.py",
+        "    outcome.entries.append(entry)\n    return outcome\n", "    return outcome\n", "failures",
+    ),
+    _plan(
+        8, "jitter_shortens_a_wait", "retry.py",
+        "* (1 + self.jitter * draw)", "* (1 - self.jitter * draw)", "failures",
+    ),
+    # 9. Replay is safe
+    _plan(
+        9, "a_wish_is_not_noticed", _REACT,
+        "        await _notice_wishes(work)\n", "", "failures",
+    ),
+    # 10. Flows end or are named
+    _plan(
+        10, "a_failed_verdict_does_not_wait", "tracker.py",
+        "            if await self._pending(work, row.number, entries):\n                continue\n", "", "flows", "compensation",
+    ),
+    _plan(
+        10, "a_deadline_is_told_again_and_again", "tracker.py",
+        "            row.timed_out = True\n", "", "flows",
+    ),
+    # 11. Stop means drained
+    _plan(
+        11, "a_stop_cuts_what_runs", "run.py",
+        "            if not (work.running or work.finished or work.publications or work.group):\n                break\n",
+        "            break\n",
+        "drain",
+    ),
+    # 12. Bad input is told
+    _plan(12, "a_payload_may_be_of_any_size", "hops/limits.py", "    if len(data) > PAYLOAD:\n", "    if False:\n", "failures"),
+    _plan(12, "a_fan_out_may_be_of_any_size", "hops/limits.py", "    if count > FAN_OUT:\n", "    if False:\n", "failures"),
+)  # fmt: skip

@@ -1,0 +1,108 @@
+"""Break every promise on purpose, one break at a time, and see the tests fail.
+
+Each saboteur replaces a piece of the source in a copy of it; the tests it names run against that copy. One that survives is a
+promise that nobody keeps watch over: this program ends with 1 then, and with 2 if a saboteur does not fit the source any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+from tests.saboteurs.plans import SABOTEURS, Saboteur  # noqa: E402  # found only once the root is on the path
+
+_LONGEST = 180  # seconds; a broken ledger may wait for ever, and waiting for ever is noticed too
+
+
+class Found(NamedTuple):
+    """What became of one saboteur."""
+
+    saboteur: Saboteur
+    fate: str  # caught | survived | does not fit
+    by: str
+    took: float
+
+
+def planted(saboteur: Saboteur, folder: Path) -> str | None:
+    """A copy of the source with the break in it; what does not fit, if it does not."""
+    shutil.copytree(ROOT / "src", folder / "src", ignore=shutil.ignore_patterns("__pycache__"))
+    for change in saboteur.changes:
+        page = folder / "src" / "callboard" / change.file
+        text = page.read_text()
+        if text.count(change.old) != 1:
+            return f"{change.file} holds {text.count(change.old)} times: {change.old.strip().splitlines()[0]}"
+        page.write_text(text.replace(change.old, change.new))
+    return None
+
+
+def tried(saboteur: Saboteur) -> Found:
+    """Run the tests of the promise against the broken copy."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="callboard-saboteur-") as name:
+        folder = Path(name)
+        if (misfit := planted(saboteur, folder)) is not None:
+            return Found(saboteur, "does not fit", misfit, 0)
+        environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-x",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            *saboteur.tests,
+        ]
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=_LONGEST, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Found(saboteur, "caught", f"nothing came to an end in {_LONGEST} s", time.monotonic() - began)
+    failed = [line for line in done.stdout.splitlines() if line.startswith(("FAILED", "ERROR"))]
+    took = time.monotonic() - began
+    if done.returncode == 0:
+        return Found(saboteur, "survived", "", took)
+    if done.returncode != 1 or not failed:
+        return Found(saboteur, "does not fit", (done.stdout + done.stderr)[-400:], took)
+    return Found(saboteur, "caught", failed[0].split(" - ")[0].removeprefix("FAILED ").removeprefix("ERROR "), took)
+
+
+def main() -> int:
+    """Try them all, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="only these saboteurs")
+    parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
+    options = parser.parse_args()
+    chosen = [each for each in SABOTEURS if not options.names or each.name in options.names]
+    found: list[Found] = []
+    with ThreadPoolExecutor(options.jobs) as pool:
+        for one in pool.map(tried, chosen):
+            found.append(one)
+            mark = {"caught": "caught  ", "survived": "SURVIVED", "does not fit": "MISFIT  "}[one.fate]
+            print(f"{mark} {one.saboteur.promise:>2}  {one.saboteur.name:<42} {one.took:5.1f} s  {one.by}", flush=True)
+    promises = {each.promise for each in chosen}
+    caught = sum(one.fate == "caught" for one in found)
+    print(f"{caught} of {len(found)} saboteurs of {len(promises)} promises were caught")
+    if any(one.fate == "does not fit" for one in found):
+        return 2
+    return 0 if caught == len(found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
