@@ -80,6 +80,8 @@ async def _notice_wishes(work: Work) -> None:
 async def _fill(work: Work, group: Group) -> None:
     """Everything that can be done now is an outcome of the group, or runs, or waits for something else."""
     await collect(work, group)
+    if work.trial is not None and not work.trial.running:
+        work.trial = None  # elected anew: it may have to wait for one that waits to be tried
     if not work.draining:
         await reopen(work, group)
         await take_due(work, group)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) -> None:
     reader = delivery.reader
     if reader.late_rows and not await _late_rows(work, group, delivery, ready):
+        if work.trial is delivery:
+            work.trial = None  # whoever has the row may have to be tried first
         return
     if (delivery.attempts or delivery.suspect) and not delivery.announced:
         _announce(work, group, delivery)
