@@ -473,6 +473,16 @@ def test_reading_changes_not_a_byte(ledger: Path) -> None:
     db.close()
 
 
+def test_a_copy_on_a_medium_that_nobody_writes_can_be_read(ledger: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def access(_: object, mode: int) -> bool:
+        return mode != os.W_OK
+
+    before = sorted(ledger.parent.iterdir())
+    monkeypatch.setattr(os, "access", access)
+    assert len(told("flows", "list")["items"]) == 5
+    assert sorted(ledger.parent.iterdir()) == before
+
+
 def test_a_reaction_that_is_gone_can_be_given_up(ledger: Path) -> None:
     assert "did you mean 'van.deliver'?" in refused("ledger", "retire", "van.delivr", code=4)
     result = command("ledger", "retire", "van.deliver", "--dry-run")

@@ -99,7 +99,7 @@ class Group(click.Group):
     ) -> None:
         """The list of commands, without importing any."""
         rows = [(name, short) for name, (_, short) in self.elsewhere.items()]
-        rows += [(name, command.get_short_help_str(80)) for name, command in self.commands.items()]
+        rows += [(name, command.get_short_help_str(200)) for name, command in self.commands.items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 

@@ -91,6 +91,8 @@ class Story:
         if len(entry.causes) > 1:
             others = [f"#{self.numbers[pos]}" for pos in entry.causes if pos != entry.cause and pos in self.numbers]
             said += [f"with {', '.join(others)}"] if others else []
+        if entry.scatters and entry.scatters[-1].type == entry.type:
+            said.append(f"{entry.scatters[-1].ordinal + 1} of {entry.scatters[-1].size}")
         if entry.source is not None:
             said.append(f"from {entry.source}")
         for memory in self.memories:

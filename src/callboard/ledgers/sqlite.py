@@ -94,6 +94,10 @@ class SqliteLedger:
             )
         with sqlite_errors(self.url), contextlib.ExitStack() as undo:
             where = f"{path.absolute().as_uri()}?mode=ro"
+            if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
+                where += (
+                    "&immutable=1"  # a copy on a medium that nobody writes: SQLite cannot lay its own files beside it
+                )
             db = sqlite3.connect(where, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
             undo.callback(db.close)
             layout = db.execute("PRAGMA user_version").fetchone()[0]
