@@ -211,10 +211,12 @@ def dead(work: Work, delivery: Delivery, why: str, now: int, *, effect: int = 0)
         written = work.codec.encode(told)
     except CodecError:
         return outcome  # bytes that nobody can read are kept, and told by the dead letter alone
+    event_id = child(trigger.id, delivery.reader.tag, 0, ("failed", str(delivery.attempts), str(effect)))
+    view = work.views.get(trigger.flow)
+    if view is not None and any(seen.id == event_id for seen in view.entries):
+        return outcome  # told already: it was asked for again, and did not come to a further attempt
     entry = Entry(
-        0, child(trigger.id, delivery.reader.tag, 0, ("failed", str(delivery.attempts), str(effect))), kind,
-        trigger.flow, now,
-        written, None, trigger.pos, delivery.reader.path, trigger.scatters,
+        0, event_id, kind, trigger.flow, now, written, None, trigger.pos, delivery.reader.path, trigger.scatters,
     )  # fmt: skip
     outcome.entries.append(entry)
     return outcome
