@@ -128,7 +128,7 @@ async def torment(day: Day, workers: Sequence[Worker], kills: int, show: Lines) 
         day.kills += 1
         left = unfinished(day.ledger, worker.services)
         day.landed += left > 0
-        show.say(f"kill -9 of {' and '.join(worker.services)}, with {left} deliveries unfinished")
+        show.say(f"kill -9 of {' and '.join(worker.services)}; deliveries left unfinished: {left}")
         await asyncio.sleep(day.chance.uniform(0.1, 0.6))
         await worker.start()
 
