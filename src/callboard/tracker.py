@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from callboard.contract import Contract
     from callboard.event import EventType
     from callboard.flow import Flow
-    from callboard.ledger import FlowRow, Ledger, Memory, Parked, Position
+    from callboard.ledger import FlowRow, Ledger, Memory
 
 _AT_ONCE = 256  # deadlines announced in one commit
 
@@ -79,7 +79,7 @@ class Tracker:
             ):
                 self._next = row.deadline
 
-    async def decide(self, work: Any, group: Any, tx: Any) -> list[FlowRow]:
+    async def decide(self, work: Any, group: Any) -> list[FlowRow]:
         """The flows that this commit changes: verdicts, failures that wait for compensations, deadlines."""
         changed: dict[tuple[int, str], FlowRow] = {}
         await self._complete(work, group, changed)
@@ -149,43 +149,30 @@ class Tracker:
 
     async def _pending(self, work: Any, flow: int, entries: Sequence[Entry]) -> bool:
         """Whether a compensation was asked in this flow and is neither done nor dead."""
-        contracts = [
-            c
-            for paths in self._choreography.compensations.values()
-            for p in paths
-            for c in [self._choreography.contracts[p]]
-        ]
-        remote: dict[str, Position] | None = None
-        parked: list[Parked] | None = None
-        for contract in contracts:
-            kinds = {kind.name for kind in contract.hears}
-            asks = [entry for entry in entries if entry.type in kinds and _asks(contract, entry)]
-            if not asks:
-                continue
-            if _is_elsewhere(work, contract):
-                if _owes(contract, asks, entries):
+        for paths in self._choreography.compensations.values():
+            for contract in (self._choreography.contracts[path] for path in paths):
+                kinds = {kind.name for kind in contract.hears}
+                asks = [entry for entry in entries if entry.type in kinds and _asks(contract, entry)]
+                if asks and await self._unanswered(work, contract, flow, asks, entries):
                     return True
-                continue
-            reader = work.readers.get(contract.path)
-            if reader is not None:
-                upto = work.read if reader.lag is None else reader.lag
-                rows = [reader.rows[row] for row in reader.flow_rows.get(flow, ())]
-                if any(a.pos in reader.open or (a.pos > upto and a.pos not in reader.done) for a in asks) or any(
-                    p.why != "dead" for p in rows
-                ):
-                    return True
-                continue
-            if remote is None or parked is None:
-                remote = {position.reaction: position for position in await self._ledger.positions()}
-                parked = await self._ledger.parked(flow=flow)
-            position = remote.get(contract.path)
-            if position is None:
-                continue
-            if not all(position.finished(a.pos) for a in asks):
-                return True
-            if any(p.reaction == contract.path and p.why != "dead" for p in parked):
-                return True
         return False
+
+    async def _unanswered(
+        self, work: Any, contract: Contract, flow: int, asks: Sequence[Entry], entries: Sequence[Entry]
+    ) -> bool:
+        if _is_elsewhere(work, contract):
+            return _owes(contract, asks, entries)
+        reader = work.readers.get(contract.path)
+        if reader is not None:
+            upto = work.read if reader.lag is None else reader.lag
+            rows = [reader.rows[row] for row in reader.flow_rows.get(flow, ())]
+            behind = any(a.pos in reader.open or (a.pos > upto and a.pos not in reader.done) for a in asks)
+            return behind or any(row.why != "dead" for row in rows)
+        position = next((p for p in await self._ledger.positions() if p.reaction == contract.path), None)
+        if position is None:
+            return False
+        parked = await self._ledger.parked(reactions=[contract.path], flow=flow)
+        return not all(position.finished(a.pos) for a in asks) or any(row.why != "dead" for row in parked)
 
     # deadlines
 

@@ -1,7 +1,7 @@
 """Break every promise on purpose, one break at a time, and see the tests fail.
 
-Each saboteur replaces a piece of the source in a copy of it; the tests it names run against that copy. One that survives is a
-promise that nobody keeps watch over: this program ends with 1 then, and with 2 if a saboteur does not fit the source any more.
+Each saboteur replaces a piece of the source in a copy of it; the tests it names run against that copy. One that
+survives is a promise that nobody keeps watch over: this program ends with 1 then, and with 2 if one does not fit.
 """
 
 from __future__ import annotations

@@ -130,7 +130,7 @@ def _looked_at(contract: Contract) -> Iterable[EventType]:
 
 
 def types_of_flow(choreography: Choreography, flow: Flow) -> set[str]:
-    """Everything that may happen in a flow. Its home sees all of it: so one ledger knows what leaked and what is missing."""
+    """Everything that may happen in a flow: its home sees all, so one ledger knows what leaked and what is missing."""
     emitted = {kind.name for contract in choreography.contracts.values() for kind in contract.emits}
     start = flow.start.name
     kinds = {start, f"callboard.FlowTimedOut[{start}]", f"callboard.FlowCancelled[{start}]"}

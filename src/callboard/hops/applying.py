@@ -68,7 +68,7 @@ def release(work: Work, delivery: Delivery) -> None:
         work.ready.extend(work.holds.leave(delivery))
 
 
-def rows_held(work: Work, delivery: Delivery, given: dict[str, Any]) -> Iterable[Key]:
+def rows_held(delivery: Delivery, given: dict[str, Any]) -> Iterable[Key]:
     contract = delivery.reader.contract
     for parameter in delivery.reader.named_rows:
         key = key_of_row(parameter.state.key, contract, given)

@@ -165,8 +165,8 @@ async def _go_on(coroutine: Coroutine[Any, Any, Any], awaited: Any) -> Any:
     return await _driven(coroutine, awaited)
 
 
-_leave: Callable[..., None] = getattr(tasks, "_leave_task")
-_enter: Callable[..., None] = getattr(tasks, "_enter_task")
+_leave: Callable[..., None] = vars(tasks)["_leave_task"]
+_enter: Callable[..., None] = vars(tasks)["_enter_task"]
 
 
 @types.coroutine
@@ -177,7 +177,7 @@ def _driven(coroutine: Coroutine[Any, Any, Any], awaited: Any) -> Generator[Any,
         sent: Any = None
         try:
             sent = yield awaited
-        except BaseException as error:  # noqa: BLE001  # what was thrown into us is thrown on into it
+        except BaseException as error:  # what was thrown into us is thrown on into it
             thrown = error
         try:
             awaited = coroutine.send(sent) if thrown is None else coroutine.throw(thrown)

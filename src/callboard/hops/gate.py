@@ -116,33 +116,31 @@ def decide(delivery: Delivery, seen: Seen, now: int) -> Decision:
 
 
 def _inputs(delivery: Delivery, contract: Contract, seen: Seen) -> Decision:
-    inputs: dict[str, Input] = {}
-    if contract.gathered is not None and contract.options.gathers is not None:
-        gathered = _gather(delivery, contract.gathered, contract.options.gathers, seen)
-        if not isinstance(gathered, list):
-            return gathered
-        inputs[contract.gathered.name] = gathered
-    elif contract.is_join:
-        joined = _join(delivery, contract, seen)
-        if not isinstance(joined, dict):
-            return joined
-        inputs.update(joined)
-    else:
-        inputs[contract.triggers[0].name] = delivery.trigger
+    inputs = _triggers(delivery, contract, seen)
+    if not isinstance(inputs, dict):
+        return inputs
     if (missing := _missing(delivery, contract, seen)) is not None:
         return missing
-    effects: list[int] | None = None
-    if contract.options.compensates is not None:
-        effects = delivery.effects
-        if effects is None:
-            asked = _asked(delivery, contract, seen)
-            if not isinstance(asked, list):
-                return asked
-            effects = asked
+    effects = delivery.effects
+    if contract.options.compensates is not None and effects is None:
+        asked = _asked(delivery, contract, seen)
+        if not isinstance(asked, list):
+            return asked
+        effects = asked
     for given in contract.givens:
         if not _is_effect(contract, given):
             inputs[given.name] = _latest(seen, given.types, delivery)
     return Ready(inputs, effects)
+
+
+def _triggers(delivery: Delivery, contract: Contract, seen: Seen) -> dict[str, Input] | Decision:
+    """What starts the run: its event, both halves of a join, or all parts of a scatter."""
+    if contract.gathered is not None and contract.options.gathers is not None:
+        gathered = _gather(delivery, contract.gathered, contract.options.gathers, seen)
+        return {contract.gathered.name: gathered} if isinstance(gathered, list) else gathered
+    if contract.is_join:
+        return _join(delivery, contract, seen)
+    return {contract.triggers[0].name: delivery.trigger}
 
 
 def _matching(
@@ -166,7 +164,7 @@ def _latest(seen: Seen, types: Iterable[EventType], delivery: Delivery) -> Entry
 # joins and gathers: decided at the event that completes them
 
 
-def _join(delivery: Delivery, contract: Contract, seen: Seen) -> dict[str, Entry] | Decision:
+def _join(delivery: Delivery, contract: Contract, seen: Seen) -> dict[str, Input] | Decision:
     firsts: dict[str, Entry] = {}
     trigger = delivery.trigger
     for parameter in contract.triggers:
@@ -181,7 +179,7 @@ def _join(delivery: Delivery, contract: Contract, seen: Seen) -> dict[str, Entry
         if len(firsts) > 1:
             return Skip("joined")  # the first part waits for all
         return Wait(" and ".join(missing), half=True)
-    return firsts
+    return {**firsts}
 
 
 def _frame(entry: Entry, scattered: str) -> Scatter | None:

@@ -145,7 +145,7 @@ async def publish(work: Work, group: Group, publications: Sequence[Publication])
         group.publications.append(publication)
         if publication.error is None:
             try:
-                await _place(work, group, publication, candidates[number], known, supplied)
+                await _place(work, group, publication, candidates[number], known=known, supplied=supplied)
             except CallboardError as error:
                 del group.entries[len(group.entries) - len(publication.entries) :]
                 publication.reset()
@@ -157,6 +157,7 @@ async def _place(
     group: Group,
     publication: Publication,
     candidates: list[Candidate],
+    *,
     known: dict[tuple[str, str], FlowRow],
     supplied: dict[str, Supplied],
 ) -> None:

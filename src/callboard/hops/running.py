@@ -70,7 +70,7 @@ async def _late_rows(work: Work, group: Group, delivery: Delivery, ready: Ready)
         for parameter in delivery.reader.contract.givens:
             if entry is not None and entry.type in {kind.name for kind in parameter.types}:
                 given[parameter.name] = work.value(entry)
-    keys = tuple(key for key in rows_held(work, delivery, given) if key not in delivery.keys)
+    keys = tuple(key for key in rows_held(delivery, given) if key not in delivery.keys)
     if keys:
         await work.rows.fetch((key[1], key[2]) for key in keys)
         if not delivery.standing and work.holds.free((*delivery.keys, *keys)):

@@ -8,8 +8,10 @@ from callboard.hops.answers import tell_endings
 from callboard.ledger import Note, Position
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from callboard.hops.deliveries import Reader
-    from callboard.hops.group import Group
+    from callboard.hops.group import Group, Outcome
     from callboard.hops.work import Work
     from callboard.ledger import Transaction
 
@@ -36,7 +38,7 @@ async def settle(work: Work, group: Group) -> None:
                 await _check_rows(work, group, tx)
             await _check_edits(work, group, tx)
             if work.watcher is not None:
-                group.decided = await work.watcher.decide(work, group, tx)
+                group.decided = await work.watcher.decide(work, group)
             if work.abroad is not None:
                 await tell_endings(work, group)
             await tx.append(group.entries)
@@ -105,32 +107,38 @@ async def _check_edits(work: Work, group: Group, tx: Transaction) -> None:
 
 
 async def _write(work: Work, group: Group, tx: Transaction) -> None:
-    outcomes = group.outcomes
+    outcomes, published = group.outcomes, [p for p in group.publications if p.error is None]
     if work.rows.overlay:
         await tx.save(work.rows.changed())
-    if any(p.writes and p.error is None and p.service not in work.tokens for p in group.publications):
+    if any(p.writes and p.service not in work.tokens for p in published):
         await tx.edit()
     if memories := [memory for outcome in outcomes for memory in outcome.memories]:
         await tx.remember(memories)
     if notes := [note for outcome in outcomes for note in outcome.notes]:
         await tx.note(notes)
+    await _write_parked(outcomes, tx)
+    if group.decided:
+        await tx.update_flows(group.decided)
+    if group.closed:
+        await _write_closed(group, tx)
+    if supplied := [each for p in published for each in p.supplied]:
+        await tx.supply(supplied)
+
+
+async def _write_parked(outcomes: Sequence[Outcome], tx: Transaction) -> None:
     for outcome in outcomes:  # in order: a row may come, go and come again
         if outcome.drops:
             await tx.unpark([(row.reaction, row.pos, row.effect) for _, row in outcome.drops])
         if outcome.parks:
             await tx.park([row for _, row in outcome.parks])
-    if group.decided:
-        await tx.update_flows(group.decided)
-    if group.closed:
-        await tx.unpark([(row.reaction, row.pos, row.effect) for _, row in group.closed])
-        await tx.note(
-            [
-                Note(row.pos, row.reaction, row.flow, "closed", f"{row.why}: no longer needed", group.now)
-                for _, row in group.closed
-            ]
-        )
-    if supplied := [each for p in group.publications if p.error is None for each in p.supplied]:
-        await tx.supply(supplied)
+
+
+async def _write_closed(group: Group, tx: Transaction) -> None:
+    """Waits that a verdict has ended."""
+    rows = [row for _, row in group.closed]
+    await tx.unpark([(row.reaction, row.pos, row.effect) for row in rows])
+    why = "no longer needed"
+    await tx.note([Note(row.pos, row.reaction, row.flow, "closed", f"{row.why}: {why}", group.now) for row in rows])
 
 
 def _positions(work: Work, group: Group) -> list[Position]:

@@ -55,9 +55,7 @@ def address(work: Work, delivery: Delivery) -> None:
     try:
         delivery.value = work.value(entry) if options.per or reader.named_rows or options.wait else None
         delivery.part = work.world.part(entry, options.per)
-        rows = tuple(
-            rows_held(work, delivery, {contract.triggers[0].name: delivery.value} if contract.triggers else {})
-        )
+        rows = tuple(rows_held(delivery, {contract.triggers[0].name: delivery.value} if contract.triggers else {}))
     except CodecError:
         rows = ()  # it cannot be decoded: told when it is its turn
     line = f"{entry.flow}/{delivery.part}" if delivery.part else str(entry.flow)
@@ -90,7 +88,7 @@ async def consider(work: Work, group: Group, delivery: Delivery) -> None:
     if _behind(work, delivery):
         _set_behind(work, group, delivery)
         return
-    if not _its_turn(work, group, delivery):
+    if not _its_turn(work, delivery):
         return
     if reader.outside and (
         delivery.entry.pos > group.head or reader in group.hot or uncommitted(work, group, delivery.keys)
@@ -163,7 +161,7 @@ def _set_behind(work: Work, group: Group, delivery: Delivery) -> None:
     apply(work, group, parked(delivery, "behind", effect=delivery.row[1]))
 
 
-def _its_turn(work: Work, group: Group, delivery: Delivery) -> bool:
+def _its_turn(work: Work, delivery: Delivery) -> bool:
     """Whether it is first for each of its keys; if not it stands in line."""
     if not delivery.standing:
         if work.holds.free(delivery.keys):

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from callboard.hops.deliveries import RowKey
     from callboard.hops.group import Group
     from callboard.hops.publish import Publication
-    from callboard.ledger import FlowRow, Ledger, Parked, Position, Transaction
+    from callboard.ledger import FlowRow, Ledger, Parked, Position
 
 TIMER = "callboard.Timer["
 
@@ -50,7 +50,7 @@ class Watcher(Protocol):
     def next_deadline(self) -> int | None: ...
     def begun(self, rows: Iterable[FlowRow]) -> None: ...
     async def look(self) -> None: ...
-    async def decide(self, work: Work, group: Group, tx: Transaction) -> list[FlowRow]: ...
+    async def decide(self, work: Work, group: Group) -> list[FlowRow]: ...
 
 
 @dataclass(eq=False)

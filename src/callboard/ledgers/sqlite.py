@@ -1,8 +1,8 @@
 """One SQLite file (or memory): the outbox is the log, and a commit is the delivery.
 
 WAL, `synchronous=FULL`. No statement waits inside SQLite: a taken lock is told at once as LedgerBusy and retried by
-whoever asked. A service is owned by one process at a time: an operating-system lock in a file beside the ledger, freed by the
-kernel when the process dies, and a token that every commit checks.
+whoever asked. A service is owned by one process at a time: an operating-system lock in a file beside the ledger, freed
+by the kernel when the process dies, and a token that every commit checks.
 """
 
 from __future__ import annotations

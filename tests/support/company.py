@@ -1,0 +1,126 @@
+"""The shop of the targets with a world outside that fails at random, and what must be true of it at the end."""
+
+from collections import Counter
+from collections.abc import Iterator
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from shop import inventory, payments, shipping
+from shop.events import ItemsReserved, Line, OrderCreated
+
+from callboard import JsonCodec
+from callboard.event import event_type, state_type
+from callboard.ledger import Entry
+
+from .ledger import StagedLedger
+from .outside import Outside
+
+CALLS = ("charge", "void", "book", "close")
+ENDS = {"OrderCompleted": "succeeded", "OrderCancelled": "failed"}
+
+
+class Bank(payments.Bank):
+    """Charges a key once; a voided key is charged no more."""
+
+    def __init__(self, outside: Outside) -> None:
+        self.outside = outside
+
+    async def charge(self, card: str, amount: Decimal, *, key: str) -> str | None:
+        return f"ref-{key}" if await self.outside.take("charge", f"bank-{key}") else None
+
+    async def void(self, *, key: str) -> None:
+        await self.outside.void("void", f"bank-{key}")
+
+
+class Carrier(shipping.Carrier):
+    """Books a key once; what is on the road stays there."""
+
+    def __init__(self, outside: Outside) -> None:
+        self.outside = outside
+
+    async def book(self, *, key: str) -> str | None:
+        return f"1Z-{key}" if await self.outside.take("book", f"van-{key}") else None
+
+    async def close(self, *, key: str) -> str | None:
+        if f"van-{key}" in self.outside.held:
+            return f"1Z-{key}"
+        await self.outside.void("close", f"van-{key}")
+        return f"1Z-{key}" if f"van-{key}" in self.outside.held else None
+
+
+def order(number: int, chance: Random, skus: tuple[str, ...] = ("a", "b")) -> OrderCreated:
+    lines = tuple(Line(sku, chance.randint(1, 2)) for sku in chance.sample(skus, chance.randint(1, len(skus))))
+    return OrderCreated(order_id=f"o{number}", card="4711", total=Decimal(9), lines=lines)
+
+
+class Books:
+    """Everything that happened, read from the file and from the world outside."""
+
+    def __init__(self, entries: list[Entry], ledger: StagedLedger, outside: Outside, filled: Counter[str]) -> None:
+        self.entries = entries
+        self.ledger = ledger
+        self.outside = outside
+        self.filled = filled  # what was put on the shelves, by sku
+        self.flows: dict[int, list[Entry]] = {}
+        for entry in entries:
+            self.flows.setdefault(entry.flow, []).append(entry)
+
+    async def faults(self) -> list[str]:
+        """Every broken promise, in words."""
+        found = [f"twice: {entry_id}" for entry_id, _ in self.ledger.doubled()]
+        found += self._lines()
+        found += await self._stock()
+        for row in await self.ledger.flows_by_number(list(self.flows)):
+            found += [f"{row.key}: {fault}" for fault in self._flow(self.flows[row.number], row)]
+        return found
+
+    def _lines(self) -> Iterator[str]:
+        last: dict[tuple[str, int], int] = {}
+        for entry in self.entries:
+            if entry.by is not None and entry.by != "callboard.tracker":
+                if last.get((entry.by, entry.flow), 0) > entry.cause:
+                    yield f"out of order: {entry.by} in {entry.flow}"
+                last[entry.by, entry.flow] = entry.cause
+
+    async def _stock(self) -> list[str]:
+        taken: Counter[str] = Counter()
+        codec = JsonCodec()
+        for entry in self.entries:
+            if entry.type == "ItemsReserved":
+                lines = codec.decode(entry.data, event_type(ItemsReserved)).lines
+                released = any(other.type == "ItemsReleased" for other in self.flows[entry.flow])
+                for line in () if released else lines:
+                    taken[line.sku] += line.quantity
+        faults: list[str] = []
+        for sku, filled in self.filled.items():
+            row = (await self.ledger.states([("Shelf", sku)]))["Shelf", sku]
+            assert row.data is not None
+            free = codec.decode(row.data, _SHELF).free
+            if free != filled - taken[sku] or free < 0:
+                faults.append(f"shelf {sku}: {free} free of {filled}, {taken[sku]} are taken")
+        return faults
+
+    def _flow(self, entries: list[Entry], row: Any) -> Iterator[str]:
+        kinds = Counter(entry.type for entry in entries)
+        yield from (f"{count} x {kind}" for kind, count in kinds.items() if count > 1 and "Failed[" not in kind)
+        ends = [kind for kind in kinds if kind in ENDS]
+        if len(ends) > 1:
+            yield "completed and cancelled"
+        if not ends or row.verdict != ENDS[ends[0]]:
+            yield f"verdict {row.verdict}, ended by {ends or 'nothing'}"
+        late = next((entry.pos for entry in entries if entry.type.startswith("callboard.FlowTimedOut")), 0)
+        done = next((entry.pos for entry in entries if entry.type == "OrderCompleted"), late)
+        if late > done:
+            yield "timed out after it was completed"
+        key = f"order-{row.key}"
+        charged, booked = f"bank-{key}" in self.outside.held, f"van-{key}" in self.outside.held
+        if row.verdict == "succeeded" and not (charged and booked):
+            yield f"succeeded, charged {charged}, booked {booked}"
+        if row.verdict == "failed" and (charged or booked) and not row.leaked:
+            yield f"failed, charged {charged}, booked {booked}, and nothing is said to have leaked"
+        if row.verdict == "failed" and row.leaked:
+            yield f"leaked: {row.leaked}"
+
+
+_SHELF = state_type(inventory.Shelf)
