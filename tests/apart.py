@@ -146,21 +146,24 @@ class Site:
         name: str,
         services: Sequence[Service],
         ports: Sequence[object],
+        ledger: str,
     ) -> None:
         self.town = town
         self.name = name
+        self.ledger = ledger
         self.services = list(services)
         self.ports = list(ports)
         self.is_up = False
         self.board: Board
         self.work: Work
+        self.file: FragileLedger
         self.abroad: Abroad
         self._runner: Runner
 
     async def start(self) -> None:
         """As a process that is started: whatever its ledger holds is all it knows."""
         town = self.town
-        ledger = FragileLedger(f"sqlite:///{town.folder}/{self.name}.db", town.faults)
+        ledger = self.file = FragileLedger(f"sqlite:///{town.folder}/{self.ledger}.db", town.faults)
         await ledger.open(_names(town.choreography), list(town.choreography.states))
         keepers = pick_keepers(town.choreography, self.ports, self.services)
         chance = Random(town.faults.chance.random())
@@ -175,7 +178,7 @@ class Site:
         traffic = self._runner._traffic
         assert traffic is not None
         await traffic.connect()
-        assert await traffic.own()
+        await traffic.own()
 
     def die(self) -> None:
         """As kill -9: what is in memory is gone, what is committed stays."""
@@ -186,11 +189,9 @@ class Site:
                 attempt.task.cancel()
             if attempt.limit is not None:
                 attempt.limit.cancel()
-        ledger = self.work.ledger
-        assert isinstance(ledger, FragileLedger)
-        for lock in ledger._locks.values():
+        for lock in self.file._locks.values():
             lock.release()
-        ledger._db.close()
+        self.file._db.close()
 
     async def close(self) -> None:
         if self.is_up:
@@ -202,10 +203,10 @@ class Site:
         return moved
 
     async def relay(self) -> int:
-        return await relay(self.work, self.abroad)
+        return 0 if self.abroad.token is None else await relay(self.work, self.abroad)
 
     async def intake(self) -> int:
-        services: list[str | None] = [*self.work.tokens, None]
+        services: list[str | None] = [*self.work.tokens, *([] if self.abroad.token is None else [None])]
         return sum([await intake(self.work, self.abroad, service) for service in services])
 
     async def publish(self, event: object, **options: Any) -> FlowHandle:
@@ -225,6 +226,16 @@ class Site:
         return await task
 
 
+def crash_at(place: str) -> Callable[[str], None]:
+    """A fault: whoever comes to this place is gone."""
+
+    def crash(here: str) -> None:
+        if here == place:
+            raise Crash(here)
+
+    return crash
+
+
 class Town:
     """All sites, what carries between them, and one clock."""
 
@@ -239,9 +250,11 @@ class Town:
         self.clock.advance(timedelta(days=20_000))
         self.sites: dict[str, Site] = {}
 
-    async def settle(self, name: str, *services: Service, ports: Sequence[object] = ()) -> Site:
-        """A new site, started."""
-        site = self.sites[name] = Site(self, name, services, ports)
+    async def settle(
+        self, name: str, *services: Service, ports: Sequence[object] = (), ledger: str | None = None
+    ) -> Site:
+        """A new site, started; on a ledger of its own if none is named."""
+        site = self.sites[name] = Site(self, name, services, ports, ledger or name)
         await site.start()
         return site
 
