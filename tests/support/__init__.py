@@ -1,1 +1,1 @@
-"""What the tests of the promises stand on: a board driven by hand, keepers that are told what to do, a ledger that fails."""
+"""What the tests of the promises stand on: a board driven by hand, a world outside that obeys, a disk that fails."""

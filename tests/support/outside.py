@@ -16,8 +16,8 @@ class NoAnswer(ConnectionError):
 class Outside:
     """Calls with one key take place once, however often they are made; `void` takes back what a key did, and closes it.
 
-    What comes next of a kind of call is told with `next`: "fail" before it takes place, "lose" its answer after it did, "wait"
-    until `let_go`, "refuse". Otherwise it takes place and is answered at once.
+    What comes next of a kind of call is told with `next`: "fail" before it takes place, "lose" its answer after it did,
+    "wait" until `let_go`, "refuse". Otherwise it takes place and is answered at once.
     """
 
     def __init__(self, drawn: Callable[[str], Next] = lambda _: "answer") -> None:

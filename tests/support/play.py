@@ -1,4 +1,4 @@
-"""One seeded play: orders, a world that fails, owners that die, commits that fail or are overtaken, operators, deadlines."""
+"""One seeded play: orders, a world that fails, owners that die, commits that fail, operators, deadlines."""
 
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -6,16 +6,15 @@ from datetime import timedelta
 from pathlib import Path
 from random import Random
 
-from shop import inventory, shop
-
 from callboard.errors import CallboardError
+from shop import inventory, shop
 
 from .company import CALLS, Bank, Books, Carrier, order
 from .ledger import Crash, busy, crash, disk_full, ticks
 from .outside import Next, Outside
 from .stage import Stage
 
-_OUTCOMES: tuple[Next, ...] = ("answer",) * 6 + ("wait",) * 5 + ("fail", "fail", "lose", "lose", "refuse")
+_OUTCOMES: dict[Next, int] = {"answer": 6, "wait": 5, "fail": 2, "lose": 2, "refuse": 1}
 
 
 class Play:
@@ -38,7 +37,7 @@ class Play:
     def _drawn(self, kind: str) -> Next:
         if self.healthy:
             return "answer"
-        what = self.chance.choice(_OUTCOMES)
+        what = self.chance.choices(list(_OUTCOMES), list(_OUTCOMES.values()))[0]
         return what if what != "refuse" or kind in ("charge", "book") else "fail"
 
     async def run(self) -> list[str]:
@@ -171,5 +170,7 @@ class Play:
             await self.owner.advance(minutes=11)
         entries = await self.owner.ledger.read(0, limit=100_000)
         books = Books(entries, self.owner.ledger, self.outside, self.filled)
-        left = [f"left: {row.reaction} {row.pos} {row.why}: {row.missing or row.error}" for row in await self.owner.parked()]
+        left = [
+            f"left: {row.reaction} {row.pos} {row.why}: {row.missing or row.error}" for row in await self.owner.parked()
+        ]
         return [*await books.faults(), *left, *await self.owner.ledger.verify()]

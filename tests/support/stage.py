@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 from unittest.mock import patch
 
 from callboard import Choreography, ManualClock, Service
@@ -97,7 +97,7 @@ class Stage:
         return self
 
     async def close(self) -> None:
-        """Drained, as at the end of the block; nothing is begun any more, so whoever suspends must be told to go on first."""
+        """Drained, as at the end of the block: whoever suspends must be told to go on first."""
         if self._block is not None:
             await self.run(draining=True)
             block, self._block = self._block, None
@@ -126,8 +126,9 @@ class Stage:
         await self.crash()
         return await self.open()
 
-    async def __aenter__(self) -> "Stage":
-        return await self.open()
+    async def __aenter__(self) -> Self:
+        await self.open()
+        return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.crash()
