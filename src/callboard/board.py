@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
-from callboard.errors import ContractError, FlowError, LedgerError, NoSuchFlow, PublishInReaction
+from callboard.errors import ContractError, FlowError, LedgerError, NoSuchFlow, OutboxFull, PublishInReaction
 from callboard.event import FlowCancelled, class_of, event_type, is_event, state_type, type_of
 from callboard.hops.abroad import Ending, Refusal
 from callboard.hops.answers import error_of, find_start, read_answer, told_entries
@@ -291,6 +291,8 @@ class Board:
         )
         if self.failure is not None or self.closed:
             raise LedgerError("this board has stopped: nothing can be published through it") from self.failure
+        if self.work.abroad is not None and self.work.abroad.is_full(self.work.head):
+            raise OutboxFull("the broker has not taken events for too long: nothing was published, try again later")
         self.work.publications.append(publication)
         self.work.wake()
         try:

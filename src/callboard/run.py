@@ -193,10 +193,7 @@ class Runner:
             if path not in known and all(position.reaction != path for position in new):
                 new.append(Position(path, head, head, ()))
         if abroad is not None:
-            owners = await ledger.owners()
-            abroad.kept |= owners.keys()
-            if RELAY not in known:
-                new.append(first_place(abroad, owners, head))
+            new += [] if RELAY in known else [first_place(abroad, await ledger.owners(), head)]
         if new or renamed:
             await ledger.register(new, renamed)
 

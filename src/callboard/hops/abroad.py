@@ -29,6 +29,7 @@ DIRECTED = (PUBLISHED, REFUSED, ENDED)
 RECEIVED = "callboard.Received"  # what could not be read; kept as it came
 
 _FAILED = "callboard.ReactionFailed["
+_MOST = 100_000  # entries that may wait for the broker; then `publish` refuses
 
 
 class Request(Struct):
@@ -72,7 +73,6 @@ class Abroad:
         self.name = choreography.name
         self.address = f"ledger-{identity}"
         self.here = frozenset(here)
-        self.kept: set[str] = set(here)  # services whose ledger this is, as far as it is known
         self.heard = {service: types_heard(choreography, service) for service in choreography.services}
         outside = [kinds for service, kinds in self.heard.items() if service not in self.here]
         self.outside = frozenset[str]().union(*outside, (kind.name for kind in choreography.outgoing))
@@ -95,12 +95,16 @@ class Abroad:
         yield self.address, [f"{REFUSED}{self.address}]", f"{ENDED}{self.address}]"]
 
     def keeps(self, flow: str) -> bool:
-        """Whether the keys, deadlines and verdicts of this Flow are in this ledger."""
-        return self._homes[flow] in self.kept
+        """Whether the keys, deadlines and verdicts of this Flow are with a service of this process."""
+        return self._homes[flow] in self.here
 
     def request_type(self, flow: str) -> str:
         """The type of an envelope that asks the ledger of this Flow."""
         return f"{PUBLISHED}{self.subscription(self._homes[flow])}]"
+
+    def is_full(self, head: int) -> bool:
+        """Whether so much waits for the broker that nothing more may be published here."""
+        return self.token is not None and head - self.sent > _MOST
 
     def concerns(self, entry: Entry) -> bool:
         """Whether the entry began here and somebody outside waits for it."""

@@ -74,9 +74,9 @@ class Arrivals:
             return
         first = len(self._group.entries)
         await self._enter(delivery)
-        pos = self._group.entries[first].pos if len(self._group.entries) > first else 0
-        self._marks[mark] = pos
-        self._supplied.append(Supplied(mark, pos, b""))
+        if len(self._group.entries) > first:
+            pos = self._marks[mark] = self._group.entries[first].pos
+            self._supplied.append(Supplied(mark, pos, b""))
 
     async def take_again(self, row: Parked) -> None:
         """What was parked is tried again, or given up because its time is over or an operator wants it."""
@@ -131,8 +131,10 @@ class Arrivals:
                 self._keep(delivery, "waiting", missing=envelope.type)
             elif envelope.choreography == self._abroad.name and envelope.id.startswith(_flow(envelope)):
                 await self._log(envelope, kind)
-            else:
+            elif kind in self._work.choreography.incoming:
                 await self._publish(delivery, envelope, kind)
+            elif envelope.choreography is None:
+                self._keep(delivery, "dead", error=f"{kind} comes from outside, and incoming= does not name it")
         except (CodecError, msgspec.DecodeError) as error:
             self._keep(delivery, "dead", error=str(error))
 
