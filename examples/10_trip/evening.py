@@ -1,4 +1,4 @@
-"""An evening in the city: five riders, three drivers, and a clock that is turned by hand."""
+"""An evening in the city: five riders, three cabs, and a clock that is turned by hand."""
 
 import asyncio
 from datetime import timedelta
@@ -6,9 +6,9 @@ from decimal import Decimal
 from typing import Any
 
 from rides import (
+    CabAssigned,
+    CabMoved,
     Cards,
-    DriverAssigned,
-    DriverMoved,
     DroppedOff,
     FareQuoted,
     OfferAccepted,
@@ -71,13 +71,13 @@ def tell(trip: FlowHandle, done: Completion) -> None:
 
 
 async def declined_and_accepted(board: Board, clock: ManualClock) -> None:
-    """The nearest driver says no, the next one yes; the first answer about the card is lost, the second says: paid."""
+    """The nearest cab says no, the next one yes; the first answer about the card is lost, the second says: paid."""
     trip = await request(board, "t-1", "ada", Place(0.0, 0.0))
-    await seen(trip, RideOffered(trip_id="t-1", driver_id="ann"))
-    await board.publish(OfferDeclined(trip_id="t-1", driver_id="ann"))
-    await seen(trip, RideOffered(trip_id="t-1", driver_id="bob"))
-    await board.publish(OfferAccepted(trip_id="t-1", driver_id="bob"))
-    await seen(trip, DriverAssigned(trip_id="t-1", driver_id="bob", zone="mitte"))
+    await seen(trip, RideOffered(trip_id="t-1", cab_id="ann"))
+    await board.publish(OfferDeclined(trip_id="t-1", cab_id="ann"))
+    await seen(trip, RideOffered(trip_id="t-1", cab_id="bob"))
+    await board.publish(OfferAccepted(trip_id="t-1", cab_id="bob"))
+    await seen(trip, CabAssigned(trip_id="t-1", cab_id="bob", zone="mitte"))
     dropped = DroppedOff(trip_id="t-1", at=Place(9.0, 9.0))
     await board.publish(dropped)
     while not any(type(each) is ReceiptSent for each in await trip.events()):
@@ -86,29 +86,29 @@ async def declined_and_accepted(board: Board, clock: ManualClock) -> None:
     tell(trip, await trip.completion(timeout=SOON))
 
 
-async def silent_driver(board: Board, clock: ManualClock) -> None:
-    """A driver does not answer for 20 seconds: the offer lapses, the next is asked. Then the rider has had enough."""
+async def silent_cab(board: Board, clock: ManualClock) -> None:
+    """A cab does not answer for 20 seconds: the offer lapses, the next is asked. Then the rider has had enough."""
     trip = await request(board, "t-2", "eve", Place(0.0, 0.0))
-    await seen(trip, RideOffered(trip_id="t-2", driver_id="ann"))
+    await seen(trip, RideOffered(trip_id="t-2", cab_id="ann"))
     clock.advance(timedelta(seconds=20))
-    await seen(trip, RideOffered(trip_id="t-2", driver_id="cem"))
-    await board.publish(OfferAccepted(trip_id="t-2", driver_id="cem"))
-    await seen(trip, DriverAssigned(trip_id="t-2", driver_id="cem", zone="mitte"))
+    await seen(trip, RideOffered(trip_id="t-2", cab_id="cem"))
+    await board.publish(OfferAccepted(trip_id="t-2", cab_id="cem"))
+    await seen(trip, CabAssigned(trip_id="t-2", cab_id="cem", zone="mitte"))
     await board.publish(RiderCancelled(trip_id="t-2"))
     tell(trip, await trip.completion(timeout=SOON))
 
 
 async def wanted_twice(board: Board) -> None:
-    """Two trips are offered the same driver, who says yes to both: one gets him, the other is offered the next."""
+    """Two trips are offered the same cab, which says yes to both: one gets it, the other is offered the next."""
     first = await request(board, "t-3", "ida", Place(0.0, 0.0))
     second = await request(board, "t-4", "broke", Place(0.0, 0.0))
     for trip in (first, second):
-        await seen(trip, RideOffered(trip_id=str(trip.key), driver_id="cem"))
-        await board.publish(OfferAccepted(trip_id=str(trip.key), driver_id="cem"))
-    await seen(second, OfferLapsed(trip_id="t-4", driver_id="cem"))
-    await seen(second, RideOffered(trip_id="t-4", driver_id="ann"))
-    await board.publish(OfferAccepted(trip_id="t-4", driver_id="ann"))
-    await seen(second, DriverAssigned(trip_id="t-4", driver_id="ann", zone="mitte"))
+        await seen(trip, RideOffered(trip_id=str(trip.key), cab_id="cem"))
+        await board.publish(OfferAccepted(trip_id=str(trip.key), cab_id="cem"))
+    await seen(second, OfferLapsed(trip_id="t-4", cab_id="cem"))
+    await seen(second, RideOffered(trip_id="t-4", cab_id="ann"))
+    await board.publish(OfferAccepted(trip_id="t-4", cab_id="ann"))
+    await seen(second, CabAssigned(trip_id="t-4", cab_id="ann", zone="mitte"))
     await board.publish(DroppedOff(trip_id="t-4", at=Place(2.0, 2.0)))
     tell(second, await second.completion(timeout=SOON))
     await board.publish(RiderCancelled(trip_id="t-3"))
@@ -125,14 +125,14 @@ async def nobody_there(board: Board) -> None:
 async def main() -> None:
     clock, cards = ManualClock(), CardsInTheRain()
     async with rides.open("sqlite:///:memory:", ports=[cards, Letters()], clock=clock) as board:
-        for driver, where in (("ann", Place(1.0, 0.0)), ("cem", Place(3.0, 0.0)), ("bob", Place(2.0, 0.0))):
-            await board.publish(DriverMoved(driver_id=driver, zone="mitte", at=where))
+        for cab, where in (("ann", Place(1.0, 0.0)), ("cem", Place(3.0, 0.0)), ("bob", Place(2.0, 0.0))):
+            await board.publish(CabMoved(cab_id=cab, zone="mitte", at=where))
         await declined_and_accepted(board, clock)
-        await silent_driver(board, clock)
+        await silent_cab(board, clock)
         await wanted_twice(board)
         await nobody_there(board)
         zone = await board.load(Zone, "mitte")
-        print("free again:", sorted(zone.drivers) if zone else "nobody")
+        print("free again:", sorted(zone.cabs) if zone else "nobody")
         print("taken from cards, once each:", [f"{rider} {amount}" for rider, amount in cards.taken.values()])
 
 

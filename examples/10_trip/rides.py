@@ -1,8 +1,8 @@
-"""A trip from request to receipt: offers that lapse, drivers that two trips want, cancellations from both sides.
+"""A trip from request to receipt: offers that lapse, cabs that two trips want, cancellations from both sides.
 
-Nobody holds the trip together: dispatch finds a driver, pricing quotes, trips says how it ended, billing collects.
-What the apps say comes from outside and joins its trip by `trip_id`; where drivers are belongs to no trip, and is
-kept in order per driver (`@event(key="driver_id")`).
+Nobody holds the trip together: dispatch finds a cab, pricing quotes, trips says how it ended, billing collects.
+What the apps say comes from outside and joins its trip by `trip_id`; where cabs are belongs to no trip, and is
+kept in order per cab (`@event(key="cab_id")`).
 """
 
 from dataclasses import field
@@ -45,13 +45,13 @@ class RideRequested:
 @event
 class OfferAccepted:
     trip_id: str
-    driver_id: str
+    cab_id: str
 
 
 @event
 class OfferDeclined:
     trip_id: str
-    driver_id: str
+    cab_id: str
 
 
 @event
@@ -60,9 +60,9 @@ class RiderCancelled:
 
 
 @event
-class DriverCancelled:
+class CabCancelled:
     trip_id: str
-    driver_id: str
+    cab_id: str
 
 
 @event
@@ -71,9 +71,9 @@ class DroppedOff:
     at: Place
 
 
-@event(key="driver_id")
-class DriverMoved:
-    driver_id: str
+@event(key="cab_id")
+class CabMoved:
+    cab_id: str
     zone: str
     at: Place
 
@@ -90,24 +90,24 @@ class FareQuoted:
 @event
 class RideOffered:
     trip_id: str
-    driver_id: str
+    cab_id: str
 
 
 @event
 class OfferLapsed:
     trip_id: str
-    driver_id: str
+    cab_id: str
 
 
 @failure
-class NoDriverFound:
+class NoCabFound:
     trip_id: str
 
 
 @event
-class DriverAssigned:
+class CabAssigned:
     trip_id: str
-    driver_id: str
+    cab_id: str
     zone: str
 
 
@@ -147,12 +147,12 @@ dispatch, pricing, trips, billing = Service("dispatch"), Service("pricing"), Ser
 @state(key="zone")
 class Zone:
     zone: str
-    drivers: dict[str, Place] = field(default_factory=dict[str, Place])
+    cabs: dict[str, Place] = field(default_factory=dict[str, Place])
 
 
-@state(key="driver_id")
+@state(key="cab_id")
 class Whereabouts:
-    driver_id: str
+    cab_id: str
     zone: str | None = None
 
 
@@ -160,58 +160,58 @@ class Whereabouts:
 class Search:
     trip_id: str
     left: list[str] = field(default_factory=list[str])
-    driver_id: str | None = None
+    cab_id: str | None = None
 
 
 @dispatch.reaction
-async def stand(moved: DriverMoved, driver: Whereabouts, zone: Zone, zones: States[Zone]) -> None:
-    if driver.zone not in (None, moved.zone) and (old := await zones.get(driver.zone)):
-        old.drivers.pop(moved.driver_id, None)
-    zone.drivers[moved.driver_id], driver.zone = moved.at, moved.zone
+async def stand(moved: CabMoved, cab: Whereabouts, zone: Zone, zones: States[Zone]) -> None:
+    if cab.zone not in (None, moved.zone) and (old := await zones.get(cab.zone)):
+        old.cabs.pop(moved.cab_id, None)
+    zone.cabs[moved.cab_id], cab.zone = moved.at, moved.zone
 
 
 @dispatch.reaction
-def look_around(asked: RideRequested, zone: Read[Zone], search: Search) -> RideOffered | NoDriverFound:
-    def distance(driver: str) -> float:
-        at = zone.drivers[driver]
+def look_around(asked: RideRequested, zone: Read[Zone], search: Search) -> RideOffered | NoCabFound:
+    def distance(cab: str) -> float:
+        at = zone.cabs[cab]
         return abs(at.lat - asked.pickup.lat) + abs(at.lon - asked.pickup.lon)
 
-    search.left = sorted(zone.drivers, key=distance)
+    search.left = sorted(zone.cabs, key=distance)
     return offer_next(search)
 
 
-@dispatch.reaction(wait=timedelta(seconds=20), unless=OfferAccepted | OfferDeclined, per="driver_id")
+@dispatch.reaction(wait=timedelta(seconds=20), unless=OfferAccepted | OfferDeclined, per="cab_id")
 def lapse(offer: RideOffered) -> OfferLapsed:
-    return OfferLapsed(trip_id=offer.trip_id, driver_id=offer.driver_id)
+    return OfferLapsed(trip_id=offer.trip_id, cab_id=offer.cab_id)
 
 
 @dispatch.reaction
 def offer_again(
     no: OfferDeclined | OfferLapsed, over: TripCancelled | None, search: Search
-) -> RideOffered | NoDriverFound | None:
-    return None if over or search.driver_id else offer_next(search)
+) -> RideOffered | NoCabFound | None:
+    return None if over or search.cab_id else offer_next(search)
 
 
-def offer_next(search: Search) -> RideOffered | NoDriverFound:
+def offer_next(search: Search) -> RideOffered | NoCabFound:
     if not search.left:
-        return NoDriverFound(trip_id=search.trip_id)
-    return RideOffered(trip_id=search.trip_id, driver_id=search.left.pop(0))
+        return NoCabFound(trip_id=search.trip_id)
+    return RideOffered(trip_id=search.trip_id, cab_id=search.left.pop(0))
 
 
 @dispatch.reaction(needs=RideRequested)
-def assign(yes: OfferAccepted, asked: RideRequested, search: Search, zone: Zone) -> DriverAssigned | OfferLapsed | None:
-    if search.driver_id:
+def assign(yes: OfferAccepted, asked: RideRequested, search: Search, zone: Zone) -> CabAssigned | OfferLapsed | None:
+    if search.cab_id:
         return None
-    if yes.driver_id not in zone.drivers:  # another trip took this driver meanwhile
-        return OfferLapsed(trip_id=yes.trip_id, driver_id=yes.driver_id)
-    search.driver_id = yes.driver_id
-    del zone.drivers[yes.driver_id]
-    return DriverAssigned(trip_id=yes.trip_id, driver_id=yes.driver_id, zone=asked.zone)
+    if yes.cab_id not in zone.cabs:  # another trip took this cab meanwhile
+        return OfferLapsed(trip_id=yes.trip_id, cab_id=yes.cab_id)
+    search.cab_id = yes.cab_id
+    del zone.cabs[yes.cab_id]
+    return CabAssigned(trip_id=yes.trip_id, cab_id=yes.cab_id, zone=asked.zone)
 
 
 @dispatch.reaction(compensates=assign, needs=RideRequested)
-def free(over: TripCancelled | TripCompleted, assigned: DriverAssigned, asked: RideRequested, zone: Zone) -> None:
-    zone.drivers[assigned.driver_id] = over.at if isinstance(over, TripCompleted) else asked.pickup
+def free(over: TripCancelled | TripCompleted, assigned: CabAssigned, asked: RideRequested, zone: Zone) -> None:
+    zone.cabs[assigned.cab_id] = over.at if isinstance(over, TripCompleted) else asked.pickup
 
 
 # Pricing.
@@ -233,13 +233,13 @@ def quote(asked: RideRequested, demand: Demand) -> FareQuoted:
 # Trips: says how it ended, once.
 
 
-@trips.reaction(once="end", needs=DriverAssigned)
+@trips.reaction(once="end", needs=CabAssigned)
 def complete(out: DroppedOff) -> TripCompleted:
     return TripCompleted(trip_id=out.trip_id, at=out.at)
 
 
 @trips.reaction(once="end")
-def cancel(who: RiderCancelled | DriverCancelled | NoDriverFound, assigned: DriverAssigned | None) -> TripCancelled:
+def cancel(who: RiderCancelled | CabCancelled | NoCabFound, assigned: CabAssigned | None) -> TripCancelled:
     match who:
         case RiderCancelled() if assigned:
             return TripCancelled(trip_id=who.trip_id, fee=Decimal(5))
@@ -290,7 +290,7 @@ rides = Choreography(
     pricing,
     trips,
     billing,
-    incoming=OfferAccepted | OfferDeclined | RiderCancelled | DriverCancelled | DroppedOff | DriverMoved,
+    incoming=OfferAccepted | OfferDeclined | RiderCancelled | CabCancelled | DroppedOff | CabMoved,
     flows=[
         Flow(
             "trip",
