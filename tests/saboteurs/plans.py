@@ -34,9 +34,8 @@ SABOTEURS = (
         1,
         "publish_answers_before_the_commit",
         _REACT,
-        "        _overlay_publications(work, group)\n",
-        "        _overlay_publications(work, group)\n"
-        "        for early in group.publications:\n            early.answer()\n",
+        "        work.publications.popleft()\n",
+        "        work.publications.popleft()\n        publication.answer()\n",
         "durable",
     ),
     _plan(
