@@ -150,6 +150,8 @@ class FlowHandle:
                     return self._board.work.value(entry)  # type: ignore[no-any-return]
             return None
 
+        if (there := await seen()) is not None:
+            return there
         return await self._board.until(seen, timeout, f"{self.name} {self.key!r} has seen no {name} yet")
 
     async def events(self) -> list[Any]:
