@@ -31,6 +31,7 @@ class Delivery:
 
     __slots__ = (
         "announced",
+        "announced_in",
         "attempts",
         "effects",
         "entry",
@@ -60,6 +61,7 @@ class Delivery:
         self.effects: list[int] | None = [parked.effect] if parked and parked.effect else None
         self.suspect = False  # it may have been running when the process died
         self.announced = False  # this attempt is written down already
+        self.announced_in = -1  # by this group; it starts once that is committed
         self.running = False
         self.standing = False  # it stands in line for its keys
         self.repeats = 0

@@ -107,7 +107,7 @@ def _announce(work: Work, group: Group, delivery: Delivery) -> None:
     if delivery.parked is None:  # its home is the row now
         delivery.reader.open.pop(delivery.entry.pos, None)
         delivery.reader.done.add(delivery.entry.pos)
-    delivery.parked, delivery.announced = row, True
+    delivery.parked, delivery.announced, delivery.announced_in = row, True, work.groups
     work.active[delivery.reader.path, delivery.row] = delivery
 
 

@@ -95,7 +95,7 @@ async def consider(work: Work, group: Group, delivery: Delivery) -> None:
     ):
         put_off(work, delivery)
         return
-    if _must_wait(work, delivery):
+    if _must_wait(work, delivery) or (delivery.announced and delivery.announced_in == work.groups):
         put_off(work, delivery)
         return
     decision = _decide(work, group, delivery)
