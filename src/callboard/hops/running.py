@@ -8,7 +8,7 @@ from callboard.errors import CallboardError, LedgerError
 from callboard.hops.applying import apply, put_off, rows_held, uncommitted
 from callboard.hops.attempt import Attempt, call, event_arguments, other_arguments, row_keys, start, step
 from callboard.hops.gate import UNKNOWN, Ready
-from callboard.hops.outcomes import dead, failed, parked, succeeded, wait_for
+from callboard.hops.outcomes import close, dead, failed, parked, succeeded, wait_for
 from callboard.hops.rows import NewerShape, Session, Uncommitted
 from callboard.ledger import Entry
 
@@ -34,6 +34,7 @@ async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) 
         delivery.attempts = before if delivery.announced else before + 1
         if effect == UNKNOWN:
             outcome = dead(work, delivery, _unknown(reader), group.now, effect=UNKNOWN)
+            close(work, outcome, delivery, group.now)
         else:
             attempt = await _attempt(work, group, delivery, ready, effect)
             if attempt is None:
