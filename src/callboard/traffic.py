@@ -54,6 +54,7 @@ class Traffic:
             await self.connect()
         except BrokerUnavailable as error:
             LOG.warning("the broker is not there yet; what is published waits in the ledger: %s", error)
+        await self._patiently(self.own)
         self._tasks = [
             asyncio.create_task(self._repeat(self._relay, self._sending), name="callboard relay"),
             asyncio.create_task(self._repeat(self._intake, self._arriving), name="callboard intake"),
