@@ -57,6 +57,9 @@ class Day:
     def all_in(self) -> bool:
         return len(self.accepted) == len(self.orders)
 
+    def over(self) -> bool:
+        return self.all_in() and self.progress().running == 0
+
     def progress(self) -> Progress:
         running, completed, cancelled, events = undecided(self.ledger)
         return Progress(len(self.accepted), len(self.orders), running, completed, cancelled, events)
@@ -114,16 +117,18 @@ async def load(board: Board, day: Day) -> None:
 
 
 async def torment(day: Day, workers: Sequence[Worker], kills: int, show: Lines) -> None:
-    """Kill one worker after the other with kill -9, until `kills` of them hit work in hand or all orders are in."""
+    """Kill one worker after the other with kill -9, until `kills` of them hit work in hand or the day is over."""
     pause = 0.5 * len(day.orders) / day.rate / max(1, kills)
-    while day.landed < kills and not day.all_in():
+    while day.landed < kills and not day.over():
         worker = workers[day.kills % len(workers)]
         began = handled(day.ledger, worker.services)
         await asyncio.sleep(day.chance.uniform(0.5, 1.0) * pause)
-        while not day.all_in() and (  # noqa: ASYNC110  # what it waits for happens in another process
+        while not day.over() and (  # noqa: ASYNC110  # what it waits for happens in another process
             handled(day.ledger, worker.services) == began or not unfinished(day.ledger, worker.services)
         ):
-            await asyncio.sleep(0.01)  # it has not begun to work, or has nothing to do
+            await asyncio.sleep(0.02)  # it has not begun to work, or has nothing to do
+        if day.over():
+            return
         await worker.kill()
         day.kills += 1
         left = unfinished(day.ledger, worker.services)
