@@ -197,6 +197,8 @@ async def collect(work: Work, group: Group) -> None:
         outcome.done = not remaining
         apply(work, group, outcome)
         if remaining:
+            if not delivery.announced:
+                delivery.attempts = 0  # each effect has its own
             work.later.append(delivery)
 
 
