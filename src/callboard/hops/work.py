@@ -302,6 +302,8 @@ class Work:
 
     def add_row(self, reader: Reader, parked: Parked) -> None:
         """A delivery is parked: it blocks its line, becomes due, and waits for what is missing, as its reason says."""
+        if (before := reader.rows.get((parked.pos, parked.effect))) is not None:
+            self._want_no_more(reader, before)
         reader.add_row(parked)
         self.agenda.add(reader, parked)
         if parked.why == "waiting":
@@ -312,14 +314,17 @@ class Work:
         parked = reader.drop_row(row)
         if parked is None:
             return None
-        if parked.why == "waiting" and (wanting := self.wants.get(parked.flow)) is not None:
-            wanting.discard((reader.path, row))
-            if not wanting:
-                del self.wants[parked.flow]
+        self._want_no_more(reader, parked)
         line = reader.blocked.get(parked.line)
         if line and (follower := reader.rows[line[0]]).why == "behind":
             self.due_now.append((reader, follower))
         return parked
+
+    def _want_no_more(self, reader: Reader, parked: Parked) -> None:
+        if parked.why == "waiting" and (wanting := self.wants.get(parked.flow)) is not None:
+            wanting.discard((reader.path, (parked.pos, parked.effect)))
+            if not wanting:
+                del self.wants[parked.flow]
 
     def heard_by(self, entry: Entry) -> Iterable[Reader]:
         """The readers of this process that the entry is for."""
