@@ -53,6 +53,7 @@ async def take_due(work: Work, group: Group) -> None:
         if row.pos not in entries:
             continue
         delivery = Delivery(reader, entries[row.pos], row)
+        delivery.suspect = row.why == "running"  # when the process before this one died
         if row.why == "timer" and row.asked is None:
             _fire(work, group, delivery)
         elif row.asked == "discard":
