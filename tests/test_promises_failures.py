@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from datetime import timedelta
 from pathlib import Path
+from random import Random
 from typing import Any, Protocol
 
 import pytest
@@ -362,6 +363,29 @@ async def test_what_ends_its_worker_each_time_becomes_a_dead_letter_and_all_othe
     ]
     assert logged(file, "Answered") == 4
     assert ask(file, "SELECT count(*) FROM parked") == [(1,)]
+
+
+async def test_an_attempt_that_ends_its_worker_takes_no_other_retry_with_it(file: Path, outside: Outside) -> None:
+    choreography = connecting(retry=Retry(max_attempts=3))
+    async with Stage(choreography, file, ports=[TheExchange(outside)]) as stage:
+        outside.next("connect", *["fail"] * 5, *["wait"] * 50)
+        await stage.say(*made(5))
+        await stage.advance(minutes=1)
+        assert len(outside.waiting()) == 5
+        deaths = 0
+        while waiting := outside.waiting():
+            if "c1" in waiting:
+                deaths += 1
+                outside.cut(Random(0))
+                await stage.restart()
+                await stage.run()
+            else:
+                assert len(waiting) == 1  # what may have ended the worker is tried one at a time
+                outside.let_go()
+                await stage.run()
+        assert deaths == 2
+        assert [(row.pos, row.attempts) for row in await stage.dead()] == [(2, 3)]
+        assert await stage.count(CallTaken) == 4
 
 
 # operators
