@@ -142,10 +142,11 @@ def _is_gone(work: Work, delivery: Delivery) -> bool:
 def _behind(work: Work, delivery: Delivery) -> bool:
     """Whether something of its line that comes before it is parked."""
     line = delivery.reader.blocked.get(delivery.line)
-    if not line or line[0] >= delivery.row:
+    pos = delivery.entry.pos  # effects of one delivery do not stand behind each other
+    if not line or line[0][0] >= pos:
         return False
     for row in line:
-        if row >= delivery.row:
+        if row[0] >= pos:
             return False
         parked = delivery.reader.rows[row]
         lifted = parked.why == "waiting" and delivery.entry.type in (parked.missing or "").replace(",", " ").split()
