@@ -251,7 +251,7 @@ def _asked(delivery: Delivery, contract: Contract, seen: Seen) -> list[int] | De
     """
     done = seen.world.readers[f"{contract.service}.{contract.options.compensates}"]
     effects = effects_of(done, contract, delivery, seen)
-    unknown = _outcome_unknown(done, delivery, seen)
+    unknown = unsettled(done, delivery, seen.view, seen.world)
     if _answers(contract):
         answered = seen.view.remembered("answered", contract.path, delivery.part)
         if any(memory.pos != delivery.trigger.pos for memory in answered):
@@ -303,20 +303,19 @@ def effects_of(done: Reader, contract: Contract, delivery: Delivery, seen: Seen)
     return sorted(found)
 
 
-def _outcome_unknown(done: Reader, delivery: Delivery, seen: Seen) -> bool:
-    """Whether an attempt of `done` in this flow (and part) did not commit: its outside call may have taken place."""
+def unsettled(done: Reader, delivery: Delivery, view: View, world: World) -> set[int]:
+    """Where attempts of `done` in this flow (and part) did not commit: their outside calls may have taken place."""
     if not done.outside:
-        return False
-    if any(True for _ in seen.view.remembered("unknown", done.path, delivery.part)):
-        return True
+        return set()
+    known = {memory.pos for memory in view.remembered("unknown", done.path, delivery.part)}
     flow = delivery.trigger.flow
     parked = [done.rows[row] for row in done.flow_rows.get(flow, ())]
     tried = {p.pos for p in parked if p.attempts > 0 and p.why in ("retry", "dead", "running", "behind", "waiting")}
     tried |= {pos for pos, other in done.open.items() if other.suspect and other.entry.flow == flow}
-    if not delivery.part:
-        return bool(tried)
-    per = done.contract.options.per
-    return any(e.pos in tried and seen.world.part(e, per) in ("", delivery.part) for e in seen.view.entries)
+    if delivery.part:
+        per = done.contract.options.per
+        tried = {e.pos for e in view.entries if e.pos in tried and world.part(e, per) in ("", delivery.part)}
+    return known | tried
 
 
 def entries_of(inputs: dict[str, Input]) -> list[Entry]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from callboard.errors import Undecodable
 from callboard.event import attribute
 from callboard.hops.deliveries import Agenda, Delivery, Holds, Reader
-from callboard.hops.gate import World, heard
+from callboard.hops.gate import World, heard, unsettled
 from callboard.hops.guards import Guards
 from callboard.hops.plain import plan_of
 from callboard.hops.rows import Rows
@@ -181,6 +181,7 @@ class Work:
         """What a run is told of itself."""
         delivery = attempt.delivery
         trigger = delivery.trigger
+        view = self.views.get(delivery.entry.flow) or self.no_view
         key = next(
             (k for f in self.choreography.flows.values() if (k := self._flow_key(delivery, f)) is not None), None
         )
@@ -193,7 +194,7 @@ class Work:
             reaction=delivery.reader.path,
             now=datetime.fromtimestamp(attempt.time / 1_000_000, UTC),
             inputs=(trigger.id,),
-            inputs_of=partial(self._inputs_of, attempt, self.views.get(delivery.entry.flow) or self.no_view),
+            inputs_of=partial(self._inputs_of, attempt, view, self._tried(attempt, view)),
         )
 
     def _flow_key(self, delivery: Delivery, flow: Flow) -> str | None:
@@ -202,10 +203,13 @@ class Work:
         key = attribute(delivery.value if delivery.value is not None else delivery.trigger.value, flow.key)
         return None if key is None else str(key)
 
-    def _inputs_of(self, attempt: Attempt, view: View, function: Callable[..., Any]) -> tuple[str, ...]:
-        """The input of the run that a compensation undoes: what caused its effect, or what it was last asked with.
+    def _inputs_of(
+        self, attempt: Attempt, view: View, tried: set[int], function: Callable[..., Any]
+    ) -> tuple[str, ...]:
+        """The input of the run that a compensation undoes: what caused its effect, or else of the one whose outcome
+        nobody knows, or else what it was last asked with.
 
-        Asked while it runs, when the views may have changed: `view` is the one that it was begun with.
+        Asked while it runs, when the views may have changed: `view` and `tried` are what it was begun with.
         """
         delivery = attempt.delivery
         if isinstance(attempt.effect, Entry):
@@ -215,7 +219,16 @@ class Work:
         asked = [entry for entry in view.entries if entry.type in kinds]
         if delivery.part:
             asked = [entry for entry in asked if self.world.part(entry, done.options.per) in ("", delivery.part)]
-        return tuple(entry.id for entry in asked)[-1:]
+        return tuple(entry.id for entry in [each for each in asked if each.pos in tried] or asked)[-1:]
+
+    def _tried(self, attempt: Attempt, view: View) -> set[int]:
+        """What a compensation without an effect settles: the attempts whose outcome nobody knows."""
+        delivery = attempt.delivery
+        undone = delivery.reader.contract.options.compensates
+        if undone is None or isinstance(attempt.effect, Entry):
+            return set()
+        done = self.readers[f"{delivery.reader.contract.service}.{undone}"]
+        return unsettled(done, delivery, view, self.world)
 
     def done(self, attempt: Attempt) -> None:
         """A run that went on beside the groups has ended."""
