@@ -57,7 +57,6 @@ class SqliteBroker:
         with _errors(self.url):
             self._open = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute(f"PRAGMA synchronous = {self._synchronous}")
             self._db.execute("PRAGMA busy_timeout = 0")
         async with self._transaction() as db:
             layout, mark = (db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("user_version", "application_id"))
@@ -101,18 +100,19 @@ class SqliteBroker:
         return [Delivery.of(data, place) for place, data in rows]
 
     async def ack(self, subscription: str, deliveries: Sequence[Delivery]) -> None:
-        """They are out of the file."""
+        """They are out of the file. A power cut right after may bring them back, as a lost acknowledgement would."""
         places = [(subscription, delivery.receipt) for delivery in deliveries]
-        async with self._transaction() as db:
+        async with self._transaction("NORMAL") as db:  # not worth waiting for the disk
             db.executemany("DELETE FROM waiting WHERE subscription = ? AND place = ?", places)
 
     @contextlib.asynccontextmanager
-    async def _transaction(self) -> AsyncIterator[sqlite3.Connection]:
+    async def _transaction(self, synchronous: str | None = None) -> AsyncIterator[sqlite3.Connection]:
         """Begin with the write lock held. Nothing waits inside SQLite: a taken lock is tried again from the loop."""
         db = self._db
         for _ in range(_TRIES):
             with _errors(self.url):
                 try:
+                    db.execute(f"PRAGMA synchronous = {synchronous or self._synchronous}")
                     db.execute("BEGIN IMMEDIATE")
                     break
                 except sqlite3.OperationalError as error:

@@ -16,25 +16,26 @@ if TYPE_CHECKING:
     from callboard.hops.work import Work
     from callboard.ledger import Entry
 
-_BEHIND = 4096  # positions after which the place is saved although nothing was sent
+_BEHIND = 4096  # positions after which the place is saved although there is more to send
 
 
 async def relay(work: Work, abroad: Abroad, *, limit: int = 256) -> int:
-    """The next entries are with the broker, and the place behind them is saved. Returns how many entries were read.
+    """The next entries are with the broker. Returns how many were read.
 
-    A crash between the two sends them again, as the same envelopes. Raises BrokerUnavailable, and nothing has moved
-    then. One envelope that the broker never takes is a dead letter, and the others go on.
+    The place behind them is saved with the next group that commits, or here as soon as there is nothing more to send. A
+    crash before sends them again, as the same envelopes. Raises BrokerUnavailable, and nothing has moved then. One
+    envelope that the broker never takes is a dead letter, and the others go on.
     """
-    await _save(work, abroad)  # what a busy ledger left unsaved: it is not sent again
     entries = await work.ledger.read(abroad.sent, limit=limit)
     if not entries:
+        await _save(work, abroad)
         return await _wishes(work, abroad, limit)
     going = [entry for entry in entries if abroad.concerns(entry)]
     why = await _send(work, abroad, going)
     abroad.refused += [(entry, why[entry.id]) for entry in going if entry.id in why]
     abroad.sent = entries[-1].pos
-    abroad.unsaved = bool(going) or abroad.sent - abroad.saved >= _BEHIND
-    await _save(work, abroad)
+    if abroad.sent - abroad.saved >= _BEHIND:
+        await _save(work, abroad)
     return len(entries)
 
 
@@ -51,7 +52,7 @@ async def _send(work: Work, abroad: Abroad, entries: Sequence[Entry]) -> dict[st
 
 
 async def _save(work: Work, abroad: Abroad) -> None:
-    if not abroad.unsaved:
+    if abroad.saved == abroad.sent and not abroad.refused:
         return
     async with work.ledger.transaction({RELAY: abroad.token or 0}) as tx:
         if abroad.refused:
@@ -59,7 +60,7 @@ async def _save(work: Work, abroad: Abroad) -> None:
             await tx.park(rows)
             await tx.note([Note(row.pos, RELAY, row.flow, "failed", row.error or "", work.now()) for row in rows])
         await tx.advance([Position(RELAY, 0, abroad.sent, ())])
-    abroad.saved, abroad.refused, abroad.unsaved = abroad.sent, [], False
+    abroad.saved, abroad.refused = abroad.sent, []
 
 
 def _dead_letter(entry: Entry, why: str) -> Parked:

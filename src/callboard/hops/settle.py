@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from callboard.hops.abroad import RELAY
 from callboard.hops.answers import tell_endings
 from callboard.ledger import Note, Position
 
@@ -145,6 +146,8 @@ def _positions(work: Work, group: Group) -> list[Position]:
     """Where the touched reactions stand after this group; from time to time where all of them do."""
     readers = work.readers.values() if work.groups % _EVERY == 0 or (work.unsaved and not group.seen) else group.touched
     positions = [_position(work, reader) for reader in readers]
+    if work.abroad is not None and work.abroad.token is not None and not work.abroad.refused:
+        positions.append(Position(RELAY, 0, work.abroad.sent, ()))
     if work.watcher is not None and group.seen:
         positions += [Position(path, 0, work.read, ()) for path in work.watcher.paths]
     return positions
@@ -175,6 +178,8 @@ def _committed(work: Work, group: Group, tx: Transaction, positions: list[Positi
     if not foreign and handed >= group.head and len(work.fresh) < _HANDED_ON:
         work.fresh.extend(entry for entry in group.entries if entry.pos > handed)
     for position in positions:
+        if position.reaction == RELAY and work.abroad is not None:
+            work.abroad.saved = position.pos
         if (reader := work.readers.get(position.reaction)) is not None:
             reader.pos = position.pos
             reader.done = {done for done in reader.done if done > position.pos}
