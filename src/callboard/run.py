@@ -11,6 +11,8 @@ from functools import partial
 from random import Random
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from msgspec.structs import replace
+
 from callboard.board import Board, Completion, Edit, FlowHandle
 from callboard.choreography import pick_keepers
 from callboard.clock import SystemClock
@@ -41,6 +43,7 @@ LOG = logging.getLogger("callboard")
 _FIRST_LOOK, _LAST_LOOK = 0.001, 0.02  # seconds between two looks for what other processes committed
 _STAND_BY = 0.25  # seconds between two tries to own a service that somebody else owns
 _AFTER_ERROR = 1.0  # seconds before a commit that failed is tried again
+_CUT = "it was cut each time its board stopped"
 _SUSPECTS = 512  # entries that may have been in hand when a process died
 
 
@@ -156,8 +159,29 @@ class Runner:
         await asyncio.gather(*running, return_exceptions=True)
         if self._traffic is not None:
             await self._traffic.stop(deadline)
+        if self.board.failure is None:
+            await self._uncount()
         for service in work.tokens:
             await work.ledger.disown(service, clean=not running and self.board.failure is None)
+
+    async def _uncount(self) -> None:
+        """What the end of its grace has cut is no failure: an attempt that was written down ahead is taken back.
+
+        One is kept: it says that the call may have taken place.
+        """
+        announced = [a.delivery.parked for a in self.work.running if a.delivery.announced and a.delivery.parked]
+        cut = [replace(row, attempts=max(1, row.attempts - 1), error=row.error or _CUT) for row in announced]
+        if not cut:
+            return
+
+        async def write() -> None:
+            async with self.work.ledger.transaction(self.work.tokens) as tx:
+                await tx.park(cut)
+
+        try:
+            await self._patiently(write)
+        except LedgerError:
+            LOG.exception("what was cut is counted as an attempt")
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """What the step returns, once nobody else is committing."""
