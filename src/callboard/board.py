@@ -33,7 +33,7 @@ class Completion:
     def __init__(self, row: FlowRow, entries: Sequence[Entry], work: Work) -> None:
         self._entries = entries
         self._work = work
-        self.verdict = row.verdict
+        self.verdict = row.verdict or ""  # succeeded, failed or cancelled
         self.by: tuple[str, ...] = tuple((row.by or "").split(", ")) if row.by else ()
         self.leaked: tuple[str, ...] = tuple((row.leaked or "").split(", ")) if row.leaked else ()
         self.ended = datetime.fromtimestamp((row.ended or 0) / 1_000_000, UTC)

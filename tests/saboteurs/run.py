@@ -24,7 +24,7 @@ if str(ROOT) not in sys.path:
 
 from tests.saboteurs.plans import SABOTEURS, Saboteur  # noqa: E402  # found only once the root is on the path
 
-_LONGEST = 180  # seconds; a broken ledger may wait for ever, and waiting for ever is noticed too
+_LONGEST = 120  # seconds; a broken ledger may wait for ever, and waiting for ever is noticed too
 
 
 class Found(NamedTuple):
