@@ -77,7 +77,7 @@ class Stage:
         ]
         self.counts: Counter[str] = Counter()
         self.landed = 0
-        self._coming: set[asyncio.Task[None]] = set()
+        self._coming: dict[str, asyncio.Task[None]] = {}
 
     async def open(self) -> None:
         """The files are there, the stock is filled, everybody has started."""
@@ -103,6 +103,8 @@ class Stage:
         while self.landed < self.wanted.kills and time.monotonic() < ends and len(self.heard.broken) < 5:
             await asyncio.sleep(self.chance.uniform(0.15, 1.2))
             self._revive_the_broken()
+            while not self._owning() and time.monotonic() < ends:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
             act = self.chance.choices(list(acts), list(acts.values()))[0]
             await act()
             self.tell(
@@ -114,9 +116,9 @@ class Stage:
     async def rest(self) -> float:
         """No more trouble. Returns after how many seconds everything was decided and finished."""
         began = time.monotonic()
-        await asyncio.gather(*self._coming)
+        await asyncio.gather(*self._coming.values())
         self._revive_the_broken()
-        await asyncio.gather(*self._coming)
+        await asyncio.gather(*self._coming.values())
         for player in self._those(publishers=True):
             player.tell("enough")
         while time.monotonic() < began + self.wanted.rest and not self._is_at_rest():  # noqa: ASYNC110
@@ -136,7 +138,7 @@ class Stage:
 
     async def clear(self) -> None:
         """Nobody is left."""
-        for task in self._coming:
+        for task in self._coming.values():
             task.cancel()
         for player in self.players:
             player.send(signal.SIGCONT)
@@ -260,15 +262,14 @@ class Stage:
             await player.start()
             await player.ready.wait()
 
-        task = asyncio.create_task(come())
-        self._coming.add(task)
-        task.add_done_callback(self._coming.discard)
+        if player.role not in self._coming:
+            self._coming[player.role] = asyncio.create_task(come())
+            self._coming[player.role].add_done_callback(lambda _: self._coming.pop(player.role))
 
     def _revive_the_broken(self) -> None:
-        if not self._coming:
-            for player in self.players:
-                if not player.alive:
-                    self._come_back(player, 0.0)
+        for player in self.players:
+            if not player.alive:
+                self._come_back(player, 0.0)
 
     def _those(self, *, publishers: bool) -> list[Player]:
         return [player for player in self.players if player.alive and publishers == (not player.services)]
