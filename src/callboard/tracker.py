@@ -50,6 +50,7 @@ class Tracker:
         self._begin = {flow.start.name for flow in self._flows.values()} if separate else set[str]()
         self._failing: dict[tuple[int, str], FlowRow] = {}
         self._next: int | None = None
+        self._news = False  # somebody else has committed
 
     async def load(self) -> None:
         """Read what was undecided when the process before this one stopped."""
@@ -66,8 +67,17 @@ class Tracker:
         return self._next
 
     async def look(self) -> None:
-        """Somebody else has committed: flows with an earlier deadline may have begun."""
+        """Somebody else has committed: flows with an earlier deadline may have begun, compensations may be done."""
         self._next = await self._ledger.next_deadline(list(self._flows))
+        self._news = True
+
+    async def may_end(self, work: Any, group: Any) -> bool:
+        """Whether a failed flow waits for nothing more: its last compensation may be done, elsewhere."""
+        for row in self._failing.values() if self._news else ():
+            if not await self._pending(work, row.number, await _entries_of(self._ledger, group, row.number)):
+                return True
+        self._news = False
+        return False
 
     def begun(self, rows: Iterable[FlowRow]) -> None:
         """These flows have begun: their deadlines are watched."""

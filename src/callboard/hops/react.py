@@ -40,7 +40,7 @@ async def react(work: Work) -> int:
         except BaseException:
             unwind(work, group)
             raise
-    if not _is_worth_a_commit(work, group):
+    if not (_is_worth_a_commit(work, group) or (work.watcher is not None and await work.watcher.may_end(work, group))):
         _go_on(work, group)
         return len(group.seen)
     try:
