@@ -96,10 +96,18 @@ class Tracker:
         await self._settle_failing(work, group, changed)
         if group.deadlines:
             await self._time_out(work, group, changed)
-        for row in changed.values():
-            if row.verdict is not None:
-                _close_waits(work, group, row)
+        await self._close_over(work, group, changed)
         return list(changed.values())
+
+    async def _close_over(self, work: Any, group: Any, changed: dict[tuple[int, str], FlowRow]) -> None:
+        """What waits is closed with the verdict; where several expectations watch one flow, with the last of them."""
+        ended = {row.number: row for row in changed.values() if row.verdict is not None}
+        known = [row for row in await self._ledger.flows_by_number(ended) if row.name] if ended else []
+        known += [row for publication in group.publications for row in publication.flows if row.name]
+        open_still = {row.number for row in known if changed.get((row.number, row.name), row).verdict is None}
+        for row in ended.values():
+            if row.number not in open_still:
+                _close_waits(work, group, row)
 
     # completions
 
