@@ -262,9 +262,10 @@ async def test_a_read_only_file_is_told_when_it_is_opened(tmp_path: Path, monkey
     connect = sqlite3.connect
 
     def as_the_disk_allows(path: str, **options: Any) -> sqlite3.Connection:
-        return connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, **options)
+        db: sqlite3.Connection = connect(f"{Path(path).absolute().as_uri()}?mode=ro", uri=True, **options)
+        return db
 
-    monkeypatch.setattr(sqlite.sqlite3, "connect", as_the_disk_allows)
+    monkeypatch.setattr(sqlite3, "connect", as_the_disk_allows)
     with pytest.raises(LedgerError, match=r"readonly database: make the file and its folder writable"):
         async with post.open(f"sqlite:///{file}"):
             pass

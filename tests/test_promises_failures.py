@@ -27,12 +27,14 @@ from callboard import (
     state,
 )
 from tests.support.ledger import Crash, crash, disk_full
-from tests.support.outside import NoAnswer, Outside
+from tests.support.outside import Next, NoAnswer, Outside
 from tests.support.stage import Stage
 from tests.support.tables import ask, change, logged
 from tests.support.workers import a_worker
 
 FAILED = "callboard.ReactionFailed[CallMade]"
+FAIL: tuple[Next, ...] = ("fail",)
+WAIT: tuple[Next, ...] = ("wait",)
 
 
 @event
@@ -146,7 +148,7 @@ async def test_a_back_off_is_not_cut_short_by_a_restart(file: Path, outside: Out
 
 async def test_attempts_are_counted_over_restarts(file: Path, outside: Outside) -> None:
     async with Stage(connecting(retry=Retry(max_attempts=3)), file, ports=[TheExchange(outside)]) as stage:
-        outside.next("connect", *["fail"] * 9)
+        outside.next("connect", *FAIL * 9)
         await stage.say(CallMade(call_id="c"))
         for _ in range(5):
             await stage.restart()
@@ -368,7 +370,7 @@ async def test_what_ends_its_worker_each_time_becomes_a_dead_letter_and_all_othe
 async def test_an_attempt_that_ends_its_worker_takes_no_other_retry_with_it(file: Path, outside: Outside) -> None:
     choreography = connecting(retry=Retry(max_attempts=3))
     async with Stage(choreography, file, ports=[TheExchange(outside)]) as stage:
-        outside.next("connect", *["fail"] * 5, *["wait"] * 50)
+        outside.next("connect", *FAIL * 5, *WAIT * 50)
         await stage.say(*made(5))
         await stage.advance(minutes=1)
         assert len(outside.waiting()) == 5
@@ -580,7 +582,7 @@ async def test_no_more_runs_go_on_at_once_than_a_limit_says(file: Path, outside:
     async with Stage(
         choreography, file, ports=[Guarded(keeper, concurrency=2) if by == "Guarded" else keeper]
     ) as stage:
-        outside.next("connect", *["wait"] * 5)
+        outside.next("connect", *WAIT * 5)
         await stage.say(*made(5))
         seen: list[int] = []
         while outside.waiting():
@@ -604,7 +606,7 @@ async def test_a_limit_on_a_keeper_holds_for_all_reactions_that_take_it(file: Pa
         await exchange.connect(key=f"too-{call.call_id}")
 
     async with Stage(calls(service), file, ports=[Guarded(TheExchange(outside), concurrency=1)]) as stage:
-        outside.next("connect", *["wait"] * 4)
+        outside.next("connect", *WAIT * 4)
         await stage.say(*made(2))
         for _ in range(4):
             assert len(outside.waiting()) == 1

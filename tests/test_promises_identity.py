@@ -10,8 +10,10 @@ import pytest
 
 from callboard import Choreography, Context, Flow, Retry, Service, event, failure, port, state
 from tests.support.ledger import Crash, crash
-from tests.support.outside import Outside
+from tests.support.outside import Next, Outside
 from tests.support.stage import Stage
+
+FAIL: tuple[Next, ...] = ("fail",)
 
 
 @event
@@ -257,7 +259,7 @@ async def test_an_id_begins_with_its_flow_and_sorts_by_the_time_the_flow_began(s
 
 
 async def test_a_dead_letter_that_fails_again_tells_it_under_an_id_of_its_own(flight: Stage, outside: Outside) -> None:
-    outside.next("book", *["fail"] * 4)
+    outside.next("book", *FAIL * 4)
     await flight.say(TripAsked(trip_id="t"))
     await flight.advance(minutes=1)
     await flight.advance(minutes=1)

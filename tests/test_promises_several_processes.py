@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from callboard import Choreography, Conflict, Flow, LedgerError, Service, States, event, state
+from callboard import Choreography, Conflict, Flow, FlowIsOpen, LedgerError, Service, States, event, state
+from callboard.board import FlowHandle
 from callboard.errors import LedgerLost
 from tests.support.outside import Outside
 from tests.support.stage import Stage
@@ -42,7 +43,7 @@ class Rang:
 @state(key="line")
 class Heard:
     line: str
-    numbers: list[int] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list[int])
 
 
 @event
@@ -185,6 +186,44 @@ async def test_rows_of_others_are_handed_out_before_ones_own_that_stand_behind_t
         numbers = [owner.work.value(entry).number for entry in entries if entry.type == "Rang"]
         assert sorted(numbers) == list(range(12))
         assert await owner.load(Heard, "l") == Heard(line="l", numbers=numbers)
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_of_two_workers_that_begin_one_flow_one_does_and_the_other_is_told(file: Path, same: bool) -> None:
+    _, choreography, gates = depot()
+    async with (
+        Stage(choreography, file) as owner,
+        Stage(choreography, file, services=[], clock=owner.clock, seed=1000) as other,
+    ):
+        first: list[FlowHandle] = []
+
+        async def overtake() -> None:
+            first.append(await other.publish(Moved(name="m", by=1)))
+
+        owner.ledger.before.append(overtake)
+        if same:
+            second = await owner.publish(Moved(name="m", by=1))
+            assert (second.id, second.is_new) == (first[0].id, False)
+        else:
+            with pytest.raises(FlowIsOpen) as told:
+                await owner.publish(Moved(name="m", by=2))
+            assert told.value.flow.id == first[0].id
+        await owner.run()
+        assert await owner.count(Moved) == len(gates) == 1
+
+
+async def test_one_idempotency_key_used_by_two_workers_at_once_is_one_event(file: Path) -> None:
+    async with (
+        Stage(shop, file, ports=[Quiet()]) as owner,
+        Stage(shop, file, services=[], clock=owner.clock, seed=1000) as other,
+    ):
+
+        async def overtake() -> None:
+            await other.publish(Asked(name="n"), idempotency_key="k")
+
+        owner.ledger.before.append(overtake)
+        assert not (await owner.publish(Asked(name="n"), idempotency_key="k")).is_new
+        assert await owner.count(Asked) == 1
 
 
 # state
