@@ -23,7 +23,8 @@ from callboard import (
     port,
     state,
 )
-from tests.support.ledger import Crash, crash, disk_full
+from callboard.errors import LedgerBusy
+from tests.support.ledger import Crash, busy, crash, disk_full, ticks
 from tests.support.outside import Outside
 from tests.support.stage import Stage
 from tests.support.tables import ask, contents
@@ -186,7 +187,11 @@ async def test_a_run_that_failed_leaves_nothing_in_a_group_whose_other_runs_are_
 # rows
 
 
-async def test_two_runs_on_one_row_lose_no_update_though_the_first_suspends(depot: Stage, outside: Outside) -> None:
+@pytest.mark.parametrize("fuse", [True, False])
+async def test_two_runs_on_one_row_lose_no_update_though_the_first_suspends(
+    depot: Stage, outside: Outside, fuse: bool
+) -> None:
+    depot.work.fuse = fuse
     outside.next("ask", "wait", "wait")
     await depot.say(Ordered(order_id="one"), Ordered(order_id="two"))
     assert outside.waiting() == ["one"]
@@ -570,6 +575,62 @@ async def test_a_row_that_its_group_has_changed_is_looked_up_only_after_the_comm
         await asyncio.gather(*tasks)
         assert await stage.dead() == []
         assert await stage.load(Shelf, "a") == Shelf(sku="a", free=5)
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+async def test_a_looked_up_row_and_the_same_row_by_name_lose_no_update_in_one_group(tmp_path: Path, fuse: bool) -> None:
+    service = Service("depot")
+
+    @service.reaction
+    def take(ordered: Ordered, shelf: Shelf) -> Counted:
+        shelf.free -= 1
+        return Counted(order_id=ordered.order_id)
+
+    @service.reaction
+    async def look(ordered: Ordered, shelves: States[Shelf]) -> None:
+        shelf = await shelves.get("a") or Shelf(sku="a")
+        shelf.free -= 100
+        shelves.put(shelf)
+
+    async with stage_of(service, tmp_path / "depot.db") as stage:
+        stage.work.fuse = fuse
+        tasks = [asyncio.ensure_future(stage.board.publish(Ordered(order_id=f"o{n}"))) for n in range(5)]
+        await stage.run()
+        await asyncio.gather(*tasks)
+        assert await stage.load(Shelf, "a") == Shelf(sku="a", free=10 - 505)
+
+
+async def test_who_goes_on_while_a_commit_waits_sees_only_what_is_committed(tmp_path: Path) -> None:
+    service, file, gate, seen = Service("depot"), tmp_path / "depot.db", asyncio.Event(), list[int]()
+
+    @service.reaction
+    async def look(ordered: Ordered, shelves: States[Shelf]) -> Noted:
+        await gate.wait()
+        shelf = await shelves.get("a")
+        assert shelf is not None
+        seen.append(shelf.free)
+        return Noted(order_id=ordered.order_id)
+
+    @service.reaction
+    def take(counted: Counted, shelf: Shelf) -> None:
+        shelf.free -= 1
+
+    choreography = Choreography("shop", service, flows=[flow(Noted)], incoming=Counted)
+    async with Stage(choreography, file) as stage:
+        await stage.put(service, Shelf(sku="a", free=10))
+        await stage.say(Ordered(order_id="o"))
+        task = asyncio.ensure_future(stage.board.publish(Counted(order_id="o")))
+        await ticks()
+        stage.ledger.before.append(busy)
+        with pytest.raises(LedgerBusy):
+            await stage.group()
+        gate.set()
+        await ticks()
+        assert seen == [10]
+        await stage.run()
+        await task
+        assert seen == [10, 9]  # what it saw has moved: it ran again
+        assert await stage.load(Shelf, "a") == Shelf(sku="a", free=9)
 
 
 async def test_a_compensation_and_its_reaction_never_run_side_by_side(tmp_path: Path, outside: Outside) -> None:
