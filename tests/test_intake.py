@@ -435,6 +435,22 @@ async def test_a_flow_named_by_its_handle_is_joined_and_cancelled_from_elsewhere
         assert log.count("ErrandRevoked") == 1
 
 
+async def test_anybody_can_ask_after_a_flow_that_is_kept_elsewhere(tmp_path: Path) -> None:
+    async with a_town(tmp_path, gateway=True) as town:
+        gateway = town.sites["gateway"]
+        await town.sites["desk"].publish(ErrandAsked(errand_id="e-1"))
+        with pytest.raises(NoSuchFlow, match="the ledger of desk keeps it"):
+            await gateway.board.flow("errand", "e-1").row()
+        known, unknown = gateway.board.flow("errand", "e-1"), gateway.board.flow("errand", "e-2")
+        for flow in (known, unknown):
+            with pytest.raises(TimeoutError):
+                await gateway.until(asyncio.ensure_future(flow.completion(timedelta(0))))
+        await town.rest(upto=MINUTE)
+        assert (await known.completion(timedelta(0))).succeeded
+        with pytest.raises(NoSuchFlow):
+            await unknown.completion(timedelta(0))
+
+
 async def test_an_idempotency_key_counts_where_the_flow_is_kept(tmp_path: Path) -> None:
     async with a_town(tmp_path, gateway=True) as town:
         first = await town.sites["gateway"].publish(ErrandAsked(errand_id="e-1"), idempotency_key="k")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
     from callboard.choreography import Choreography
-    from callboard.event import StateType
+    from callboard.event import EventType, StateType
     from callboard.hops.work import Work
     from callboard.ledger import Entry, FlowRow, StateKey
     from callboard.service import Service
@@ -103,7 +103,7 @@ class FlowHandle:
     def _missing(self) -> str:
         if self.is_elsewhere and self._number is None:
             home = self._board.choreography.home_of(self._board.choreography.flows[self.name]).name
-            return f"{self.name} {self.key!r}: the ledger of {home} keeps it, open that one, or publish to it from here"
+            return f"{self.name} {self.key!r}: the ledger of {home} keeps it; here only `completion` can ask after it"
         return f"{self.name} {self.key!r}: there is no such flow, or it was pruned"
 
     async def _answer(self, row: FlowRow) -> Refusal | Ending | None:
@@ -127,6 +127,9 @@ class FlowHandle:
                 return None
             return Completion(row, await self._entries(row.number), self._board.work)
 
+        if self._number is None and self.is_elsewhere:
+            (asked,) = await self._board.submit([], flow=self)
+            self._number = (await asked.row()).number
         if (done := await ended()) is not None:
             return done
         number = self._number
@@ -329,6 +332,17 @@ class Board:
                 f"{self.choreography.name} knows no {kind}: let a reaction hear it, a Flow start with it, "
                 "or incoming= name it",
             )
+        self._refuse_word_of_a_service(kind)
+
+    def _refuse_word_of_a_service(self, kind: EventType) -> None:
+        """What a service says is not said from outside, unless `incoming=` names it."""
+        choreography = self.choreography
+        if kind in choreography.incoming or any(flow.start is kind for flow in choreography.flows.values()):
+            return
+        for path, contract in choreography.contracts.items():
+            if kind in contract.emits:
+                fix = f"{path} emits {kind}: name it in incoming= if somebody outside may say it too"
+                raise ContractError(f"publish({kind})", fix)
 
     def flow(self, name: str, key: object) -> FlowHandle:
         """The flow of this name and key; whether there is one is known when something is asked of it."""

@@ -33,11 +33,11 @@ _MOST = 100_000  # entries that may wait for the broker; then `publish` refuses
 
 
 class Request(Struct):
-    """An event published in one ledger, for a flow that is kept in another."""
+    """An event published in one ledger, for a flow that is kept in another; or no event, only the wish to be told."""
 
-    type: str
-    version: int
-    data: bytes
+    type: str = ""
+    version: int = 1
+    data: bytes = b""
     flow: tuple[str, str] | None = None  # name and key, where the publisher named them
     idempotency_key: str | None = None
 

@@ -177,6 +177,9 @@ class Arrivals:
     async def _let_in(self, delivery: Delivery, envelope: Envelope) -> None:
         """It is published here, or refused; who published it is told."""
         request = msgspec.json.decode(envelope.data, type=Request)
+        if not request.type and request.flow is not None:
+            await self._ask_after(envelope, *request.flow)
+            return
         if (kind := kind_of(self._work, request.type)) is None:
             self._keep(delivery, "waiting", missing=request.type)
             return
@@ -191,11 +194,23 @@ class Arrivals:
         else:
             await publish(self._work, self._group, [publication])
         if publication.error is not None:
-            self._append(refusal(publication.error, envelope.ledger or "", _flow(envelope), self._group.now))
+            self._refuse(envelope, publication.error)
         elif envelope.ledger is not None:
             placed = publication.placed[0]
             name, key = request.flow or (placed.name, placed.key or "")
             await self._watch(envelope, name, key, placed.pos)
+
+    async def _ask_after(self, envelope: Envelope, name: str, key: str) -> None:
+        """Somebody only wants to know how this flow ends."""
+        try:
+            number, _ = await self._meant(name, key)
+        except NoSuchFlow as error:
+            self._refuse(envelope, error)
+        else:
+            await self._watch(envelope, name, key, number)
+
+    def _refuse(self, envelope: Envelope, error: CallboardError) -> None:
+        self._append(refusal(error, envelope.ledger or "", _flow(envelope), self._group.now))
 
     async def _meant(self, name: str, key: str) -> tuple[int, str]:
         row = await self._find(name, key)

@@ -113,11 +113,9 @@ class Candidate:
                 self.joins.append((flow.name, str(key)))
 
     @property
-    def named(self) -> tuple[str, str | None]:
-        """The first flow that it begins or may join, by name and key."""
-        if self.starts:
-            return self.starts[0][0].name, self.starts[0][1]
-        return self.joins[0] if self.joins else ("", None)
+    def flows(self) -> list[tuple[str, str]]:
+        """The flows that it begins or may join, by name and key."""
+        return [*((flow.name, key) for flow, key in self.starts), *self.joins]
 
 
 async def publish(work: Work, group: Group, publications: Sequence[Publication]) -> None:
@@ -177,6 +175,8 @@ async def _place(
             )
         publication.placed = await _placed_before(work, group, given, candidates)
         return
+    if publication.ask is not None and not publication.events:
+        publication.placed.append(_send(work, group, publication, publication.ask, Request(flow=publication.ask)))
     for candidate in candidates:
         placed = await _enter(work, group, publication, candidate, known)
         publication.placed.append(placed)
@@ -195,7 +195,9 @@ async def _placed_before(work: Work, group: Group, given: Supplied, candidates: 
     rows = [row for earlier in group.publications for row in earlier.flows if row.number == entry.flow]
     rows = rows or await work.ledger.flows_by_number([entry.flow])
     row = max(rows, key=lambda row: bool(row.name), default=FlowRow(entry.flow, "", entry.id, None, 0))
-    name, key = (row.name, row.key) if row.name or not candidates else candidates[0].named
+    name, key = row.name, row.key
+    if not name and candidates and candidates[0].flows:
+        name, key = candidates[0].flows[0]
     return [Placed(entry.pos, entry.id, entry.flow, name, key, is_new=False)]
 
 
@@ -227,7 +229,7 @@ def _elsewhere(work: Work, publication: Publication, candidate: Candidate) -> st
     """The Flow that decides about this event, if another ledger keeps it."""
     if work.abroad is None or publication.flow is not None:
         return None
-    name = publication.ask[0] if publication.ask is not None else candidate.named[0] if candidate.starts else ""
+    name = publication.ask[0] if publication.ask is not None else candidate.flows[0][0] if candidate.starts else ""
     return name if name and not work.abroad.keeps(name) else None
 
 
@@ -241,18 +243,31 @@ def _kept_elsewhere(work: Work, candidate: Candidate) -> set[str]:
 
 def _ask(work: Work, group: Group, publication: Publication, candidate: Candidate, flow: str) -> Placed:
     """The event is on its way to the ledger that keeps the flow, and is in nobody's log before it is let in there."""
+    kind = candidate.kind
+    request = Request(kind.name, kind.version, candidate.data, publication.ask, publication.idempotency_key)
+    named = publication.ask or next(pair for pair in candidate.flows if pair[0] == flow)
+    return _send(work, group, publication, named, request, is_new=bool(candidate.starts))
+
+
+def _send(
+    work: Work,
+    group: Group,
+    publication: Publication,
+    named: tuple[str, str],
+    request: Request,
+    *,
+    is_new: bool = False,
+) -> Placed:
+    """Whoever keeps the flow is asked; what is answered belongs to the place that the request has here."""
     assert work.abroad is not None
     new_id = flow_id(group.now // 1000, work.chance.getrandbits(80))
-    request = Request(
-        candidate.kind.name, candidate.kind.version, candidate.data, publication.ask, publication.idempotency_key
-    )
-    asked = Entry(0, f"{new_id}.asked", work.abroad.request_type(flow), 0, group.now, msgspec.json.encode(request))
+    kind = work.abroad.request_type(named[0])
+    asked = Entry(0, f"{new_id}.asked", kind, 0, group.now, msgspec.json.encode(request))
     group.append(asked)
     asked.flow = asked.pos
     publication.entries.append(asked)
     publication.flows.append(FlowRow(asked.pos, "", new_id, None, group.now))
-    name, key = publication.ask or candidate.named
-    return Placed(asked.pos, new_id, asked.pos, name, key, is_new=bool(candidate.starts))
+    return Placed(asked.pos, new_id, asked.pos, *named, is_new=is_new)
 
 
 def _no_flow(candidate: Candidate, found: int) -> str:
@@ -309,7 +324,7 @@ def _begin(
         watched = True
     if work.abroad is not None and not watched and publication.number is None:
         publication.flows.append(FlowRow(entry.pos, "", new_id, None, group.now))  # what comes back belongs to it
-    name, key = candidate.named if candidate.starts else ("", None)
+    name, key = candidate.flows[0] if candidate.starts else ("", None)
     return Placed(entry.pos, new_id, entry.flow, name, key, is_new=True)
 
 

@@ -100,8 +100,8 @@ async def test_a_new_ledger_is_empty(place: Place) -> None:
 async def test_what_was_logged_is_read_as_it_was_and_in_order(place: Place) -> None:
     rich = an_entry(
         2, id=f"{FLOW}.abcd", type="ItemsReserved", flow=1, time=1_700_000_000_000_001, data=bytes(range(256)),
-        key="sku-1", cause=1, by="inventory.reserve", scatters=(Scatter("Line", "f#1", 2, 5), Scatter("Box", "f#2", 0, 1)),
-        causes=(1, 2), source="inventory", version=3, causation_id=FLOW,
+        key="sku-1", cause=1, by="inventory.reserve", causes=(1, 2), source="inventory", version=3, causation_id=FLOW,
+        scatters=(Scatter("Line", "f#1", 2, 5), Scatter("Box", "f#2", 0, 1)),
     )  # fmt: skip
     async with place.connect() as ledger:
         await log(ledger, an_entry(1), rich, an_entry(3))
