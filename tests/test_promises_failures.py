@@ -146,6 +146,41 @@ async def test_a_back_off_is_not_cut_short_by_a_restart(file: Path, outside: Out
         assert len(outside.calls) == 2
 
 
+async def test_a_back_off_is_not_cut_short_by_a_commit_that_was_overtaken(file: Path, outside: Outside) -> None:
+    service = Service("desk")
+
+    @service.reaction(retry=Retry(first_wait=timedelta(seconds=10)))
+    async def take(call: CallMade, exchange: Exchange) -> CallTaken:
+        await exchange.connect(key=call.call_id)
+        return CallTaken(call_id=call.call_id)
+
+    @service.reaction(compensates=take)
+    def hang_up(lost: CallLost, taken: CallTaken | None) -> None: ...
+
+    choreography = Choreography(
+        "calls",
+        service,
+        flows=[Flow("call", key="call_id", starts=CallMade, succeeds=CallTaken, timeout=None)],
+        incoming=CallLost,
+    )
+    async with (
+        Stage(choreography, file, ports=[TheExchange(outside)]) as owner,
+        Stage(choreography, file, services=[], clock=owner.clock, seed=1000) as other,
+    ):
+        outside.next("connect", "fail")
+        await owner.say(CallMade(call_id="c"))
+        task = asyncio.ensure_future(owner.board.publish(CallLost(call_id="c")))
+
+        async def overtake() -> None:
+            await other.publish(CallMade(call_id="other"))
+
+        owner.ledger.before.append(overtake)
+        await owner.run()
+        await task
+        assert outside.made("connect") == ["c", "other"]
+        assert await owner.parked() == []
+
+
 async def test_attempts_are_counted_over_restarts(file: Path, outside: Outside) -> None:
     async with Stage(connecting(retry=Retry(max_attempts=3)), file, ports=[TheExchange(outside)]) as stage:
         outside.next("connect", *FAIL * 9)
