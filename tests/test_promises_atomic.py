@@ -461,7 +461,7 @@ async def test_a_return_that_was_not_declared_keeps_nothing_and_is_dead_at_once(
         await stage.say(Ordered(order_id="o"))
         [letter] = await stage.dead()
         assert letter.attempts == 1
-        assert "Stray: add it to the annotation" in (letter.error or "")
+        assert "returned Stray" in (letter.error or "")
         assert await stage.load(Shelf, "a") is None
         assert await stage.log() == ["Ordered", "callboard.ReactionFailed[Ordered]"]
 

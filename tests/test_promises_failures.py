@@ -481,10 +481,10 @@ async def test_a_dead_letter_has_one_open_replay(file: Path, outside: Outside) -
 
 
 async def test_a_replay_that_fails_is_a_dead_letter_again_at_once(file: Path, outside: Outside) -> None:
-    choreography = connecting(retry=Retry(max_attempts=1))
+    choreography = connecting(retry=Retry(max_attempts=5, only=NoAnswer))
     async with Stage(choreography, file, ports=[TheExchange(outside)]) as stage:
         letter = await failed_once(stage, outside)
-        outside.next("connect", "fail")
+        outside.next("connect", "lose")
         await stage.ask(letter, "replay")
         await stage.run()
         [again] = await stage.dead()
