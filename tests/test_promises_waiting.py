@@ -271,7 +271,9 @@ async def test_a_fan_out_of_ten_into_joins_per_part_loses_none_and_doubles_none(
     trouble.times = {f"{what}{bag}": chance.randint(0, 2) for what in ("weigh", "scan") for bag in range(10)}
     async with on_stage(choreography, tmp_path, outside, seed=seed) as stage:
         await stage.say(TripBooked(trip="x", bags=10))
-        while await stage.parked() or outside.waiting():
+        for _ in range(300):
+            if not (await stage.parked() or outside.waiting()):
+                break
             if outside.waiting():
                 outside.let_go(key=chance.choice(outside.waiting()), what=chance.choice(["answer", "lose"]))
             if crashes and chance.random() < 0.1:
