@@ -132,7 +132,9 @@ def test_a_dead_letter_is_replayed_by_the_worker_under_way(cli: Cli, tmp_path: P
         assert again.exit_code == 1
         assert "it failed again: RuntimeError: the tyre is flat" in again.stdout
         (tmp_path / "flat-tyre").unlink()
-        assert cli("dlq", "replay", "--all", "--yes", "--wait", "20s").exit_code == 0
+        done = cli("dlq", "replay", "--all", "--yes", "--wait", "20s")
+        assert done.exit_code == 0
+        assert done.stdout.endswith(": done, emitted LetterDelivered\n")
         assert cli("flows", "wait", "1", "--timeout", "20s").exit_code == 0
     shown = cli("flows", "show", "1").stdout
     assert shown.index("attempt 2") < shown.index("LetterDelivered")

@@ -3,7 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import click
 
@@ -20,6 +20,7 @@ class Plan:
     names: list[str]
     lines: list[str]
     note: str = ""
+    came: dict[str, str] = field(default_factory=dict[str, str])  # what came of one, by its name, where that is known
 
 
 def carry_out(
@@ -62,13 +63,12 @@ def _ask(plan: Plan) -> None:
 def _account(plan: Plan, failures: list[str | None], *, as_json: bool, code: int) -> int:
     if as_json:
         items = [
-            {"id": name, "done": why is None, "why_not": why} for name, why in zip(plan.names, failures, strict=True)
+            {"id": name, "done": why is None, "why_not": why, "came": plan.came.get(name)}
+            for name, why in zip(plan.names, failures, strict=True)
         ]
         say_json(plan.verb, {"items": items})
     elif failures and failures[0] != "dry run":
         for name, why in zip(plan.names, failures, strict=True):
-            say(
-                f"{name}: {'asked' if plan.verb != 'cancel' else 'cancelled'}" if why is None else f"{name}: no, {why}",
-                "" if why is None else "failure",
-            )
+            did = plan.came.get(name, "cancelled" if plan.verb == "cancel" else "asked")
+            say(f"{name}: {did}" if why is None else f"{name}: no, {why}", "" if why is None else "failure")
     return code

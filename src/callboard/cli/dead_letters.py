@@ -1,6 +1,7 @@
 """`callboard dead-letters`."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -86,7 +87,7 @@ def list_command(
     ledger: str | None, reaction: str | None, flow: str | None, error: str | None, limit: int, *, as_json: bool
 ) -> None:
     """List dead letters, the oldest first."""
-    letters, more = asyncio.run(_found(ledger_url(ledger), Wanted(reaction, flow, error, limit)))
+    letters, more = asyncio.run(find_letters(ledger_url(ledger), Wanted(reaction, flow, error, limit)))
     if as_json:
         say_json("dead-letters", {"items": [_document(each) for each in letters], "more": more})
         return
@@ -148,10 +149,9 @@ def show(letter: str, ledger: str | None, *, as_json: bool) -> None:
 
 
 async def _one(url: str, target: str) -> tuple[Letter, list[Note]]:
-    letters, _ = await _found(url, Wanted(), (target,))
+    letters, _ = await find_letters(url, Wanted(), (target,))
     async with reading(url) as ledger:
-        row = letters[0].row
-        return letters[0], [n for n in await ledger.notes(row.flow) if (n.pos, n.reaction) == (row.pos, row.reaction)]
+        return letters[0], await _notes(ledger, letters[0])
 
 
 def wishes(function: F) -> F:
@@ -192,7 +192,7 @@ def discard(**wish: Any) -> int:
 def _chosen(url: str, wanted: Wanted, letters: Sequence[str], *, every: bool) -> list[Letter]:
     if not (letters or every or wanted.reaction or wanted.flow or wanted.error):
         raise Refusal(2, "which ones? Name their ids, or say --reaction, --flow, --error, or --all")
-    found, more = asyncio.run(_found(url, wanted, letters))
+    found, more = asyncio.run(find_letters(url, wanted, letters))
     if more:
         note(f"more fit: the first {len(found)} are taken (--limit)")
     return found
@@ -219,10 +219,14 @@ def _ask(
         opened = open_ledger(url)
         await opened.open((), ())
         try:
+            head, notes = await opened.head(), [len(await _notes(opened, each)) for each in chosen]
             answers = [await _wish(opened, each, what) for each in chosen]
             if patience is not None:
                 asked = [n for n, why in enumerate(answers) if why is None]
                 await _watch(opened, chosen, asked, answers, patience)
+                for n in asked:
+                    if answers[n] is None:
+                        plan.came[chosen[n].id] = await what_came(opened, chosen[n], head, notes[n])
             return answers
         finally:
             await opened.close()
@@ -244,9 +248,10 @@ async def _wish(ledger: Ledger, letter: Letter, what: str) -> str | None:
 
 
 async def _watch(
-    ledger: Ledger, letters: Sequence[Letter], asked: list[int], answers: list[str | None], patience: timedelta
+    ledger: Ledger, letters: Sequence[Letter], asked: Sequence[int], answers: list[str | None], patience: timedelta
 ) -> None:
     """Look what becomes of those that were asked for, until all are decided or patience ends."""
+    asked = list(asked)
     limit = now() + round(patience.total_seconds() * 1_000_000)
     while asked and now() < limit:
         await asyncio.sleep(0.05)
@@ -263,7 +268,28 @@ async def _watch(
         answers[number] = f"not done within {patience}: does a worker run its service?"
 
 
-async def _found(url: str, wanted: Wanted, targets: Sequence[str] = ()) -> tuple[list[Letter], bool]:
+async def _notes(ledger: Ledger, letter: Letter) -> list[Note]:
+    row = letter.row
+    return [each for each in await ledger.notes(row.flow) if (each.pos, each.reaction) == (row.pos, row.reaction)]
+
+
+async def what_came(ledger: Ledger, letter: Letter, head: int, told: int) -> str:
+    """What the run after this head made of it; `told` notes were there before."""
+    row = letter.row
+    for each in (await _notes(ledger, letter))[told:]:
+        if each.what in ("skipped", "discarded", "retired"):
+            return shown_note(each)
+    emitted = Counter(
+        entry.type.removeprefix("callboard.")
+        for entry in await ledger.flow_entries([row.flow])
+        if entry.pos > head and entry.by == row.reaction and row.pos in (entry.cause, *entry.causes)
+    )
+    shown = [name if count == 1 else f"{count} {name}" for name, count in emitted.items()]
+    return f"done, emitted {', '.join(shown) or 'nothing'}"
+
+
+async def find_letters(url: str, wanted: Wanted, targets: Sequence[str] = ()) -> tuple[list[Letter], bool]:
+    """Those that are meant, the oldest first, and whether there are more than the limit."""
     async with reading(url) as ledger:
         rows = await ledger.parked(why=["dead"])
         letters = [Letter(row, None, None) for row in rows]
