@@ -5,14 +5,18 @@ import json
 import os
 import shutil
 import sqlite3
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
+from msgspec import structs
 
 from callboard import Choreography
+from callboard.cli.dead_letters import Wanted, find_letters, what_came
+from callboard.cli.reading import reading
 from tests.postoffice import (
     FILE,
     HonestTill,
@@ -221,7 +225,10 @@ def test_a_flow_is_named_by_name_and_key_by_id_by_an_event_or_by_its_key(ledger:
 def test_a_flow_that_is_not_there_is_told_with_the_nearest() -> None:
     assert "did you mean 'letter/good'?" in refused("flows", "show", "letter/god", code=4)
     assert "did you mean 'nowhere'?" in refused("flows", "wait", "nowher", code=4)
-    assert "flows list" in refused("flows", "show", "xyz", code=4)
+    text = refused("flows", "show", "xyz", code=4)
+    assert "no such flow: 'xyz'" in text
+    assert "flows list" in text
+    assert "pruned" not in text
 
 
 def test_what_events_carry_is_shown_when_asked_for() -> None:
@@ -370,6 +377,17 @@ def test_a_replay_is_a_wish_that_is_left_for_the_owner(ledger: Path) -> None:
     assert asked(ledger) == ["replay", "discard"]
 
 
+def test_what_came_of_a_replay_is_read_from_the_log_after_it() -> None:
+    async def look(reaction: str, told: int) -> str:
+        async with reading(URL) as held:
+            letter = (await find_letters(URL, Wanted()))[0][0]
+            row = structs.replace(letter.row, reaction=reaction, pos=1) if reaction else letter.row
+            return await what_came(held, replace(letter, row=row), 0, told)
+
+    assert asyncio.run(look("", 1000)).startswith("done, emitted ")
+    assert asyncio.run(look("van.remind", 0)) == "done, emitted nothing"
+
+
 def test_one_open_replay_for_each_dead_letter(ledger: Path) -> None:
     first, second = letters()
     said("dead-letters", "replay", first, "--yes")
@@ -453,7 +471,12 @@ def test_what_is_no_ledger_is_told(ledger: Path) -> None:
     with sqlite3.connect(ledger.parent / "other.db") as db:
         db.execute("CREATE TABLE t (a)")
     db.close()
-    assert "name another file" in refused("flows", "list", "--ledger", "sqlite:///other.db", code=3)
+    foreign = "this file holds other tables: name a file of its own for the ledger"
+    assert foreign in refused("flows", "list", "--ledger", "sqlite:///other.db", code=3)
+    with sqlite3.connect(ledger.parent / "later.db") as db:
+        db.execute("PRAGMA user_version = 99")
+    db.close()
+    assert "its layout is 99" in refused("flows", "list", "--ledger", "sqlite:///later.db", code=3)
     assert "lives inside its own worker" in refused("flows", "list", "--ledger", "sqlite:///:memory:", code=3)
 
 

@@ -13,7 +13,7 @@ async def explain_event(url: str, target: str, choreography: Choreography | None
     async with reading(url) as ledger:
         entry = await ledger.find(target)
         if entry is None:
-            raise Refusal(4, f"the ledger holds no event {target!r}: its flow was pruned, or the id is cut off")
+            raise Refusal(4, f"the ledger holds no event {target!r}: it is another ledger's, or the id is cut off")
         rows = [row for row in await ledger.flows_by_number([entry.flow]) if row.name]
         story = await read_story(ledger, rows[0], now(), choreography)
     if as_json:

@@ -1,8 +1,10 @@
 """Reads a ledger from outside: nothing is created, written or owned, and a worker goes on meanwhile."""
 
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
 from typing import Any
 
 from callboard.choreography import Choreography
@@ -27,11 +29,29 @@ async def reading(url: str) -> AsyncIterator[Ledger]:
     if url.endswith(":memory:"):
         raise LedgerError(f"{url} lives inside its own worker: a ledger that others read is a file, sqlite:///shop.db")
     ledger = open_ledger(url, read_only=True)
-    await ledger.open((), ())
+    try:
+        await ledger.open((), ())
+    except LedgerError as error:
+        if _has_only_other_tables(url):
+            raise LedgerError(f"{url}: this file holds other tables: name a file of its own for the ledger") from error
+        raise
     try:
         yield ledger
     finally:
         await ledger.close()
+
+
+def _has_only_other_tables(url: str) -> bool:
+    """It is a database of SQLite, and no version of callboard ever opened it."""
+    path = Path(url.removeprefix("sqlite:///"))
+    if not path.is_file():
+        return False
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            layout = db.execute("PRAGMA user_version").fetchone()[0]
+            return bool(layout == 0 and db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] > 0)
+    except sqlite3.Error:
+        return False
 
 
 def status_of(flow: FlowRow, moment: int) -> str:
@@ -148,10 +168,10 @@ async def _flow_names(ledger: Ledger, choreography: Choreography | None) -> list
 async def _no_flow(ledger: Ledger, target: str, names: Sequence[str]) -> str:
     newest = await ledger.list_flows(name=None, status=None, before=None, limit=500, now=now())
     if not newest:
-        return f"there is no flow {target!r}: this ledger holds none yet"
+        return f"no such flow: {target!r}, this ledger holds none yet"
     known = [*map(name_of, newest), *(row.key or "" for row in newest)]
     hint = meant(target, known) if "?" in meant(target, known) else f": name it as {names[0]}/KEY, or by its id"
-    return f"there is no flow {target!r}{hint} (`callboard flows list` shows what there is; ended flows are pruned)"
+    return f"no such flow: {target!r}{hint} (`callboard flows list` shows what there is)"
 
 
 async def parked_by_flow(ledger: Ledger, flows: Iterable[FlowRow]) -> dict[int, list[Parked]]:
