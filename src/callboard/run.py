@@ -256,6 +256,7 @@ class Runner:
         work.route()
         parked = await work.ledger.parked(reactions=[reader.path for reader in readers]) if readers else []
         await work.place(readers, positions, parked)
+        work.views.forget()  # what these services remember of a flow is not in them
         tracker = Tracker(work.choreography, work.ledger, work.tokens, separate=work.abroad is not None)
         await tracker.load()
         work.watcher = tracker if tracker.paths else None

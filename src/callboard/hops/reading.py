@@ -60,10 +60,10 @@ async def dispatch(work: Work, group: Group, entries: Sequence[Entry]) -> None:
     turns: list[tuple[Reader, Entry, Delivery | None]] = []
     opened: list[Delivery] = []
     looks_back = work.looks_back
-    is_all = entries[-1].pos >= group.head  # nothing of a flow that begins here is left to be read
+    is_all = entries[-1].pos >= group.head  # nothing is left to be read of a flow that begins here
     for entry in entries:
         if looks_back:
-            _see(work, entry, begins=is_all)
+            _see(work, entry, is_all=is_all)
         for reader in work.heard_by(entry):
             if reader.plan is not None and entry.pos > reader.pos and _is_clear(work, reader, entry.pos):
                 turns.append((reader, entry, None))
@@ -89,9 +89,10 @@ async def _take_turn(work: Work, group: Group, reader: Reader, entry: Entry, del
         await consider(work, group, delivery)
 
 
-def _see(work: Work, entry: Entry, *, begins: bool) -> None:
+def _see(work: Work, entry: Entry, *, is_all: bool) -> None:
     view = work.views.get(entry.flow)
-    if view is None and begins and entry.pos == entry.flow:
+    is_new = entry.pos == entry.flow and entry.pos > work.start_head  # nobody before us remembered anything of it
+    if view is None and is_new and is_all:
         view = work.views.begin(entry.flow)
     if view is not None:
         view.add(entry)
