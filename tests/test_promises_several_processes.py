@@ -313,6 +313,29 @@ async def test_a_transaction_between_a_run_and_its_commit_is_seen_by_the_run(fil
         assert await other.load(Shelf, "m") == Shelf(name="m", free=101)
 
 
+async def test_a_transaction_that_overtakes_a_commit_of_other_rows_is_seen_by_the_next_run(file: Path) -> None:
+    service = Service("depot")
+
+    @service.reaction
+    def fill(rang: Rang, heard: Heard) -> None:
+        heard.numbers.append(rang.number)
+
+    choreography = Choreography("depot", service, incoming=Rang)
+    async with (
+        Stage(choreography, file) as owner,
+        Stage(choreography, file, services=[], clock=owner.clock, seed=1000) as other,
+    ):
+        await owner.say(Rang(line="a", number=1))
+
+        async def overtake() -> None:
+            await other.put(service, Heard(line="a", numbers=[7]))
+
+        owner.ledger.before.append(overtake)
+        await owner.say(Rang(line="b", number=2))
+        await owner.say(Rang(line="a", number=3))
+        assert await owner.load(Heard, "a") == Heard(line="a", numbers=[7, 3])
+
+
 async def test_two_transactions_of_different_workers_on_one_row_lose_no_update(file: Path) -> None:
     service, choreography, _ = depot()
     async with (
@@ -382,7 +405,8 @@ async def test_whoever_uses_a_board_that_lost_its_service_is_told(file: Path) ->
         await (await board.publish(Asked(name="n"))).completion(TEN)
         change(file, "UPDATE owner SET token = token + 1")
         with pytest.raises(LedgerError):
-            await board.publish(Asked(name="more"))
+            async with asyncio.timeout(10):
+                await board.publish(Asked(name="more"))
         with pytest.raises(LedgerError, match="this board has stopped"):
             await board.publish(Asked(name="even more"))
         assert isinstance(board.failure, LedgerLost)
