@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from callboard import fields, ids
 from callboard.clock import Clock
@@ -256,6 +256,9 @@ def pick_keepers(
 
     ContractError for a port without a keeper or with two, and for a keeper of no port.
     """
+    given = cast("object", keepers)
+    if not isinstance(given, Sequence):
+        raise ContractError("open(ports=)", f"takes a list of keepers: ports=[{type(given).__name__}(...)]")
     names = set(choreography.services) if services is None else {each.name for each in services}
     picked: dict[type[Any], object] = {}
     for port in choreography.ports:

@@ -135,6 +135,19 @@ def options_agree(contract: Contract) -> Iterator[str]:
         yield f"was={options.was!r} is its name today: say the old one, or leave it away"
 
 
+def joins_wait_for_what_is_said(contract: Contract) -> Iterator[str]:
+    """A deadline or an accident mostly never comes: whoever joins it with an event waits for it for nothing."""
+    if not contract.is_join:
+        return
+    for trigger in contract.triggers:
+        if any(kind.inner is not None for kind in trigger.types):
+            others = [other.types[0] for other in contract.triggers if other is not trigger]
+            yield (
+                f"`{trigger.name}` would be waited for together with {others[0]}, as a join: "
+                f"say needs={others[0]} if that one is only wanted for what it says"
+            )
+
+
 RULES: tuple[Rule, ...] = (
     it_has_a_trigger,
     lists_are_gathered,
@@ -142,6 +155,7 @@ RULES: tuple[Rule, ...] = (
     parts_are_told_apart,
     lines_have_one_key,
     rows_are_found,
+    joins_wait_for_what_is_said,
     waits_make_sense,
     options_agree,
 )

@@ -71,6 +71,8 @@ async def open_board(
 ) -> AsyncIterator[Board]:
     """Open the ledger, run the services, and drain them at the end. See `Choreography.open`."""
     owned = list(choreography.services.values()) if services is None else list(services)
+    if any(isinstance(service, str) for service in owned):
+        raise ContractError("open(services=)", "give the services themselves, not their names: services=[orders]")
     for service in owned:
         if choreography.services.get(service.name) is not service:
             raise ContractError("open(services=)", f"{service!r} is no service of {choreography.name}")

@@ -258,7 +258,9 @@ def emissions(contract: Contract, result: Any) -> list[Emission]:
     kinds = [event_type(type(emission.event)) for emission in found]
     if not allowed(contract.returns, kinds):
         names = ", ".join(kind.name for kind in kinds) or "None"
-        raise UndeclaredReturn(f"{contract.where}: returned {names}: add it to the annotation `-> {contract.returns}`")
+        raise UndeclaredReturn(
+            f"{contract.where}: returned {names}, which `-> {contract.returns}` does not allow: return that, or add it"
+        )
     return found
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from callboard.errors import CodecError, TooLarge
+from callboard.errors import CodecError, PublishInReaction, TooLarge
 from callboard.event import ReactionFailed, event_type
 from callboard.hops.attempt import Attempt, UndeclaredReturn, emissions, id_of, scatters_of
 from callboard.hops.gate import NO_EFFECT, UNKNOWN, entries_of
@@ -14,13 +15,11 @@ from callboard.ids import child
 from callboard.ledger import Entry, Memory, Note, Parked, Scatter
 
 if TYPE_CHECKING:
-    from datetime import timedelta
-
     from callboard.hops.deliveries import Delivery
     from callboard.hops.work import Work
     from callboard.ledger import Why
 
-_NO_MORE_ATTEMPTS = (UndeclaredReturn, CodecError, TooLarge)  # running it again gives the same
+_NO_MORE_ATTEMPTS = (UndeclaredReturn, CodecError, PublishInReaction, TooLarge)  # running it again gives the same
 
 
 def micros(duration: timedelta) -> int:
@@ -227,7 +226,9 @@ def wait_for(work: Work, delivery: Delivery, missing: str, now: int, *, half: bo
     within = delivery.reader.contract.options.within
     if within is None:
         timeouts = [flow.timeout for flow in work.choreography.flows.values() if flow.timeout is not None]
-        within = max(timeouts, default=work.longest_wait)
+        within = (
+            max(timeouts, default=timedelta(0)) + work.longest_wait
+        )  # a verdict after the deadline still comes first
     before = delivery.parked
     due = before.due if before is not None and before.why in ("waiting", "half") else now + micros(within)
     return parked(delivery, "half" if half else "waiting", due=due, missing=missing)
