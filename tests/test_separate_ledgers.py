@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
+from callboard import Choreography, Flow, Retry, Service, States, event, failure, port, state
 from shop import inventory, orders, payments, shipping, shop
 from shop.events import Line, OrderCompleted, OrderCreated
 from tests.apart import Town, a_town
@@ -249,3 +251,117 @@ async def place(opened: Shop, event: OrderCreated) -> bool:
         await site.publish(event)
     faults.crash = crash
     return True
+
+
+# a failed verdict, and what other ledgers answer
+
+
+@event
+class BikeAsked:
+    trip_id: str
+
+
+@event
+class BikeTaken:
+    trip_id: str
+
+
+@failure
+class TyreFlat:
+    trip_id: str
+
+
+@event
+class BikeReturned:
+    trip_id: str
+
+
+@event
+class TripMade:
+    trip_id: str
+
+
+@state(key="rack_id")
+class Rack:
+    rack_id: str
+    bikes: int = 5
+
+
+@port
+class Racks(Protocol):
+    async def lock(self, *, key: str) -> None: ...
+
+
+class FakeRacks(Racks):
+    def __init__(self) -> None:
+        self.works = True
+
+    async def lock(self, *, key: str) -> None:
+        if not self.works:
+            raise ConnectionError(key)
+
+
+desk, rental, road = Service("desk"), Service("rental"), Service("road")
+
+
+@rental.reaction
+async def take(asked: BikeAsked, racks: States[Rack]) -> BikeTaken:
+    rack = await racks.get("r") or Rack(rack_id="r")
+    rack.bikes -= 1
+    racks.put(rack)
+    return BikeTaken(trip_id=asked.trip_id)
+
+
+@rental.reaction(compensates=take, retry=Retry(max_attempts=2))
+async def bring_back(why: TyreFlat, taken: BikeTaken | None, locks: Racks) -> BikeReturned:
+    await locks.lock(key=why.trip_id)
+    return BikeReturned(trip_id=why.trip_id)
+
+
+@road.reaction
+def ride(taken: BikeTaken) -> TripMade | TyreFlat:
+    return TyreFlat(trip_id=taken.trip_id)
+
+
+TRIPS = Choreography(
+    "trips",
+    desk,
+    rental,
+    road,
+    flows=[
+        Flow("trip", key="trip_id", starts=BikeAsked, succeeds=TripMade, fails=TyreFlat, timeout=timedelta(hours=1))
+    ],
+)
+
+
+@asynccontextmanager
+async def trips(folder: Path, locks: Racks) -> AsyncIterator[Town]:
+    async with a_town(TRIPS, folder) as town:
+        await town.settle("desk", desk)
+        await town.settle("rental", rental, ports=[locks])
+        await town.settle("road", road)
+        yield town
+
+
+async def test_a_failed_verdict_waits_for_what_another_ledger_undoes(tmp_path: Path) -> None:
+    async with trips(tmp_path, FakeRacks()) as town:
+        flow = await town.sites["desk"].publish(BikeAsked(trip_id="t-1"))
+        for name in ("desk", "rental", "road", "desk"):
+            site = town.sites[name]
+            for hop in (site.relay, site.intake, site.react, site.react, site.relay):
+                await hop()
+        row = await flow.row()
+        assert (row.verdict, row.failing is not None) == (None, True)
+        await town.rest(upto=timedelta(minutes=1))
+        done = await flow.completion(timedelta(0))
+        assert (done.verdict, done.leaked) == ("failed", ())
+
+
+async def test_what_another_ledger_could_not_undo_has_leaked(tmp_path: Path) -> None:
+    locks = FakeRacks()
+    locks.works = False
+    async with trips(tmp_path, locks) as town:
+        flow = await town.sites["desk"].publish(BikeAsked(trip_id="t-1"))
+        await town.rest(upto=timedelta(minutes=30))
+        done = await flow.completion(timedelta(0))
+        assert (done.verdict, done.leaked) == ("failed", ("rental.take",))
