@@ -28,6 +28,9 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+REFERENCE = "\n".join(blocks((ROOT / "docs/reference.md").read_text("utf-8"), "python"))
+
+
 def load(path: Path) -> ModuleType:
     found = importlib.util.spec_from_file_location(path.stem, path)
     assert found is not None
@@ -95,7 +98,7 @@ def test_the_readme_shows_a_flow_that_recovers_before_it_speaks_of_the_inside() 
 @pytest.mark.typing
 def test_the_code_of_the_readme_passes_both_type_checkers(tmp_path: Path) -> None:
     snippet, opened, theatre = blocks(README, "python")
-    for name, code in (("snippet.py", snippet + opened), ("theatre.py", theatre)):
+    for name, code in (("snippet.py", snippet + opened), ("theatre.py", theatre), ("reference.py", REFERENCE)):
         (tmp_path / name).write_text(code)
     (tmp_path / "pyrightconfig.json").write_text('{"typeCheckingMode": "strict"}')
     for checker in (("mypy", "--strict", "."), ("pyright", "-p", ".", "--pythonpath", sys.executable)):
@@ -107,6 +110,7 @@ PAGES = [
     "README.md",
     "docs/README.md",
     "docs/getting-started.md",
+    "docs/reference.md",
     "examples/README.md",
     "examples/order_fulfilment/README.md",
 ]
@@ -147,6 +151,26 @@ def test_getting_started_prints_what_it_says(tmp_path: Path) -> None:
     assert smoothed(done.stdout) == smoothed(expected), done.stderr
     tests = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py", cwd=tmp_path)
     assert tests.returncode == 0, tests.stdout
+
+
+# the reference
+
+
+def test_the_snippets_of_the_reference_are_one_program_whose_tests_pass(tmp_path: Path) -> None:
+    assert run_the_reference(tmp_path, REFERENCE) == 0
+
+
+def test_what_the_reference_says_of_a_late_guest_is_so(tmp_path: Path) -> None:
+    careless = REFERENCE.replace(" unless=FlowTimedOut[RoomAsked],", "")
+    assert careless != REFERENCE
+    assert run_the_reference(tmp_path, careless, "-k", "late_guest") == 1
+
+
+def run_the_reference(folder: Path, program: str, *options: str) -> int:
+    (folder / "test_reference.py").write_text(program)
+    done = python("-m", "pytest", "-q", "-p", "no:cacheprovider", *options, "test_reference.py", cwd=folder)
+    print(done.stdout)
+    return done.returncode
 
 
 # the examples
