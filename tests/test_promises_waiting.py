@@ -1,4 +1,4 @@
-"""Prerequisites, joins, gathers, timers: decided by log order, kept through restarts, bounded, ended by the verdict."""
+"""Prerequisites, joins, gathers, timers: decided by log order, kept through restarts, bounded, ended by a verdict."""
 
 from datetime import timedelta
 from itertools import permutations
