@@ -97,6 +97,7 @@ class Reader:
         self.reopen: frozenset[int] = frozenset()  # left open by the process before this one
         self.done: set[int] = set()  # finished or parked although behind `pos`
         self.rows: dict[RowKey, Parked] = {}
+        self.over: set[int] = set()  # flows that have their verdict: their dead letters stop nobody
         self.blocked: dict[str, list[RowKey]] = {}
         self.flow_rows: dict[int, set[RowKey]] = {}
         self.running = 0
@@ -123,7 +124,7 @@ class Reader:
         """Whether later deliveries of the line wait behind this row."""
         if parked.why in ("timer", "half"):
             return False
-        return not (self.loose and parked.why == "dead")
+        return not (parked.why == "dead" and (self.loose or parked.flow in self.over))
 
     def add_row(self, parked: Parked) -> None:
         """Remember a parked row; its line is blocked behind it if it is of that kind."""
@@ -144,12 +145,16 @@ class Reader:
         rows.discard(row)
         if not rows:
             del self.flow_rows[parked.flow]
+        self.unblock(row, parked)
+        return parked
+
+    def unblock(self, row: RowKey, parked: Parked) -> None:
+        """Nobody stands behind this row any more."""
         line = self.blocked.get(parked.line)
         if line is not None and row in line:
             line.remove(row)
             if not line:
                 del self.blocked[parked.line]
-        return parked
 
     def finished(self, pos: int) -> bool:
         """Whether this reaction needs nothing more for the event at `pos`, but for timers and halves of joins."""

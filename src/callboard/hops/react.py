@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from callboard.hops.deliveries import Delivery
     from callboard.hops.work import Work
 
+_LOOK = 500_000  # microseconds between two looks for verdicts of flows with a dead letter
 _LARGEST = 2048  # events that one group emits before it commits
 
 
@@ -61,6 +62,8 @@ async def _begin(work: Work) -> Group:
         if work.watcher is not None:
             await work.watcher.look()
         await _notice_wishes(work)
+    if work.stopped and now >= work.next_look:
+        await _notice_ends(work, now)
     fused = work.fuse and work.foreign <= 0 and work.read + len(work.fresh) >= work.head
     work.foreign = max(0, work.foreign - 1)
     return Group(work.head, work.edits, now, work.read, fused=fused)
@@ -75,6 +78,17 @@ async def _notice_wishes(work: Work) -> None:
             known.asked = wish.asked
             known.data = wish.data
             work.due_now.append((reader, known))
+
+
+async def _notice_ends(work: Work, now: int) -> None:
+    """Flows with a dead letter that have their verdict by now, wherever it was given."""
+    work.next_look = now + _LOOK
+    parked = {flow for reader in work.readers.values() for flow in work.stopped & reader.flow_rows.keys()}
+    work.stopped &= parked
+    work.over &= parked
+    rows = await work.ledger.flows_by_number(parked - work.over)
+    for number in {row.number for row in rows} - {row.number for row in rows if row.verdict is None}:
+        work.end(number)
 
 
 async def _fill(work: Work, group: Group) -> None:

@@ -86,6 +86,7 @@ class Work:
     time: int = 0
     start_head: int = 0  # what was waiting when this process began
     moved: bool = True  # somebody else has committed
+    next_look: int = 0  # when it is looked again which flows have their verdict
     unsaved: bool = False  # positions have moved that the ledger does not know of
 
     # what waits
@@ -97,6 +98,8 @@ class Work:
     ready: list[Delivery] = field(default_factory=list[Delivery])
     later: list[Delivery] = field(default_factory=list[Delivery])  # may start once this group is committed
     due_now: list[tuple[Reader, Parked]] = field(default_factory=list[tuple[Reader, "Parked"]])
+    stopped: set[int] = field(default_factory=set[int])  # flows with a dead letter
+    over: set[int] = field(default_factory=set[int])  # those of them that have their verdict
     wants: dict[int, set[tuple[str, RowKey]]] = field(default_factory=dict[int, set[tuple[str, "RowKey"]]])
     active: dict[tuple[str, RowKey], Delivery] = field(default_factory=dict[tuple[str, "RowKey"], Delivery])
     holds: Holds = field(default_factory=Holds)
@@ -253,6 +256,7 @@ class Work:
                     order=len(self.readers),
                     tag=tag(contract.path),
                 )
+                reader.over = self.over
                 self.readers[contract.path] = reader
                 added.append(reader)
         return added
@@ -322,6 +326,8 @@ class Work:
         self.agenda.add(reader, parked)
         if parked.why == "waiting":
             self.wants.setdefault(parked.flow, set()).add((reader.path, (parked.pos, parked.effect)))
+        elif parked.why == "dead":
+            self.stopped.add(parked.flow)
 
     def drop_row(self, reader: Reader, row: RowKey) -> Parked | None:
         """A delivery is parked no more; what stood right behind it in its line may go on."""
@@ -329,10 +335,22 @@ class Work:
         if parked is None:
             return None
         self._want_no_more(reader, parked)
+        self._wake_follower(reader, parked)
+        return parked
+
+    def _wake_follower(self, reader: Reader, parked: Parked) -> None:
         line = reader.blocked.get(parked.line)
         if line and (follower := reader.rows[line[0]]).why == "behind":
             self.due_now.append((reader, follower))
-        return parked
+
+    def end(self, flow: int) -> None:
+        """The flow has its verdict: its dead letters stay listed, and what stood behind them goes on."""
+        self.over.add(flow)
+        for reader in self.readers.values():
+            for row in reader.flow_rows.get(flow, ()):
+                if (parked := reader.rows[row]).why == "dead" and (reader.path, row) not in self.active:
+                    reader.unblock(row, parked)
+                    self._wake_follower(reader, parked)
 
     def _want_no_more(self, reader: Reader, parked: Parked) -> None:
         if parked.why == "waiting" and (wanting := self.wants.get(parked.flow)) is not None:
