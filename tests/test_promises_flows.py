@@ -19,6 +19,7 @@ from callboard import (
     Service,
     event,
 )
+from callboard.hops import reading
 from tests.support.desk import Desk, on_stage, told
 from tests.support.ledger import Crash, Trick, busy, crash, disk_full
 from tests.support.outside import Next, Outside
@@ -380,8 +381,9 @@ async def test_a_flow_without_a_timeout_has_no_deadline(tmp_path: Path) -> None:
 @pytest.mark.parametrize("down", [True, False])
 @pytest.mark.parametrize("fuse", [True, False])
 async def test_what_was_in_the_log_at_the_deadline_is_read_before_anybody_is_told_of_it(
-    fuse: bool, down: bool, tmp_path: Path
+    fuse: bool, down: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(reading, "PAGE", 4)  # so that it takes many groups to read it
     stage = on_stage(orders(), tmp_path)
     stage.fuse = fuse
     async with stage, Stage(stage.choreography, stage.file, services=[], clock=stage.clock, seed=9) as other:
