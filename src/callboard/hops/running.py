@@ -24,7 +24,7 @@ async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) 
         if work.trial is delivery:
             work.trial = None  # whoever has the row may have to be tried first
         return
-    if (delivery.attempts or delivery.suspect) and not delivery.announced:
+    if (delivery.attempts or delivery.suspect or delivery.parked is not None) and not delivery.announced:
         _announce(work, group, delivery)
         return
     effects: list[int | None] = list(ready.effects) if ready.effects is not None else [None]
