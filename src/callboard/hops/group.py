@@ -63,6 +63,7 @@ class Group:
         self.caught: list[tuple[Reader, int | None]] = []  # how far they had fallen behind
         self.ahead = False  # something of it was handed out before its commit
         self.keys: set[Key] = set()  # what its plain runs have used
+        self.looked: set[StateKey] = set()  # rows that runs which went the short way have seen
         self.hot: set[Reader] = set()  # reactions that met a row which the group has changed
         self.touched: set[Reader] = set()
         self.seen: list[Entry] = []  # what was handed out to the reactions

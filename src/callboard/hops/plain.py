@@ -83,6 +83,7 @@ def run(work: Work, group: Group, plan: Plan, entry: Entry, value: Any) -> None:
     for _, state, is_new in plan.rows:
         key = getattr(value, state.key)
         place = (state.name, str(key))
+        group.looked.add(place)
         row = rows.current(place)
         if row.data is None:
             copy = state.cls(**{state.key: key}) if is_new else None

@@ -83,7 +83,7 @@ async def _make_room(work: Work, group: Group, tx: Transaction) -> None:
 
 async def _check_rows(work: Work, group: Group, tx: Transaction) -> None:
     """State was changed from outside its reactions: the rows that this group looked at must not be among those."""
-    seen = {key for outcome in group.outcomes for key in outcome.loads}
+    seen = group.looked | {key for outcome in group.outcomes for key in outcome.loads}
     seen |= {key for p in group.publications if p.error is None for key in p.loads}
     current = await tx.versions(seen)
     moved = any(
