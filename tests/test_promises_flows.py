@@ -246,6 +246,17 @@ async def test_a_failed_verdict_waits_for_a_compensation_that_is_running(restart
         assert done.event(Refunded) is not None
 
 
+async def test_a_flow_that_waits_for_its_compensations_to_fail_succeeds_no_more(tmp_path: Path) -> None:
+    outside = Outside()
+    outside.next("void", "wait")
+    async with on_stage(charging(), tmp_path, outside) as stage:
+        await stage.say(X, HELD, CANCEL, SHIPPED, INVOICED)
+        assert await verdict(stage) is None
+        outside.let_go()
+        await stage.run()
+        assert await verdict(stage) == "failed"
+
+
 @pytest.mark.parametrize("restart", [True, False])
 async def test_a_failed_verdict_waits_for_a_compensation_that_will_be_tried_again(
     restart: bool, tmp_path: Path
