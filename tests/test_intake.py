@@ -266,6 +266,9 @@ async def test_an_event_that_its_type_cannot_read_is_a_dead_letter_of_who_hears_
         await town.rest(upto=timedelta(hours=1))
         (dead,) = await town.sites["bikes"].work.ledger.parked(why=["dead"])
         assert (dead.reaction, dead.pos) == ("bikes.take", 1)
+        for site in town.sites.values():
+            entries = await site.work.ledger.read(0, limit=10)
+            assert {entry.flow for entry in entries} == set((await site.work.ledger.flow_numbers([flow])).values())
 
 
 # the world outside

@@ -105,9 +105,9 @@ class Traffic:
                     await self.connect()
                     moved = await self._patiently(move)
                     wait, told = _FIRST_WAIT, False
-                except BrokerUnavailable as error:
+                except BrokerError as error:
                     if not told:
-                        LOG.warning("the broker does not answer; nothing is lost, it is asked again: %s", error)
+                        LOG.warning("the broker does not do its part; nothing is lost, it is asked again: %s", error)
                     told = True
                     await asyncio.sleep(self._work.chance.uniform(wait, wait * 1.2))
                     wait = min(wait * 2, _LAST_WAIT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from callboard.broker import Delivery, Features, Unsendable
@@ -56,7 +57,7 @@ class MemoryBroker:
     async def receive(self, subscription: str, *, limit: int) -> Sequence[Delivery]:
         """The oldest that wait. Until they are acknowledged they are handed over each time."""
         waiting = self._waiting.get(subscription, {})
-        return [Delivery.of(data, place) for place, data in list(waiting.items())[:limit]]
+        return [Delivery.of(data, place) for place, data in islice(waiting.items(), limit)]
 
     async def ack(self, subscription: str, deliveries: Sequence[Delivery]) -> None:
         """They are forgotten."""

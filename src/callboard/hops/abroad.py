@@ -80,7 +80,6 @@ class Abroad:
         self.sent = 0  # everything up to here is with the broker
         self.saved = 0  # as the ledger has it
         self.refused: list[tuple[Entry, str]] = []  # what the broker never takes, and why; not written down yet
-        self.looked: dict[str, int] = {}  # by intake: at which head it has looked at what it could not take in
         self._homes = {name: choreography.home_of(flow).name for name, flow in choreography.flows.items()}
 
     def subscription(self, service: str) -> str:

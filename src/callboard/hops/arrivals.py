@@ -14,7 +14,7 @@ from callboard.event import EventType, FlowCancelled, FlowTimedOut, ReactionFail
 from callboard.hops.abroad import DIRECTED, PUBLISHED, RECEIVED, Refusal, Request
 from callboard.hops.answers import ending, read_answer, refusal, watched
 from callboard.hops.group import Group
-from callboard.hops.publish import Publication, publish
+from callboard.hops.publish import Candidate, Publication, publish
 from callboard.ids import FLOW_LENGTH, flow_id, flow_of
 from callboard.ledger import Entry, FlowRow, Memory, Note, Parked, Scatter, Supplied
 
@@ -113,6 +113,7 @@ class Arrivals:
     def hand_on(self, head: int) -> None:
         """It is committed: the reactions of this process see it next."""
         self._work.took_in(self._group.entries, self._group.head, head)
+        self._work.decided += self._answered
         if self._work.watcher is not None:
             self._work.watcher.begun(row for each in self._group.publications for row in each.flows)
 
@@ -156,7 +157,10 @@ class Arrivals:
         for flow in self._work.choreography.flows.values():
             if flow.start is not kind or not self._abroad.keeps(flow.name):
                 continue
-            key = str(attribute(self._work.value(entry), flow.key))
+            try:
+                key = str(attribute(self._work.value(entry), flow.key))
+            except CodecError:
+                continue  # whoever hears it tells of it
             if await self._find(flow.name, key) is not None:
                 why = f"{flow.name} {key!r} is another flow here"
                 self._notes.append(Note(entry.pos, self._path, entry.flow, "not watched", why, entry.time))
@@ -258,7 +262,8 @@ class Arrivals:
         publication = Publication([event], idempotency_key=f"from {mark}", event_id=event_id)
         await publish(self._work, self._group, [publication])
         if isinstance(publication.error, NoSuchFlow):
-            self._keep(delivery, "waiting", missing=str(publication.error), line="flow")
+            flows = Candidate(self._work, event).flows
+            self._keep(delivery, "waiting", missing=str(publication.error), line=msgspec.json.encode(flows).decode())
         elif publication.error is not None:
             self._keep(delivery, "dead", error=str(publication.error))
 

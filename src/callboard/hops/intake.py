@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from callboard.hops.abroad import RELAY
 from callboard.hops.arrivals import Arrivals, kind_of, path_of
 
@@ -50,18 +52,19 @@ async def _reconsider(work: Work, abroad: Abroad, service: str | None, limit: in
     """What could not be taken in before is tried again where something has changed."""
     path = path_of(service)
     rows = await work.ledger.parked(reactions=[path], limit=limit)
-    looked, abroad.looked[path] = abroad.looked.get(path, -1), work.head
-    ready = [row for row in rows if _is_ready(work, row, moved=looked != work.head)]
+    ready = [row for row in rows if await _is_ready(work, row)]
     if ready:
         await _write(work, abroad, service, (), ready)
     return len(ready)
 
 
-def _is_ready(work: Work, row: Parked, *, moved: bool) -> bool:
+async def _is_ready(work: Work, row: Parked) -> bool:
     if row.asked is not None:
         return True
     if row.why != "waiting":
         return False
     if row.due is not None and row.due <= work.now():
         return True
-    return moved if row.line else kind_of(work, row.missing or "") is not None  # for a flow, or for a newer build
+    if row.line:  # it waits for one of these flows
+        return bool(await work.ledger.flows_by_key(msgspec.json.decode(row.line, type=list[tuple[str, str]])))
+    return kind_of(work, row.missing or "") is not None  # it waits for a build that knows it

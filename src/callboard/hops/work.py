@@ -176,7 +176,8 @@ class Work:
         if self.group is None and handed == before == self.head:
             self.fresh.extend(entries)
         self.head = max(self.head, head)
-        self.moved = True
+        if self.watching:
+            self.touched |= {entry.flow for entry in entries}
         self.wake()
 
     # runs
