@@ -748,7 +748,8 @@ async def test_a_pivot_that_has_not_committed_is_settled_and_closed(
     what: Literal["fail", "lose"] | None, tmp_path: Path
 ) -> None:
     outside = Outside()
-    outside.next("take", *([what] * 2 if what else ()))
+    told: list[Next] = [what, what] if what else []
+    outside.next("take", *told)
     async with on_stage(shipping(), tmp_path, outside) as stage:
         await stage.say(X, *([HELD] if what else []))
         await later(stage)
