@@ -1,5 +1,6 @@
 """Everything at once, drawn from seeds: failures, lost answers, crashes, foreign commits, takeovers, replays."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from .support.company import ShopScene
 from .support.fair import FairScene
 from .support.play import Play, Scene
 
-SCENES = {"shop": ShopScene, "fair": FairScene}
+SCENES: dict[str, Callable[[], Scene]] = {"shop": ShopScene, "fair": FairScene}
 SEEDS, AT_ONCE = 60, 15
 MANY, MANY_AT_ONCE = 4_000, 400
 
@@ -26,7 +27,7 @@ async def test_everything_is_right_at_the_end_of_many_more_plays(name: str, firs
     await _judge(SCENES[name], range(first, first + MANY_AT_ONCE), tmp_path)
 
 
-async def _judge(scene: type[Scene], seeds: range, folder: Path) -> None:
+async def _judge(scene: Callable[[], Scene], seeds: range, folder: Path) -> None:
     """Play these seeds. One that fails is told with the promises that it broke."""
     found = {seed: faults for seed in seeds if (faults := await Play(scene(), seed, folder).run())}
     assert found == {}

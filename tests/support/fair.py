@@ -268,11 +268,11 @@ class Brush(Painter):
 class FairScene:
     """What happens at the fair, and what must be true of it at the end."""
 
-    choreography = fair
-    calls = ("hold", "free", "paint")
-    takings = frozenset({"hold", "paint"})
-    per_part = frozenset({"signs.open_stall"})
-    halves = ([office, gates], [ground, signs])
+    choreography: Choreography = fair
+    calls: tuple[str, ...] = ("hold", "free", "paint")
+    takings: frozenset[str] = frozenset({"hold", "paint"})
+    per_part: frozenset[str] = frozenset({"signs.open_stall"})
+    halves: tuple[list[Service], list[Service]] = ([office, gates], [ground, signs])
 
     def __init__(self) -> None:
         self.visitors = 0

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 from typing import Literal
 
@@ -26,7 +26,7 @@ class Outside:
         self.held: set[str] = set()  # keys that took effect
         self.voided: set[str] = set()
         self._next: dict[str, deque[Next]] = defaultdict(deque)
-        self._waiting: list[tuple[str, str, asyncio.Future[Next]]] = []
+        self._waiting: list[tuple[str, str, asyncio.Future[Next], object]] = []  # and who called
 
     def next(self, kind: str, *what: Next) -> None:
         """This is what comes of the next calls of this kind, in their order."""
@@ -34,7 +34,7 @@ class Outside:
 
     def waiting(self, kind: str | None = None) -> list[str]:
         """The keys of the calls that wait."""
-        return [key for each, key, told in self._waiting if not told.done() and kind in (None, each)]
+        return [key for each, key, told, _ in self._waiting if not told.done() and kind in (None, each)]
 
     def let_go(self, kind: str | None = None, what: Next = "answer", key: str | None = None) -> None:
         """Calls that wait go on."""
@@ -44,20 +44,21 @@ class Outside:
             waiting[2].set_result(what)
             self._waiting.remove(waiting)
 
-    def cut(self, chance: Random) -> None:
-        """Whoever called dies: some of the calls that wait take place all the same, and nobody hears of it."""
-        for kind, key, told in self._waiting:
-            if kind in ("charge", "book") and key not in self.voided and not told.done() and chance.random() < 0.5:
+    def cut(self, caller: object, kinds: Collection[str], chance: Random) -> None:
+        """The caller dies: some of its calls of these kinds take place all the same, and nobody hears of it."""
+        for waiting in [each for each in self._waiting if each[3] is caller]:
+            kind, key, told, _ = waiting
+            self._waiting.remove(waiting)
+            if kind in kinds and key not in self.voided and not told.done() and chance.random() < 0.5:
                 self.held.add(key)
-        self._waiting.clear()
 
     def made(self, kind: str) -> list[str]:
         """The keys of the calls of this kind that were made, in order."""
         return [key for each, key in self.calls if each == kind]
 
-    async def take(self, kind: str, key: str) -> bool:
+    async def take(self, kind: str, key: str, caller: object = None) -> bool:
         """One call that takes an effect; False if it was refused."""
-        what = await self._told(kind, key)
+        what = await self._told(kind, key, caller)
         if key in self.voided or (what == "refuse" and key not in self.held):
             return False
         self.held.add(key)
@@ -65,20 +66,20 @@ class Outside:
             raise NoAnswer(f"{kind} {key}")
         return True
 
-    async def void(self, kind: str, key: str) -> None:
+    async def void(self, kind: str, key: str, caller: object = None) -> None:
         """One call that takes an effect back: a later one with this key is refused."""
-        what = await self._told(kind, key)
+        what = await self._told(kind, key, caller)
         self.held.discard(key)
         self.voided.add(key)
         if what == "lose":
             raise NoAnswer(f"{kind} {key}")
 
-    async def _told(self, kind: str, key: str) -> Next:
+    async def _told(self, kind: str, key: str, caller: object) -> Next:
         self.calls.append((kind, key))
         what = self._next[kind].popleft() if self._next[kind] else self._drawn(kind)
         if what == "wait":
             told: asyncio.Future[Next] = asyncio.get_running_loop().create_future()
-            self._waiting.append((kind, key, told))
+            self._waiting.append((kind, key, told, caller))
             what = await told
         if what == "fail":
             raise ConnectionError(f"{kind} {key}")

@@ -35,6 +35,11 @@ class _Held(Runner):
     async def _repeat(self) -> None:
         await asyncio.Event().wait()
 
+    async def take_over(self) -> None:
+        """What a runner does while it rests: it owns what is wanted and nobody owns."""
+        if self.work.group is None and await self._own():
+            await self._begin_reading()
+
     async def stop(self, grace: timedelta) -> None:
         if self.is_dead:
             if self._loop is not None:
@@ -132,6 +137,21 @@ class Stage:
 
     async def __aexit__(self, *_: object) -> None:
         await self.crash()
+
+    async def stand_by(self) -> None:
+        """Own what is wanted and nobody owns any more, as a board does that is at rest."""
+        assert self._runner is not None
+        await self._runner.take_over()
+
+    def forget_tricks(self) -> None:
+        """Commits succeed from now on."""
+        ledger = self.ledger
+        for tricks in (ledger.before, ledger.at_end, ledger.after, ledger.reading):
+            tricks.clear()
+
+    @property
+    def is_open(self) -> bool:
+        return self._block is not None
 
     @property
     def runner(self) -> Runner:
