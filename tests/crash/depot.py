@@ -278,7 +278,7 @@ async def tell(sealed: Sealed, mail: Mail, ctx: Context) -> OwnerTold:
 depot = Choreography(
     "depot", desk, yard, customs, fees, post, meter, mirror,
     flows=[
-        Flow("consignment", key="consignment_id", starts=ConsignmentPlaced, timeout=timedelta(seconds=6),
+        Flow("consignment", key="consignment_id", starts=ConsignmentPlaced, timeout=timedelta(seconds=10),
              succeeds=tuple[Sealed, OwnerTold], fails=Abandoned),
     ],
     incoming=Reading,

@@ -15,7 +15,7 @@ from .judge import judge
 from .look import is_locked, owners, reading, unfinished
 from .scenes import SCENES, Scene
 
-REST = 90.0  # seconds that everything has to come to its end
+REST = 120.0  # seconds that everything has to come to its end
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Play:
     kills: int  # that land
     seconds: float
     rest: float = REST
+    crew: tuple[str, ...] = ("a", "b", "standby", "p", "q")  # two owners, one that stands by, two publishers
 
 
 @dataclass
@@ -74,6 +75,7 @@ class Stage:
         self.players = [
             Player(role, services, self.heard, scene=wanted.scene, folder=wanted.folder, seed=wanted.seed)
             for role, services in roles.items()
+            if role in wanted.crew
         ]
         self.counts: Counter[str] = Counter()
         self.landed = 0
@@ -99,7 +101,7 @@ class Stage:
             self.kill_owner: 10, self.kill_publisher: 2, self.kill_all: 1, self.kill_at_birth: 1, self.stop_cleanly: 1,
             self.rob: 2, self.pause: 1,
         }  # fmt: skip
-        ends = time.monotonic() + self.wanted.seconds - self.wanted.rest / 3
+        ends = time.monotonic() + self.wanted.seconds
         while self.landed < self.wanted.kills and time.monotonic() < ends and len(self.heard.broken) < 5:
             await asyncio.sleep(self.chance.uniform(0.15, 1.2))
             self._revive_the_broken()

@@ -17,7 +17,7 @@ from .lines import Reading
 from .scenes import Scene
 
 ABREAST = 16  # orders of one publisher that are not at their end
-DIALS = 4
+DIALS = 3
 PATIENCE = timedelta(seconds=20)
 REPLAYS = 2  # of one dead letter
 DUPLICATE, CONFLICT, CANCEL, IMPATIENT = 0.15, 0.06, 0.08, 0.1
@@ -128,7 +128,7 @@ class Publisher:
             await self.board.publish(events, idempotency_key=f"{dial}-{last}")
             last += many
             self.say("read", dial=dial, number=last)
-            await asyncio.sleep(self.chance.random() * 0.15)
+            await asyncio.sleep(self.chance.random() * 0.5)
 
     async def _edits(self, done: int) -> None:
         """More stock, with a receipt and a reading in the same transaction: all three are there, or none."""

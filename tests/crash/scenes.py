@@ -56,7 +56,7 @@ def _order(key: str, *, total: int = 9) -> OrderCreated:
 
 
 def _shop() -> Scene:
-    late = timedelta(seconds=8)
+    late = timedelta(seconds=10)
     choreography = Choreography(
         "shop",
         orders.service,
