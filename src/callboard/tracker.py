@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from callboard.contract import Contract
     from callboard.event import EventType
     from callboard.flow import Flow
-    from callboard.ledger import FlowRow, Ledger, Memory
+    from callboard.ledger import FlowRow, Ledger, Memory, Parked
 
 _AT_ONCE = 256  # deadlines announced in one commit
 
@@ -183,14 +183,14 @@ class Tracker:
         reader = work.readers.get(contract.path)
         if reader is not None:
             upto = work.read if reader.lag is None else reader.lag
-            rows = [reader.rows[row] for row in reader.flow_rows.get(flow, ())]
+            rows = [reader.rows[row] for row in sorted(reader.flow_rows.get(flow, ()))]
             behind = any(a.pos in reader.open or (a.pos > upto and a.pos not in reader.done) for a in asks)
-            return behind or any(row.why != "dead" for row in rows)
+            return behind or _goes_on(rows)
         position = next((p for p in await self._ledger.positions() if p.reaction == contract.path), None)
         if position is None:
             return False
         parked = await self._ledger.parked(reactions=[contract.path], flow=flow)
-        return not all(position.finished(a.pos) for a in asks) or any(row.why != "dead" for row in parked)
+        return not all(position.finished(a.pos) for a in asks) or _goes_on(parked)
 
     # deadlines
 
@@ -273,6 +273,17 @@ def _counts(shape: Shape) -> bool:
 
 def _names(shape: Shape, seen: set[EventType]) -> str:
     return ", ".join(kind.name for kind in types_in(shape) if kind in seen)
+
+
+def _goes_on(rows: Sequence[Parked]) -> bool:
+    """Whether one of these asks, in log order, goes on by itself: it is neither dead nor behind a dead letter."""
+    dead: dict[str, int] = {}
+    for row in rows:
+        if row.why == "dead":
+            dead.setdefault(row.line, row.pos)
+        elif row.why != "behind" or dead.get(row.line, row.pos) >= row.pos:
+            return True
+    return False
 
 
 def _asks(contract: Contract, entry: Entry) -> bool:
