@@ -308,8 +308,9 @@ class FairScene:
         self.edits[name] += 1
 
     def may_stay(self, row: Parked) -> bool:
-        """Whether a row may be there at the end: of a join whose other part was called off."""
-        return row.why == "half" or "never came" in (row.error or "") or self.is_hopeless(row)
+        """Whether a row may be there at the end: of a join whose other part was called off, or hopeless."""
+        stays = row.why == "half" or (row.why == "behind" and row.reaction == "ground.free")  # behind a hopeless one
+        return stays or "never came" in (row.error or "") or self.is_hopeless(row)
 
     def is_hopeless(self, row: Parked) -> bool:
         """Whether a replay can only end as the run before."""
