@@ -59,6 +59,7 @@ class SqliteLedger:
         self._numbers: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._locks: dict[str, ServiceLock] = {}
+        self._tokens: dict[str, int] = {}
         self._seen_version = -1
         self._db: sqlite3.Connection
 
@@ -369,6 +370,7 @@ class SqliteLedger:
             raise
         if lock is not None:
             self._locks[service] = lock
+        self._tokens[service] = ownership.token
         return ownership
 
     def _take_over(self, service: str) -> Ownership:
@@ -384,10 +386,14 @@ class SqliteLedger:
         return Ownership(int(token), before is None or bool(before[0]))
 
     async def disown(self, service: str, *, clean: bool) -> None:
-        """Let another process own it; `clean` if nothing of it was running."""
+        """Let another process own it; `clean` if nothing of it was running.
+
+        If another owns it already, because this one was paused, that one's mark is left as it is.
+        """
         with sqlite_errors(self.url):
             self._db.execute("PRAGMA busy_timeout = 5000")
-            self._db.execute("UPDATE owner SET clean = ? WHERE service = ?", (clean, service))
+            query = "UPDATE owner SET clean = ? WHERE service = ? AND token = ?"
+            self._db.execute(query, (clean, service, self._tokens.pop(service, 0)))
             self._db.execute("PRAGMA busy_timeout = 0")
         if lock := self._locks.pop(service, None):
             lock.release()
