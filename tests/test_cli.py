@@ -332,6 +332,7 @@ def test_the_settings_and_where_they_come_from(tmp_path: Path) -> None:
     assert {each["name"]: each["value"] for each in found["items"]} == {
         "app": APP,
         "ledger": "sqlite:///post.db",
+        "broker": None,
         "ports": None,
         "services": "counter,van",
         "grace": "5s",

@@ -14,7 +14,15 @@ from callboard.choreography import Choreography
 from callboard.cli.command import Command, F, Refusal, option
 from callboard.cli.discovery import find_app, load_keepers
 from callboard.cli.output import masked, note, shown_duration
-from callboard.cli.settings import Duration, app_options, ledger_option, ledger_url, services_named, setting
+from callboard.cli.settings import (
+    Duration,
+    app_options,
+    broker_url,
+    ledger_option,
+    ledger_url,
+    services_named,
+    setting,
+)
 from callboard.errors import ContractError
 
 DEFAULT_GRACE = "30s"
@@ -27,6 +35,7 @@ def run_options(function: F) -> F:
     for each in (
         option("--grace", metavar="DURATION", help="How long what runs may take to finish at the end.  [default: 30s]"),
         option("--services", metavar="A,B", help="Only these services; the others are left to other workers."),
+        option("--broker", metavar="URL", help="What carries events to services with ledgers of their own."),
         option(
             "--ports",
             metavar="NAME",
@@ -47,6 +56,7 @@ def command(
     app_argument: str | None,
     app: str | None,
     ledger: str | None,
+    broker: str | None,
     ports: str | None,
     services: str | None,
     grace: str | None,
@@ -63,10 +73,18 @@ def command(
     keepers = setting("ports", ports)
     found: Any = load_keepers(keepers.value, keepers.folder) if keepers.value else []
     _log(log_level)
-    return asyncio.run(_run(choreography, url, found, names, patience))
+    return asyncio.run(_run(choreography, url, broker_url(broker), found, names, grace=patience))
 
 
-async def _run(choreography: Choreography, url: str, keepers: Any, names: list[str] | None, grace: timedelta) -> int:
+async def _run(
+    choreography: Choreography,
+    url: str,
+    broker: str | None,
+    keepers: Any,
+    names: list[str] | None,
+    *,
+    grace: timedelta,
+) -> int:
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[signal.Signals] = loop.create_future()
     for each in (signal.SIGTERM, signal.SIGINT):
@@ -74,7 +92,7 @@ async def _run(choreography: Choreography, url: str, keepers: Any, names: list[s
     keepers = await keepers if hasattr(keepers, "__await__") else keepers
     services = None if names is None else [choreography.services[name] for name in names]
     try:
-        opened = choreography.open(url, ports=_list(keepers), services=services, grace=grace)
+        opened = choreography.open(url, broker=broker, ports=_list(keepers), services=services, grace=grace)
         async with opened as board:
             _greet(choreography, url, board, names)
             await _until_stopped(stopped, board)

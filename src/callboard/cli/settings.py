@@ -11,7 +11,7 @@ import click
 
 from callboard.cli.command import F, Refusal, meant, option
 
-NAMES = ("app", "ledger", "ports", "services", "grace")
+NAMES = ("app", "ledger", "broker", "ports", "services", "grace")
 
 
 @dataclass(frozen=True)
@@ -98,11 +98,19 @@ def ledger_url(given: str | None) -> str:
             "which ledger? Name it with --ledger sqlite:///shop.db, with CALLBOARD_LEDGER, or with `ledger` in "
             "[tool.callboard] of pyproject.toml",
         )
-    path = found.value.removeprefix("sqlite:///")
-    is_relative = found.value.startswith("sqlite:///") and path != ":memory:" and not path.startswith("/")
-    if is_relative and found.folder != Path.cwd():
-        return f"sqlite:///{found.folder / path}"
-    return found.value
+    return _placed(found.value, found.folder)
+
+
+def broker_url(given: str | None) -> str | None:
+    """The broker that is meant, if one is; a relative path in pyproject.toml is relative to that file."""
+    found = setting("broker", given)
+    return _placed(found.value, found.folder) if found.value else None
+
+
+def _placed(url: str, folder: Path) -> str:
+    path = url.removeprefix("sqlite:///")
+    is_relative = url.startswith("sqlite:///") and path != ":memory:" and not path.startswith("/")
+    return f"sqlite:///{folder / path}" if is_relative and folder != Path.cwd() else url
 
 
 def services_named(given: str | None, known: list[str]) -> list[str] | None:

@@ -41,6 +41,10 @@ class Story:
 
     def __post_init__(self) -> None:
         self.numbers = {entry.pos: number for number, entry in enumerate(self.entries, 1)}
+        places = {entry.id: entry.pos for entry in self.entries}
+        for entry in self.entries:
+            if entry.causation_id is not None:  # a broker brought it: its cause is known by id, if it is here at all
+                entry.cause = places.get(entry.causation_id, 0)
         self._rows: dict[int, list[Entry | Note | Parked]] = {}  # by the event that they are about
         for entry in self.entries:
             self._rows.setdefault(entry.cause, []).append(entry)
