@@ -7,6 +7,7 @@ from msgspec.json import decode, encode
 
 from callboard.clock import EPOCH
 from callboard.errors import Undecodable
+from callboard.ids import flow_of
 
 __all__ = ["Envelope", "Frame"]
 
@@ -31,6 +32,11 @@ class Envelope(Struct, frozen=True, kw_only=True):
     ledger: str | None = None  # the address of the ledger that sent it
     choreography: str | None = None  # that both ledgers are of
     content_type: str = "application/json"
+
+    @property
+    def flow(self) -> str:
+        """The id of its flow, also where only the id of the event says it."""
+        return self.correlation_id or flow_of(self.id)
 
     @property
     def order(self) -> str:

@@ -32,6 +32,11 @@ _FAILED = "callboard.ReactionFailed["
 _MOST = 100_000  # entries that may wait for the broker; then `publish` refuses
 
 
+def intake_of(service: str | None) -> str:
+    """Under which name the intake of a service, or of answers, stands among the ledger's reactions."""
+    return "(intake)" if service is None else f"{service}.(intake)"
+
+
 class Request(Struct):
     """An event published in one ledger, for a flow that is kept in another; or no event, only the wish to be told."""
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from callboard.broker import Delivery
 from callboard.envelope import Envelope
 from callboard.errors import CallboardError, CodecError, NoSuchFlow
-from callboard.event import EventType, FlowCancelled, FlowTimedOut, ReactionFailed, attribute, event_type
+from callboard.event import EventType, attribute
 from callboard.hops.abroad import DIRECTED, PUBLISHED, RECEIVED, Refusal, Request
 from callboard.hops.answers import ending, read_answer, refusal, watched
+from callboard.hops.envelopes import kind_of, mark_of, opened
 from callboard.hops.group import Group
 from callboard.hops.publish import Candidate, Publication, publish
-from callboard.ids import FLOW_LENGTH, flow_id, flow_of
-from callboard.ledger import Entry, FlowRow, Memory, Note, Parked, Scatter, Supplied
+from callboard.ids import FLOW_LENGTH, flow_id
+from callboard.ledger import Entry, FlowRow, Memory, Note, Parked, Supplied
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from callboard.hops.abroad import Abroad
     from callboard.hops.work import Work
     from callboard.ledger import Transaction
-
-_SPEAK: dict[str, Any] = {f"callboard.{cls.__name__}": cls for cls in (FlowCancelled, FlowTimedOut, ReactionFailed)}
 
 
 class Arrivals:
@@ -52,10 +51,10 @@ class Arrivals:
     async def look_up(self, deliveries: Sequence[Delivery]) -> None:
         """Afterwards it is known which of these were taken before, and which flows they belong to."""
         ledger, envelopes = self._work.ledger, [each.envelope for each in deliveries if each.envelope is not None]
-        given = await ledger.supplied({_mark(each) for each in deliveries})
+        given = await ledger.supplied({mark_of(each) for each in deliveries})
         self._marks.update({mark: supplied.pos for mark, supplied in given.items()})
-        self._numbers.update(await ledger.flow_numbers({_flow(each) for each in envelopes} - self._numbers.keys()))
-        own = {self._numbers[_flow(e)] for e in envelopes if self._is_echo(e) and _flow(e) in self._numbers}
+        self._numbers.update(await ledger.flow_numbers({each.flow for each in envelopes} - self._numbers.keys()))
+        own = {self._numbers[e.flow] for e in envelopes if self._is_echo(e) and e.flow in self._numbers}
         if own:
             self._logged |= {entry.id for entry in await ledger.flow_entries(own)}
 
@@ -64,11 +63,11 @@ class Arrivals:
 
     async def take(self, delivery: Delivery) -> None:
         """It is written down, once, whatever it is."""
-        mark, envelope = _mark(delivery), delivery.envelope
+        mark, envelope = mark_of(delivery), delivery.envelope
         if envelope is not None and self._is_echo(envelope) and envelope.id in self._logged:
             return  # this ledger sent it: another service that hears it shares the log
         if (before := self._marks.get(mark)) is not None:
-            flow = self._numbers.get(_flow(envelope), before) if envelope is not None else before
+            flow = self._numbers.get(envelope.flow, before) if envelope is not None else before
             why = "the broker handed it over again"
             self._notes.append(Note(before, self._path, flow, "duplicate", why, self._group.now))
             return
@@ -130,7 +129,7 @@ class Arrivals:
                 self._hear_answer(envelope)
             elif (kind := kind_of(self._work, envelope.type)) is None:
                 self._keep(delivery, "waiting", missing=envelope.type)
-            elif envelope.choreography == self._abroad.name and envelope.id.startswith(_flow(envelope)):
+            elif envelope.choreography == self._abroad.name and envelope.id.startswith(envelope.flow):
                 await self._log(envelope, kind)
             elif kind in self._work.choreography.incoming:
                 await self._publish(delivery, envelope, kind)
@@ -141,12 +140,12 @@ class Arrivals:
 
     async def _log(self, envelope: Envelope, kind: EventType) -> None:
         """An event of this choreography, in the flow it is of everywhere."""
-        number = self._numbers.get(_flow(envelope))
-        entry = _entry(envelope, number or 0, self._group.now)
+        number = self._numbers.get(envelope.flow)
+        entry = opened(envelope, number or 0, self._group.now)
         self._group.append(entry)
         if number is None:
-            entry.flow = self._numbers[_flow(envelope)] = entry.pos
-        rows = await self._named(entry, kind) if envelope.id == _flow(envelope) and envelope.reaction is None else []
+            entry.flow = self._numbers[envelope.flow] = entry.pos
+        rows = await self._named(entry, kind) if envelope.id == envelope.flow and envelope.reaction is None else []
         if number is None and not rows:
             rows = [FlowRow(entry.pos, "", entry.id[:FLOW_LENGTH], None, self._group.now)]
         self._began.flows += rows
@@ -187,8 +186,8 @@ class Arrivals:
         if (kind := kind_of(self._work, request.type)) is None:
             self._keep(delivery, "waiting", missing=request.type)
             return
-        number = self._numbers.get(_flow(envelope))
-        publication = Publication((), idempotency_key=request.idempotency_key, event_id=_flow(envelope), number=number)
+        number = self._numbers.get(envelope.flow)
+        publication = Publication((), idempotency_key=request.idempotency_key, event_id=envelope.flow, number=number)
         try:
             publication.events = [self._work.codec.decode(request.data, kind)]
             if request.flow is not None:
@@ -214,7 +213,7 @@ class Arrivals:
             await self._watch(envelope, name, key, number)
 
     def _refuse(self, envelope: Envelope, error: CallboardError) -> None:
-        self._append(refusal(error, envelope.ledger or "", _flow(envelope), self._group.now))
+        self._append(refusal(error, envelope.ledger or "", envelope.flow, self._group.now))
 
     async def _meant(self, name: str, key: str) -> tuple[int, str]:
         row = await self._find(name, key)
@@ -227,7 +226,7 @@ class Arrivals:
         row = await self._find(name, key) if name else None
         if row is None:
             return
-        memory = watched(row.number, name, envelope.ledger or "", _flow(envelope), pos)
+        memory = watched(row.number, name, envelope.ledger or "", envelope.flow, pos)
         if row.verdict is None:
             self._memories.append(memory)
         else:
@@ -240,13 +239,13 @@ class Arrivals:
 
     def _hear_answer(self, envelope: Envelope) -> None:
         """What became of an event that was published here, for a flow that is kept elsewhere."""
-        number = self._numbers.get(_flow(envelope))
+        number = self._numbers.get(envelope.flow)
         if number is None:
             return  # it was pruned: nobody here waits for it
-        entry = _entry(envelope, number, self._group.now)
+        entry = opened(envelope, number, self._group.now)
         told = read_answer([entry])
         self._group.append(entry)
-        row = FlowRow(number, "", _flow(envelope), None, 0, verdict="refused", ended=self._group.now)
+        row = FlowRow(number, "", envelope.flow, None, 0, verdict="refused", ended=self._group.now)
         if told is not None and not isinstance(told, Refusal):
             row.verdict, row.ended, row.by, row.leaked = told.verdict, told.ended, told.by, told.leaked
         self._answered.append(row)
@@ -256,7 +255,7 @@ class Arrivals:
     async def _publish(self, delivery: Delivery, envelope: Envelope, kind: EventType) -> None:
         """An event of nobody in this choreography: it is published here, as if by a caller, and only once."""
         event = self._work.codec.decode(envelope.data, kind)
-        mark = _mark(delivery)
+        mark = mark_of(delivery)
         chance = int.from_bytes(blake2b(mark.encode(), digest_size=10).digest(), "big")
         event_id = flow_id((envelope.time or self._group.now) // 1000, chance)
         publication = Publication([event], idempotency_key=f"from {mark}", event_id=event_id)
@@ -274,7 +273,7 @@ class Arrivals:
         if self._again is not None:
             self._park(None, why, missing=missing, error=error, line=line)
             return
-        flow = 0 if delivery.envelope is None else self._numbers.get(_flow(delivery.envelope), 0)
+        flow = 0 if delivery.envelope is None else self._numbers.get(delivery.envelope.flow, 0)
         fresh = flow_id(self._group.now // 1000, self._work.chance.getrandbits(80))
         source = "unknown" if delivery.envelope is None else delivery.envelope.source
         entry = Entry(0, fresh, RECEIVED, flow, self._group.now, delivery.data, source=source)
@@ -300,51 +299,3 @@ class Arrivals:
         """How long something may wait that cannot be taken in yet, in microseconds."""
         timeouts = [flow.timeout for flow in self._work.choreography.flows.values() if flow.timeout is not None]
         return round(max(timeouts, default=self._work.longest_wait).total_seconds() * 1e6)
-
-
-def path_of(service: str | None) -> str:
-    """Under which name the intake of a service stands among the ledger's reactions."""
-    return "(intake)" if service is None else f"{service}.(intake)"
-
-
-def kind_of(work: Work, name: str) -> EventType | None:
-    """The type with this name on the wire; None if this build does not know it."""
-    if (kind := work.types.get(name)) is not None:
-        return kind
-    origin, _, inner = name.partition("[")
-    if origin in _SPEAK and name.endswith("]") and (about := kind_of(work, inner[:-1])) is not None:
-        try:
-            return event_type(_SPEAK[origin][about.annotation])
-        except TypeError:
-            return None  # a built-in of a built-in that never happens
-    return None
-
-
-def _flow(envelope: Envelope) -> str:
-    return envelope.correlation_id or flow_of(envelope.id)
-
-
-def _mark(delivery: Delivery) -> str:
-    """What names it for ever: CloudEvents' source and id, or else its bytes."""
-    if delivery.envelope is None:
-        return f"bytes {blake2b(delivery.data, digest_size=16).hexdigest()}"
-    return f"{delivery.envelope.source} {delivery.envelope.id}"
-
-
-def _entry(envelope: Envelope, flow: int, now: int) -> Entry:
-    return Entry(
-        0,
-        envelope.id,
-        envelope.type,
-        flow,
-        now if envelope.time is None else envelope.time,
-        envelope.data,
-        envelope.key,
-        0,
-        envelope.reaction,
-        tuple(Scatter(*frame) for frame in envelope.scatters),
-        (),
-        envelope.source,
-        envelope.version,
-        envelope.causation_id,
-    )

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from callboard.hops.abroad import RELAY
-from callboard.hops.arrivals import Arrivals, kind_of, path_of
+from callboard.hops.abroad import RELAY, intake_of
+from callboard.hops.arrivals import Arrivals
+from callboard.hops.envelopes import kind_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ async def _write(
 ) -> None:
     tokens = {RELAY: abroad.token or 0} if service is None else {service: work.tokens[service]}
     async with work.ledger.transaction(tokens) as tx:
-        arrivals = Arrivals(work, abroad, path_of(service), tx)
+        arrivals = Arrivals(work, abroad, intake_of(service), tx)
         await arrivals.look_up(deliveries)
         for delivery in deliveries:
             await arrivals.take(delivery)
@@ -50,7 +51,7 @@ async def _write(
 
 async def _reconsider(work: Work, abroad: Abroad, service: str | None, limit: int) -> int:
     """What could not be taken in before is tried again where something has changed."""
-    path = path_of(service)
+    path = intake_of(service)
     rows = await work.ledger.parked(reactions=[path], limit=limit)
     ready = [row for row in rows if await _is_ready(work, row)]
     if ready:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from callboard.envelope import Envelope
-from callboard.hops.abroad import DIRECTED, RELAY
-from callboard.ids import flow_of
+from callboard.hops.abroad import RELAY
+from callboard.hops.envelopes import seal
 from callboard.ledger import Note, Parked, Position
 
 if TYPE_CHECKING:
@@ -82,24 +81,3 @@ async def _wishes(work: Work, abroad: Abroad, limit: int) -> int:
         notes = [Note(row.pos, RELAY, row.flow, f"{row.asked}ed", "by an operator", work.now()) for row in rows]
         await tx.note(notes)
     return len(rows)
-
-
-def seal(abroad: Abroad, entry: Entry, causation_id: str | None, content_type: str) -> Envelope:
-    """The envelope of an entry of this ledger."""
-    emitted = entry.by if entry.by is not None and not entry.by.startswith("callboard.") else None
-    return Envelope(
-        id=entry.id,
-        source=abroad.address if emitted is None else emitted.partition(".")[0],
-        type=entry.type,
-        data=entry.data,
-        time=entry.time,
-        correlation_id=flow_of(entry.id),
-        causation_id=causation_id,
-        key=entry.key,
-        version=entry.version,
-        scatters=tuple((frame.type, frame.id, frame.ordinal, frame.size) for frame in entry.scatters),
-        reaction=entry.by,
-        ledger=abroad.address,
-        choreography=abroad.name,
-        content_type="application/json" if entry.type.startswith(DIRECTED) else content_type,
-    )
