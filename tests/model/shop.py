@@ -1,4 +1,5 @@
-"""The order choreography of the model, and the outside world it pays, ships and gives points through."""
+"""The order choreography of the model, and the outside world that it pays, ships and gives points through."""
+
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,7 +13,7 @@ class Event(NamedTuple):
     seq: int
     id: str  # a path: the input from outside, then the reactions that led here
     type: str
-    key: str  # the line: the flow, or the sku of what belongs to no flow
+    key: str  # of the line: the flow, or the sku of what belongs to no flow
     flow: str
     by: str = ""
     cause: int = 0
@@ -28,10 +29,6 @@ class Shelf:
     free: int
     filled: int = 0  # the last restock that was put on it
     version: int = 0
-
-    def copy(self) -> "Shelf":
-        """A private copy."""
-        return Shelf(self.free, self.filled, self.version)
 
 
 @dataclass(slots=True, eq=False)
@@ -55,7 +52,7 @@ class Given:
     key: str
     effect: Event | None
     shelf: Shelf
-    vouched: bool  # the ledger (wrongly) vouches that nothing happened outside
+    vouched: bool  # the ledger vouches (only a saboteur does) that nothing happened outside
 
 
 Emitted = tuple[str, ...]
@@ -63,6 +60,7 @@ Steps = Generator[Call, str | None, Emitted]
 
 
 def reserve(given: Given) -> Emitted:
+    """Take from the shelf."""
     if given.shelf.free < given.quantity:
         return ("InventoryReservationFailed",)
     given.shelf.free -= given.quantity
@@ -70,38 +68,44 @@ def reserve(given: Given) -> Emitted:
 
 
 def release(given: Given) -> Emitted:
-    if given.effect:
-        given.shelf.free += given.quantity
+    """Put back what was taken."""
+    given.shelf.free += given.quantity if given.effect else 0
     return ("ItemsReleased",)
 
 
 def restock(given: Given) -> Emitted:
+    """Put one more on the shelf, and note which restock it was."""
     given.shelf.free += 1
     given.shelf.filled = given.event.number
     return ("ShelfFilled",)
 
 
 def charge(given: Given) -> Steps:
+    """Take the money."""
     paid = yield Call("bank", "take", given.key)
     return ("PaymentProcessed",) if paid else ("PaymentFailed",)
 
 
 def refund(given: Given) -> Steps:
+    """Give it back, also when nobody knows whether it was taken."""
     if not given.vouched:
         yield Call("bank", "void", given.key)
     return ("PaymentRefunded",)
 
 
-def expire(given: Given) -> Emitted:
+def expire(_: Given) -> Emitted:
+    """Say that the payment takes too long."""
     return ("PaymentLate",)
 
 
 def ship(given: Given) -> Steps:
+    """Book the parcel: the pivot."""
     tracking = yield Call("carrier", "take", given.key)
     return ("OrderShipped",) if tracking else ("ShippingFailed",)
 
 
 def call_off(given: Given) -> Steps:
+    """Find out whether it is on the road, and see that it does not leave any more."""
     if given.effect:
         return ()
     tracking = None if given.vouched else (yield Call("carrier", "close", given.key))
@@ -109,76 +113,120 @@ def call_off(given: Given) -> Steps:
 
 
 def earn(given: Given) -> Steps:
+    """Give points."""
     yield Call("club", "take", given.key)
     return ("PointsEarned",)
 
 
 def unearn(given: Given) -> Steps:
+    """Take points back. It is strict: it wants to know what it takes back."""
     yield Call("club", "void", given.key)
     return ("PointsTaken",)
 
 
-def complete(given: Given) -> Emitted:
+def complete(_: Given) -> Emitted:
+    """End well."""
     return ("OrderCompleted",)
 
 
-def cancel(given: Given) -> Emitted:
+def cancel(_: Given) -> Emitted:
+    """End badly."""
     return ("OrderCancelled",)
 
 
 @dataclass(frozen=True, slots=True)
 class Reaction:
-    """A reaction's contract, as the model needs it."""
+    """A reaction's contract, as far as the model needs it."""
 
+    name: str
     body: Callable[[Given], Emitted | Steps]
     hears: tuple[str, ...]
-    name: str = ""
     outside: bool = False
     shelf: bool = False
     compensates: str = ""
-    effect: str = ""  # the type that says the compensated reaction took effect
+    effect: str = ""  # the type that says that the compensated reaction took effect
     strict: bool = False  # a compensation that does not take `E | None`
     once: str = ""
     waits: bool = False
     unless: tuple[str, ...] = ()
-    timer: str = field(default="", init=False)
 
-    def __post_init__(self) -> None:
-        """Take the name of the body unless one is given."""
-        object.__setattr__(self, "name", self.name or self.body.__name__)
-        object.__setattr__(self, "timer", f"Timer[{self.name}]")
+    @property
+    def timer(self) -> str:
+        """The type of its own timer, written to the log when it is due."""
+        return f"Timer[{self.name}]"
 
 
-REACTIONS = {reaction.name: reaction for reaction in (
-    Reaction(reserve, ("OrderCreated",), shelf=True),
-    Reaction(release, ("PaymentFailed", "PaymentRefunded"), shelf=True, compensates="reserve", effect="ItemsReserved"),
-    Reaction(restock, ("Restocked",), shelf=True),
-    Reaction(charge, ("ItemsReserved",), outside=True),
-    Reaction(refund, ("ShippingFailed", "ReactionFailed[ItemsReserved]"), outside=True, compensates="charge",
-             effect="PaymentProcessed"),
-    Reaction(expire, ("ItemsReserved", "Timer[expire]"), waits=True, unless=("PaymentProcessed", "PaymentFailed")),
-    Reaction(ship, ("PaymentProcessed",), outside=True),
-    Reaction(call_off, ("FlowTimedOut", "FlowCancelled", "PaymentLate"), outside=True, compensates="ship",
-             effect="OrderShipped"),
-    Reaction(earn, ("PaymentProcessed",), outside=True),
-    Reaction(unearn, ("PaymentRefunded",), outside=True, compensates="earn", effect="PointsEarned", strict=True),
-    Reaction(complete, ("OrderShipped",), once="end"),
-    Reaction(complete, ("ReactionFailed[OrderShipped]",), name="complete_by_hand", once="end"),
-    Reaction(cancel, ("InventoryReservationFailed", "ItemsReleased"), once="end"),
-)}
+REACTIONS = {
+    reaction.name: reaction
+    for reaction in (
+        Reaction("reserve", reserve, ("OrderCreated",), shelf=True),
+        Reaction(
+            "release",
+            release,
+            ("PaymentFailed", "PaymentRefunded"),
+            shelf=True,
+            compensates="reserve",
+            effect="ItemsReserved",
+        ),
+        Reaction("restock", restock, ("Restocked",), shelf=True),
+        Reaction("charge", charge, ("ItemsReserved",), outside=True),
+        Reaction(
+            "refund",
+            refund,
+            ("ShippingFailed", "ReactionFailed[ItemsReserved]"),
+            outside=True,
+            compensates="charge",
+            effect="PaymentProcessed",
+        ),
+        Reaction(
+            "expire",
+            expire,
+            ("ItemsReserved", "Timer[expire]"),
+            waits=True,
+            unless=("PaymentProcessed", "PaymentFailed"),
+        ),
+        Reaction("ship", ship, ("PaymentProcessed",), outside=True),
+        Reaction(
+            "call_off",
+            call_off,
+            ("FlowTimedOut", "FlowCancelled", "PaymentLate"),
+            outside=True,
+            compensates="ship",
+            effect="OrderShipped",
+        ),
+        Reaction("earn", earn, ("PaymentProcessed",), outside=True),
+        Reaction(
+            "unearn",
+            unearn,
+            ("PaymentRefunded", "FlowCancelled"),
+            outside=True,
+            compensates="earn",
+            effect="PointsEarned",
+            strict=True,
+        ),
+        Reaction("complete", complete, ("OrderShipped",), once="end"),
+        Reaction("complete_by_hand", complete, ("ReactionFailed[OrderShipped]",), once="end"),
+        Reaction("cancel", cancel, ("InventoryReservationFailed", "ItemsReleased"), once="end"),
+    )
+}
 COMPENSATION = {reaction.compensates: reaction for reaction in REACTIONS.values() if reaction.compensates}
 ONCE = {"end": tuple(name for name, reaction in REACTIONS.items() if reaction.once == "end")}
 HEARS: dict[str, tuple[Reaction, ...]] = {
-    heard: tuple(reaction for reaction in REACTIONS.values() if heard in reaction.hears)
-    for heard in {one for reaction in REACTIONS.values() for one in reaction.hears}
+    heard: tuple(one for one in REACTIONS.values() if heard in one.hears)
+    for reaction in REACTIONS.values()
+    for heard in reaction.hears
 }
-FAILURES = {"InventoryReservationFailed", "PaymentFailed", "ShippingFailed"}
+FAILURES = frozenset({"InventoryReservationFailed", "PaymentFailed", "ShippingFailed"})
+ENDS = ("OrderCompleted", "OrderCancelled")
 
 
 def heard_by(event: Event) -> list[Reaction]:
     """Who hears it. A compensation hears of the failure of the reaction it compensates, and of no other."""
-    return [reaction for reaction in HEARS.get(event.type, ())
-            if not event.about or not reaction.compensates or event.about == reaction.compensates]
+    return [
+        reaction
+        for reaction in HEARS.get(event.type, ())
+        if not event.about or not reaction.compensates or event.about == reaction.compensates
+    ]
 
 
 class Account(NamedTuple):
@@ -194,33 +242,36 @@ class Outside:
     """The bank, the carrier and the club. No crash of ours reaches them."""
 
     plan: Plan
-    pending: list[Call] = field(default_factory=list)
-    accounts: dict[tuple[str, str], Account] = field(default_factory=dict)
-    calls: dict[tuple[str, str, str], int] = field(default_factory=dict)
+    pending: list[Call] = field(default_factory=list[Call])
+    accounts: dict[tuple[str, str], Account] = field(default_factory=dict[tuple[str, str], Account])
+    calls: dict[tuple[str, str, str], int] = field(default_factory=dict[tuple[str, str, str], int])
 
     def handle(self, call: Call) -> None:
         """Let the call take place, or not, and answer, or not."""
         if call in self.pending:
             self.pending.remove(call)
         count = self.calls[call.port, call.op, call.key] = self.calls.get((call.port, call.op, call.key), 0) + 1
-        fault = "none" if call.op == "pause" else self.plan.fault(call.port, f"{call.op} {call.key}", count)
+        fault = "" if call.op == "pause" else self.plan.fault(call.port, call.op, call.key, count)
         if fault != "refused":
-            call.answer = self.answer(call)
-        call.handled, call.lost = True, fault != "none"
+            call.answer = self.answer(call.port, call.op, call.key)
+        call.handled, call.lost = True, bool(fault)
 
-    def answer(self, call: Call) -> str | None:
+    def answer(self, port: str, op: str, key: str) -> str | None:
         """Keep one key to one effect."""
-        account = self.accounts.get((call.port, call.key), Account())
-        if call.op == "take" and not account.taken and not account.closed and not self.plan.declines(call.port, call.key):
+        account = self.accounts.get((port, key), Account())
+        if op == "take" and not account.taken and not account.closed and not self.plan.declines(port, key):
             account = account._replace(taken=1)
-        elif call.op == "void":
+        elif op == "void":
             account = account._replace(voided=account.taken, closed=self.plan.closing)
-        elif call.op == "close":
+        elif op == "close":
             account = account._replace(closed=self.plan.closing)
-        self.accounts[call.port, call.key] = account
-        return call.key if account.taken else None
+        self.accounts[port, key] = account
+        return key if account.taken else None
 
     def held(self, port: str, flow: str) -> int:
         """How much of the flow's money, parcels or points is out there, over all its keys."""
-        keys = (account for (name, key), account in self.accounts.items() if name == port and key.split("#")[0] == flow)
-        return sum(account.taken - account.voided for account in keys)
+        return sum(
+            account.taken - account.voided
+            for (name, key), account in self.accounts.items()
+            if name == port and key.split("#")[0] == flow
+        )
