@@ -413,7 +413,7 @@ async def test_an_attempt_that_ends_its_worker_takes_no_other_retry_with_it(file
         while waiting := outside.waiting():
             if "c1" in waiting:
                 deaths += 1
-                outside.cut(Random(0))
+                outside.cut(None, ("connect",), Random(0))
                 await stage.restart()
                 await stage.run()
             else:
