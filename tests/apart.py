@@ -90,9 +90,15 @@ class WornBroker:
         self._late: list[Envelope] = []
         self._acked: dict[str, list[Delivery]] = {}
         self.sent: list[Envelope] = []
+        self._wakes: list[Callable[[], None]] = []
 
     async def open(self, wake: Callable[[], None]) -> None:
+        self._wakes.append(wake)
         await self._inner.open(wake)
+
+    async def close_all(self) -> None:
+        for wake in self._wakes:
+            await self._inner.close(wake)
 
     async def close(self, wake: Callable[[], None]) -> None:
         await self._inner.close(wake)
@@ -308,12 +314,15 @@ class Town:
     async def close(self) -> None:
         for site in self.sites.values():
             await site.close()
+        await self.broker.close_all()
 
 
 @asynccontextmanager
-async def a_town(choreography: Choreography, folder: Path, *, seed: int = 1) -> AsyncIterator[Town]:
+async def a_town(
+    choreography: Choreography, folder: Path, *, seed: int = 1, broker: Broker | None = None
+) -> AsyncIterator[Town]:
     """A town that is closed afterwards."""
-    town = Town(choreography, folder, seed=seed)
+    town = Town(choreography, folder, seed=seed, broker=broker)
     try:
         yield town
     finally:

@@ -12,6 +12,8 @@ from typing import Protocol
 import pytest
 
 from callboard import Choreography, Flow, Retry, Service, States, event, failure, port, state
+from callboard.broker import Broker
+from callboard.brokers.sqlite import SqliteBroker
 from shop import inventory, orders, payments, shipping, shop
 from shop.events import Line, OrderCompleted, OrderCreated
 from tests.apart import Town, a_town
@@ -90,6 +92,12 @@ class Shop:
         await town.settle("shipping", shipping.service, ports=[self.carrier])
         await town.settle("gateway")
 
+    async def open_together(self) -> None:
+        """All services on one ledger, as one process."""
+        services = [each.service for each in (orders, inventory, payments, shipping)]
+        site = await self.town.settle("orders", *services, ports=[self.bank, self.carrier])
+        self.town.sites = {"orders": site, "inventory": site}
+
     async def fill(self, free: int) -> None:
         site, self.stock = self.town.sites["inventory"], free
 
@@ -132,10 +140,12 @@ class Shop:
 
 
 @asynccontextmanager
-async def a_shop(folder: Path, *, seed: int = 1, free: int = 100) -> AsyncIterator[Shop]:
-    async with a_town(shop, folder, seed=seed) as town:
+async def a_shop(
+    folder: Path, *, seed: int = 1, free: int = 100, together: bool = False, broker: Broker | None = None
+) -> AsyncIterator[Shop]:
+    async with a_town(shop, folder, seed=seed, broker=broker) as town:
         opened = Shop(town)
-        await opened.open()
+        await (opened.open_together() if together else opened.open())
         await opened.fill(free)
         yield opened
 
@@ -203,6 +213,30 @@ async def test_a_deadline_that_passes_is_told_everywhere(tmp_path: Path) -> None
         await town.rest(upto=timedelta(minutes=1))
         assert (await flow.completion(timedelta(0))).verdict == "failed"
         await opened.all_adds_up()
+
+
+async def test_the_outcome_is_the_same_as_on_one_ledger(tmp_path: Path) -> None:
+    outcomes: list[tuple[object, ...]] = []
+    for together in (True, False):
+        folder = tmp_path / ("one" if together else "several")
+        folder.mkdir()
+        async with a_shop(folder, together=together) as opened:
+            for number in range(20):
+                name = f"{number}-nowhere" if number % 5 == 0 else number
+                await opened.town.sites["orders"].publish(order(name, "declined" if number % 3 == 0 else "ok"))
+            await opened.town.rest(upto=timedelta(minutes=1))
+            await opened.all_adds_up()
+            found = (await opened.verdicts(), opened.bank.kept, opened.carrier.booked, await opened.free())
+            outcomes.append(found)
+    assert outcomes[0] == outcomes[1]
+
+
+async def test_nothing_is_lost_on_a_road_that_is_a_file(tmp_path: Path) -> None:
+    broker = SqliteBroker(f"sqlite:///{tmp_path}/bus.db", synchronous="OFF")
+    async with a_shop(tmp_path, seed=100, free=8, broker=broker) as opened:
+        await trouble(opened, orders_placed=14)
+        await opened.all_adds_up()
+        assert len(await opened.verdicts()) == 14
 
 
 @pytest.mark.parametrize("seed", SEEDS)
