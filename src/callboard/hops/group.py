@@ -61,7 +61,7 @@ class Group:
         self.opened: list[Delivery] = []
         self.taken: list[tuple[Reader, Parked]] = []  # rows that were due
         self.caught: list[tuple[Reader, int | None]] = []  # how far they had fallen behind
-        self.ahead = False  # something of it was handed out before its commit
+        self.ahead = False  # something of it was handed out, or built on, before its commit
         self.keys: set[Key] = set()  # what its plain runs have used
         self.looked: set[StateKey] = set()  # rows that runs which went the short way have seen
         self.hot: set[Reader] = set()  # reactions that met a row which the group has changed

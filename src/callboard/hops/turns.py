@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from callboard.errors import CodecError
 from callboard.hops.applying import apply, put_off, release, rows_held, uncommitted
-from callboard.hops.gate import Arm, Dead, Ready, Seen, Skip, Wait, decide
+from callboard.hops.gate import Arm, Dead, Ready, Seen, Skip, Wait, decide, entries_of
 from callboard.hops.outcomes import dead, failed, parked, skipped, wait_for
 from callboard.hops.running import begin_run
 from callboard.hops.work import TIMER
@@ -181,9 +181,18 @@ def _decide(work: Work, group: Group, delivery: Delivery) -> Any:
             delivery.value = work.value(delivery.trigger)
         upto = group.head if reader.outside else group.head + len(group.entries)
         view = work.views[delivery.entry.flow] if reader.watches else work.no_view
-        return decide(delivery, Seen(view, upto, work.world), group.now)
+        decision = decide(delivery, Seen(view, upto, work.world), group.now)
+        group.ahead = group.ahead or (isinstance(decision, Ready) and _builds_on(decision, group.head))
+        return decision
     except Exception as error:
         return error
+
+
+def _builds_on(ready: Ready, head: int) -> bool:
+    """Whether a run works on events behind `head`: what it leaves names their places, so they cannot move any more."""
+    if any(pos > head for pos in ready.effects or ()):
+        return True
+    return any(entry.pos > head for entry in entries_of(ready.inputs))
 
 
 def _without_run(work: Work, group: Group, delivery: Delivery, decision: Any) -> Outcome:
