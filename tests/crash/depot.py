@@ -130,6 +130,7 @@ class OwnerTold:
 desk, yard, customs = Service("desk"), Service("yard"), Service("customs")
 fees, post = Service("fees"), Service("post")
 
+PATIENCE = timedelta(seconds=15)  # longer than the flow's deadline, short enough for a test
 QUICK = Retry(max_attempts=6, first_wait=timedelta(milliseconds=60), max_wait=timedelta(seconds=1))
 STUBBORN = Retry(max_attempts=12, first_wait=timedelta(milliseconds=60), max_wait=timedelta(milliseconds=500))
 
@@ -233,7 +234,7 @@ def discount(over: Abandoned, tally: Tally) -> None:
     tally.parcels -= 1
 
 
-@desk.reaction(gathers=ParcelTaken)
+@desk.reaction(gathers=ParcelTaken, within=PATIENCE)
 def load(parts: list[ParcelStowed | NoRoom | FeeRefused]) -> Loaded | LoadRefused:
     if all(isinstance(part, ParcelStowed) for part in parts):
         return Loaded(consignment_id=parts[0].consignment_id, numbers=tuple(part.number for part in parts))
@@ -253,7 +254,7 @@ def chase(placed: ConsignmentPlaced, docket: Docket) -> PapersChased:
     return PapersChased(consignment_id=placed.consignment_id)
 
 
-@desk.reaction(once="end")
+@desk.reaction(once="end", within=PATIENCE)
 def seal(loaded: Loaded, cleared: PapersCleared, docket: Docket) -> Sealed:
     docket.end = "sealed"
     return Sealed(consignment_id=loaded.consignment_id)

@@ -26,6 +26,7 @@ COUNTERS = (
     "order per line broken",
     "rules of a reaction broken",
     "parked rows left in decided flows",
+    "leaks told of flows that gave all back",
     "left unfinished",
     "fenced owners that committed",
     "positions that moved back",
@@ -42,7 +43,7 @@ async def judge(folder: Path, scene: Scene, heard: Heard, players: list[Player])
     found: dict[str, list[str]] = {counter: [] for counter in COUNTERS}
     plays = {"checkout": shop_faults, "consignment": depot_faults}
     sources: list[Iterator[Fault]] = [
-        _orders(facts, heard), _events(facts), _lines(facts, heard, players), _rest(facts, scene),
+        _orders(facts, heard), _leaks(facts), _events(facts), _lines(facts, heard, players), _rest(facts, scene),
         _owners(facts, players), plays[scene.flow](facts, scene),
     ]  # fmt: skip
     for faults in sources:
@@ -70,6 +71,15 @@ def _orders(facts: Facts, heard: Heard) -> Iterator[Fault]:
         told = heard.verdicts.get(order)
         if told is not None and told != verdict:
             yield "two verdicts", f"{order}: told {told}, is {verdict}"
+
+
+def _leaks(facts: Facts) -> Iterator[Fault]:
+    """Nothing leaks here: every compensation is asked until it is done."""
+    with reading(facts.ledger) as file:
+        dead = {row[0] for row in file.execute("SELECT flow FROM parked WHERE why = 'dead'")}
+        for key, number, leaked in file.execute("SELECT key, number, leaked FROM flow WHERE leaked IS NOT NULL"):
+            if number not in dead:
+                yield "leaks told of flows that gave all back", f"{key}: {leaked}, flow {number}"
 
 
 def _events(facts: Facts) -> Iterator[Fault]:

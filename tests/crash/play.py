@@ -206,6 +206,9 @@ class Stage:
             self.ledger.with_name(f"{self.ledger.name}.{service}.lock").unlink(missing_ok=True)
         taken = await self._are_taken(mine, before)
         await asyncio.sleep(self.chance.uniform(0.3, 1.5))
+        if taken and self.chance.random() < 0.3:
+            player.leaving = True
+            player.send(signal.SIGTERM)  # it stops before it has noticed
         player.send(signal.SIGCONT)
         self.counts["pauses"] += 1
         if not taken:
