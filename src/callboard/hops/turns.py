@@ -30,7 +30,7 @@ async def prepare(work: Work, deliveries: Iterable[Delivery]) -> list[Delivery]:
         fetch.append(delivery)
     flows = {d.entry.flow for d in fetch if d.reader.watches}
     if flows:
-        missing = await work.views.fetch(flows)
+        missing = await work.views.fetch(flows, work.group.head if work.group else work.head)
         for entry in work.group.entries if missing and work.group else ():
             if entry.flow in missing:
                 work.views[entry.flow].add(entry)

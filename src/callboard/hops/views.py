@@ -70,19 +70,21 @@ class Views:
         view = self._views[flow] = View()
         return view
 
-    async def fetch(self, flows: Iterable[int]) -> set[int]:
-        """Afterwards the views of these flows are in memory, whole up to what is committed.
+    async def fetch(self, flows: Iterable[int], upto: int) -> set[int]:
+        """Afterwards the views of these flows are in memory, whole up to `upto`: what is behind it is handed out later.
 
         Returns those that were read.
         """
         missing = {flow for flow in flows if flow not in self._views}
         if not missing:
             return missing
-        for flow in missing:
-            self._views[flow] = View()
-        for entry in await self._ledger.flow_entries(missing):
-            self._views[entry.flow].add(entry)
-        for memory in await self._ledger.memories(missing):
+        entries = await self._ledger.flow_entries(missing)
+        memories = await self._ledger.memories(missing)
+        self._views.update((flow, View()) for flow in missing)  # not before: a view that could not be read is none
+        for entry in entries:
+            if entry.pos <= upto:
+                self._views[entry.flow].add(entry)
+        for memory in memories:
             self._views[memory.flow].memories.append(memory)
         return missing
 
