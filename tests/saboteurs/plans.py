@@ -26,6 +26,11 @@ def _plan(promise: int, name: str, file: str, old: str, new: str, *tests: str) -
     return Saboteur(promise, name, (Change(file, old, new),), tuple(f"tests/test_promises_{test}.py" for test in tests))
 
 
+def _road(promise: int, name: str, test: str, change: Change) -> Saboteur:
+    """A break between ledgers."""
+    return Saboteur(promise, name, (change,), (f"tests/test_{test}.py",))
+
+
 _REACT, _GATE, _SETTLE = "hops/react.py", "hops/gate.py", "hops/settle.py"
 
 SABOTEURS = (
@@ -293,5 +298,58 @@ SABOTEURS = (
     ),
     _plan(
         12, "a_fan_out_may_be_of_any_size", "hops/limits.py", "    if count > FAN_OUT:\n", "    if False:\n", "failures"
+    ),
+    # Between ledgers
+    _road(
+        1,
+        "what_came_is_acknowledged_before_it_is_written_down",
+        "intake",
+        Change(
+            "hops/intake.py",
+            "    await _write(work, abroad, service, deliveries, ())\n    await abroad",
+            "    await abroad.broker.ack(subscription, deliveries)\n"
+            "    await _write(work, abroad, service, deliveries, ())\n    await abroad",
+        ),
+    ),
+    _road(
+        1,
+        "the_relay_moves_before_it_has_sent",
+        "relay",
+        Change(
+            "hops/relay.py",
+            "    why = await _send(work, abroad, going)\n",
+            "    abroad.sent = entries[-1].pos\n    await _save(work, abroad)\n"
+            "    why = await _send(work, abroad, going)\n",
+        ),
+    ),
+    _road(
+        3,
+        "what_comes_twice_is_taken_twice",
+        "intake",
+        Change("hops/arrivals.py", "(before := self._marks.get(mark)) is not None:", "(before := None) is not None:"),
+    ),
+    _road(
+        3,
+        "what_comes_back_is_taken_in",
+        "intake",
+        Change("hops/arrivals.py", "envelope.id in self._logged:", "False:"),
+    ),
+    _road(
+        3,
+        "what_a_broker_brought_is_sent_on",
+        "relay",
+        Change("hops/abroad.py", "        if entry.source is not None:\n            return False\n", ""),
+    ),
+    _road(
+        10,
+        "a_verdict_does_not_wait_for_other_ledgers",
+        "separate_ledgers",
+        Change("tracker.py", "            return _owes(contract, asks, entries)", "            return False"),
+    ),
+    _road(
+        10,
+        "nobody_elsewhere_is_told_of_the_end",
+        "intake",
+        Change("hops/settle.py", "                await tell_endings(work, group)\n", "                pass\n"),
     ),
 )
