@@ -361,7 +361,8 @@ async def test_one_row_is_one_object_however_a_run_reaches_it(tmp_path: Path) ->
     async def take(ordered: Ordered, shelf: Shelf, shelves: States[Shelf]) -> Counted:
         shelf.free -= 1
         again = await shelves.get(ordered.sku)
-        assert again is not None and again is shelf
+        assert again is not None
+        assert again is shelf
         again.free -= 1
         return Counted(order_id=ordered.order_id)
 
