@@ -148,6 +148,15 @@ def parked(
     return outcome
 
 
+def _text_of(error: BaseException) -> str:
+    """What an error says, as it can be written: it may hold half of a character, or be unable to say anything."""
+    try:
+        text = f"{type(error).__name__}: {error}"
+    except Exception:
+        text = f"{type(error).__name__}, and it failed to say what it is"
+    return text.encode(errors="replace").decode()[:2000]
+
+
 def failed(
     work: Work, delivery: Delivery, error: BaseException, now: int, *, attempt: Attempt | None = None
 ) -> Outcome:
@@ -156,7 +165,7 @@ def failed(
     """
     effect = attempt.effect if attempt is not None else (delivery.parked.effect if delivery.parked else 0)
     place = effect.pos if isinstance(effect, Entry) else (effect or 0)
-    text = f"{type(error).__name__}: {error}"[:2000]
+    text = _text_of(error)
     retry = delivery.reader.contract.options.retry
     wait = (
         None
