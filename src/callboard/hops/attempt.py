@@ -15,7 +15,7 @@ from callboard.contract import ContextOf, Gathered, Given, Many, PortOf, StateOf
 from callboard.errors import CallboardError
 from callboard.event import attribute, event_type, is_event
 from callboard.hops.gate import entries_of
-from callboard.hops.rows import Uncommitted
+from callboard.hops.rows import NeedsTask, Uncommitted
 from callboard.ids import child
 from callboard.ledger import Entry, Scatter
 from callboard.reaction import States
@@ -129,7 +129,7 @@ def call(attempt: Attempt, given: dict[str, Any]) -> None:
     """Run a plain reaction to its end."""
     try:
         attempt.result = attempt.delivery.reader.reaction.function(**given)
-    except Exception as error:
+    except (Exception, asyncio.CancelledError) as error:
         attempt.error = error
     attempt.finished = True
 
@@ -150,10 +150,10 @@ def step(attempt: Attempt, given: dict[str, Any], done: Callable[[Attempt], None
     except StopIteration as end:
         attempt.result, attempt.finished = end.value, True
         return
-    except Exception as error:
-        if isinstance(error, RuntimeError) and "task" in str(error):
-            reader.steps = False
+    except (Exception, asyncio.CancelledError) as error:
         attempt.error, attempt.finished = error, True
+        if isinstance(error, RuntimeError) and "task" in str(error):  # `asyncio.timeout` wants to be in one
+            reader.steps, attempt.error = False, NeedsTask()
         return
     finally:
         attempt.session.stepped = False

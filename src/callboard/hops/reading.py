@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import TYPE_CHECKING
 
 from callboard.errors import CodecError
@@ -132,12 +133,12 @@ def _ran(work: Work, group: Group, reader: Reader, entry: Entry) -> bool:
         group.touched.add(reader)
     except LongWay:
         return False
-    except Exception as error:
+    except (Exception, CancelledError) as error:
         return _raised(work, group, reader, entry, error)
     return True
 
 
-def _raised(work: Work, group: Group, reader: Reader, entry: Entry, error: Exception) -> bool:
+def _raised(work: Work, group: Group, reader: Reader, entry: Entry, error: BaseException) -> bool:
     delivery = _open(work, group, reader, entry)
     if delivery is None:
         return True

@@ -202,6 +202,10 @@ class Uncommitted(BaseException):
     """A run that may reach outside asked for a row that its group has changed: it runs again after the commit."""
 
 
+class NeedsTask(Uncommitted):
+    """A run that was stepped where it stood asked for a task of its own: it is begun again as one."""
+
+
 class NewerShape(Exception):
     """The row was written by a newer build than this one."""
 
