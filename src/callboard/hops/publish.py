@@ -146,6 +146,8 @@ async def publish(work: Work, group: Group, publications: Sequence[Publication])
                 await _place(work, group, publication, candidates[number], known=known, supplied=supplied)
             except CallboardError as error:
                 del group.entries[len(group.entries) - len(publication.entries) :]
+                for row in publication.flows:
+                    known.pop((row.name, row.key or ""), None)
                 publication.reset()
                 publication.error = error
 
@@ -174,6 +176,8 @@ async def _place(
                 "one key is for one request"
             )
         publication.placed = await _placed_before(work, group, given, candidates)
+        for place, candidate in enumerate(candidates[1:], given.pos + 1):
+            publication.placed.append(await _placed_beside(work, group, place, candidate, known))
         return
     if publication.ask is not None and not publication.events:
         publication.placed.append(_send(work, group, publication, publication.ask, Request(flow=publication.ask)))
@@ -199,6 +203,16 @@ async def _placed_before(work: Work, group: Group, given: Supplied, candidates: 
     if not name and candidates and candidates[0].flows:
         name, key = candidates[0].flows[0]
     return [Placed(entry.pos, entry.id, entry.flow, name, key, is_new=False)]
+
+
+async def _placed_beside(
+    work: Work, group: Group, pos: int, candidate: Candidate, known: dict[tuple[str, str], FlowRow]
+) -> Placed:
+    """One of the further events of a request that was made before: in its flow, or where it stands."""
+    row = next((known[pair] for pair in candidate.flows if pair in known), None)
+    if row is not None:
+        return Placed(row.number, row.id, row.number, row.name, row.key, is_new=False)
+    return (await _placed_before(work, group, Supplied("", pos, b""), [candidate]))[0]
 
 
 async def _enter(
