@@ -198,14 +198,12 @@ class Work:
             causation_id=trigger.id.rpartition(".")[0] or None,
             reaction=delivery.reader.path,
             now=datetime.fromtimestamp(attempt.time / 1_000_000, UTC),
-            inputs=(trigger.id,),
+            inputs=(trigger.id, *_undone(attempt)),
             inputs_of=partial(self._inputs_of, attempt, view, self._tried(attempt, view)),
         )
 
     def _flow_key(self, delivery: Delivery, flow: Flow) -> str | None:
-        if delivery.trigger.value is None and delivery.value is None:
-            return None
-        key = attribute(delivery.value if delivery.value is not None else delivery.trigger.value, flow.key)
+        key = attribute(delivery.value if delivery.value is not None else self.value(delivery.trigger), flow.key)
         return None if key is None else str(key)
 
     def _inputs_of(
@@ -407,3 +405,11 @@ def looks_back(reader: Reader, compensations: Mapping[str, Sequence[str]]) -> bo
         or options.compensates
         or compensations.get(contract.path)
     )
+
+
+def _undone(attempt: Attempt) -> Iterable[str]:
+    """What tells the runs of one ask apart: each undoes an effect of its own."""
+    if isinstance(attempt.effect, Entry):
+        yield attempt.effect.id
+    elif attempt.effect:
+        yield f"effect {attempt.effect}"
