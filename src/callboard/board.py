@@ -277,6 +277,8 @@ class Board:
     ) -> list[FlowHandle]:
         """Publish what was checked, in one commit."""
         self._refuse_in_reaction()
+        if idempotency_key is not None:
+            _refuse_no_text(idempotency_key)
         for event in events:
             self._refuse_stranger(event, is_cancellation=flow is not None)
         place = ask = None
@@ -419,3 +421,13 @@ class Board:
         work.touched.clear()
         work.moved = False
         work.watching = bool(self._waiting)
+
+
+def _refuse_no_text(key: object) -> None:
+    """Raises what the caller of `publish` must know before anybody else is troubled with this key."""
+    if not isinstance(key, str):
+        raise TypeError(f"idempotency_key={key!r} is no text: give str(...) of it")
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"idempotency_key={key!r} cannot be written: it holds half of a character") from error
