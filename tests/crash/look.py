@@ -41,8 +41,8 @@ def owners(path: Path) -> dict[str, tuple[int, int]]:
     return {service: (int(token), int(owner.removeprefix("pid "))) for service, token, owner in rows}
 
 
-def unfinished(path: Path, choreography: Choreography, services: Collection[str]) -> Unfinished:
-    """What these services have not finished."""
+def unfinished(path: Path, choreography: Choreography, services: Collection[str], keys: str = "%") -> Unfinished:
+    """What these services have not finished, and the flows with keys like `keys` that have no verdict."""
     with reading(path) as file:
         numbers: dict[str, int] = dict(file.execute("SELECT name, number FROM name"))
         unhandled = left = 0
@@ -56,7 +56,8 @@ def unfinished(path: Path, choreography: Choreography, services: Collection[str]
             unhandled += _count(file, f"log WHERE pos > {pos} AND type IN ({kinds})")
         like = " OR ".join("reaction LIKE ?" for _ in services) or "0"
         parked = _count(file, f"parked WHERE why != 'dead' AND ({like})", [f"{service}.%" for service in services])
-        return Unfinished(unhandled, left, parked, _count(file, "flow WHERE verdict IS NULL AND name != ''"))
+        undecided = _count(file, "flow WHERE verdict IS NULL AND name != '' AND key LIKE ?", [keys])
+        return Unfinished(unhandled, left, parked, undecided)
 
 
 def is_locked(path: Path) -> bool:

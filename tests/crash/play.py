@@ -98,7 +98,7 @@ class Stage:
     async def kill_until_enough(self) -> None:
         """Something happens to somebody, again and again."""
         acts = {
-            self.kill_owner: 10, self.kill_publisher: 2, self.kill_all: 1, self.kill_at_birth: 1, self.stop_cleanly: 1,
+            self.kill_owner: 10, self.kill_publisher: 1, self.kill_all: 1, self.kill_at_birth: 1, self.stop_cleanly: 1,
             self.rob: 2, self.pause: 1,
         }  # fmt: skip
         ends = time.monotonic() + self.wanted.seconds
@@ -244,10 +244,10 @@ class Stage:
 
     async def _kill(self, player: Player) -> None:
         owned = self._owned_by(player) or []
-        in_flight = not player.services and not player.finished.is_set()
+        in_flight = not player.services and not player.finished.is_set()  # and has flows without verdict
         if not await player.kill():
             return
-        left = unfinished(self.ledger, self.scene.choreography, owned)
+        left = unfinished(self.ledger, self.scene.choreography, owned, f"{player.role}-%")
         self.counts["kills"] += 1
         kinds = {
             "left events unhandled": left.unhandled, "left deliveries open": left.open, "left rows parked": left.parked,

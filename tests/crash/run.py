@@ -25,8 +25,8 @@ from tests.crash.scenes import SCENES  # noqa: E402
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="kill -9 while work is unfinished; every counter must read 0")
     parser.add_argument("--seed", default=str(time.time_ns() % 1_000_000), help="of orders, faults and kills")
-    parser.add_argument("--kills", type=int, default=56, help="so many that land, over all choreographies")
-    parser.add_argument("--minutes", type=float, default=6.0, help="at most so long, over all choreographies")
+    parser.add_argument("--kills", type=int, default=100, help="so many that land, over all choreographies")
+    parser.add_argument("--minutes", type=float, default=5.5, help="at most so long, over all choreographies")
     parser.add_argument("--choreography", choices=[*SCENES, "all"], default="all")
     parser.add_argument("--keep", action="store_true", help="keep the files although all is well")
     return parser.parse_args()
