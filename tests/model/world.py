@@ -253,7 +253,7 @@ class World(React):
     def quiesce(self) -> bool:
         """Make no more trouble, and go on until nothing is left to do. False if that does not come."""
         self.beat = 0
-        for _ in range(600):
+        for _ in range(300):
             before = self.moves
             self.publish()
             self.notice(self.ledger, self.memory, self.memory.read, len(self.ledger.log))
