@@ -25,15 +25,12 @@ PAGE = 512  # entries handed out in one round
 
 
 async def reopen(work: Work, group: Group) -> None:
-    """Deliveries that the process before this one had begun and not finished, in log order.
-
-    None before the log is read up to it: what stands below it in its flow is to be known first.
-    """
-    left = [(reader, pos) for reader, pos in work.reopen if pos <= work.read]
+    """Deliveries that the process before this one had begun and not finished, in log order."""
+    left = work.reopen
     if not left:
         return
     entries = {entry.pos: entry for entry in await work.ledger.entries({pos for _, pos in left})}
-    work.reopen = [pair for pair in work.reopen if pair not in left]
+    work.reopen = []
     opened: list[Delivery] = []
     for reader, pos in left:
         if pos in entries and pos not in reader.open:
