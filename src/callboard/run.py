@@ -164,7 +164,7 @@ class Runner:
         if self.board.failure is None:
             await self._uncount()
         for service in work.tokens:
-            await work.ledger.disown(service, clean=not running and self.board.failure is None)
+            await work.ledger.disown(service, clean=not (running or work.finished or self.board.failure))
 
     async def _uncount(self) -> None:
         """What the end of its grace has cut is no failure: an attempt that was written down ahead is taken back.
@@ -294,6 +294,7 @@ class Runner:
 
     async def _once(self) -> None:
         work = self.work
+        await self._take_over()
         try:
             done = await react(work)
         except LedgerBusy:
@@ -314,15 +315,18 @@ class Runner:
             return
         await self._rest()
 
+    async def _take_over(self) -> None:
+        """From time to time: own what is wanted and nobody owns any more, also on a board that is never at rest."""
+        work, now = self.work, asyncio.get_running_loop().time()
+        if len(work.tokens) < len(self._wanted) and not work.draining and work.group is None and now >= self._next_try:
+            self._next_try = now + _STAND_BY
+            if await self._own():
+                await self._begin_reading()
+
     async def _rest(self) -> None:
         """Sleep until something is to do: something was published, something is due, or others may have committed."""
         work = self.work
         loop = asyncio.get_running_loop()
-        if len(work.tokens) < len(self._wanted) and not work.draining and loop.time() >= self._next_try:
-            self._next_try = loop.time() + _STAND_BY
-            if await self._own():
-                await self._begin_reading()
-                return
         if work.publications or work.finished:
             return
         work.woken.clear()

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from callboard.contract import AllOf, OneOf, Shape, allowed, holds, types_in
+from callboard.errors import CodecError
 from callboard.event import FlowTimedOut
 from callboard.ids import FLOW_LENGTH, child, tag
 from callboard.ledger import Entry
@@ -203,10 +204,10 @@ class Tracker:
             start = starts.get(row.number)
             if start is None or start.id != row.id:  # what came first here was not what began it
                 start = await self._ledger.find(row.id)
-            if start is None:
+            if start is None or (started := _readable(work, start)) is None:
                 continue
             deadline = datetime.fromtimestamp((row.deadline or 0) / 1_000_000, UTC)
-            event = FlowTimedOut(started=work.value(start), deadline=deadline)
+            event = FlowTimedOut(started=started, deadline=deadline)
             kind = f"callboard.FlowTimedOut[{start.type}]"
             event_id = child(start.id, tag(f"deadline {row.name}"))
             group.append(
@@ -228,6 +229,14 @@ class Tracker:
         self._next = group.now if len(rows) == _AT_ONCE else await self._ledger.next_deadline(names)
         if self._next is not None and self._next <= group.now and len(rows) < _AT_ONCE:
             self._next = await _after(self._ledger, names, group.now)
+
+
+def _readable(work: Any, start: Entry) -> Any:
+    """The event that began a flow; None if this build cannot read it: the flow stays listed as past its deadline."""
+    try:
+        return work.value(start)
+    except CodecError:
+        return None
 
 
 def _change(group: Any, changed: dict[tuple[int, str], FlowRow], row: FlowRow, before: FlowRow) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from callboard.hops.applying import apply
 from callboard.hops.deliveries import Delivery
 from callboard.hops.group import Group, Outcome
-from callboard.hops.outcomes import dead, skipped
-from callboard.hops.turns import consider_all, prepare
+from callboard.hops.outcomes import skipped
+from callboard.hops.turns import consider_all, is_due, prepare
 from callboard.hops.work import TIMER
 from callboard.ids import child
 from callboard.ledger import Entry
@@ -16,10 +16,6 @@ from callboard.ledger import Entry
 if TYPE_CHECKING:
     from callboard.hops.work import Work
     from callboard.ledger import Parked
-
-
-def is_due(when: int | None, now: int) -> bool:
-    return when is not None and when <= now
 
 
 def _may_go(row: Parked, now: int) -> bool:
@@ -59,23 +55,12 @@ async def take_due(work: Work, group: Group) -> None:
         elif row.asked == "discard":
             await prepare(work, [delivery])
             _apply_direct(work, group, skipped(work, delivery, "discarded by an operator", group.now))
-        elif row.why in ("waiting", "half") and row.asked is None and is_due(row.due, group.now):
-            await prepare(work, [delivery])
-            _apply_direct(work, group, await _never_came(work, group, delivery))
+        elif row.why in ("waiting", "half") and is_due(row.due, group.now) and not work.caught_up:
+            work.due_now.append((reader, row))  # what was in the log at that moment is read first
         else:
             woken.append(delivery)
             work.active[reader.path, delivery.row] = delivery
     await consider_all(work, group, woken)
-
-
-async def _never_came(work: Work, group: Group, delivery: Delivery) -> Outcome:
-    """The wait is over: a dead letter that says what is missing, or nothing if the flow has its verdict."""
-    row = delivery.parked
-    assert row is not None
-    flows = await work.ledger.flows_by_number([row.flow])
-    if flows and all(flow.verdict is not None for flow in flows):
-        return skipped(work, delivery, "no longer needed", group.now)
-    return dead(work, delivery, f"never came: {row.missing}", group.now, effect=row.effect)
 
 
 def _apply_direct(work: Work, group: Group, outcome: Outcome) -> None:

@@ -43,6 +43,7 @@ class Wait(NamedTuple):
 
     missing: str
     half: bool = False
+    came: bool = False  # it is in the log, and only not handled yet: no end of the wait makes a dead letter of it
 
 
 class Arm(NamedTuple):
@@ -178,7 +179,8 @@ def _join(delivery: Delivery, contract: Contract, seen: Seen) -> dict[str, Input
         missing = [" | ".join(k.name for k in p.types) for p in contract.triggers if p.name not in firsts]
         if len(firsts) > 1:
             return Skip("joined")  # the first part waits for all
-        return Wait(" and ".join(missing), half=True)
+        came = all(any(True for _ in _matching(seen, p.types, delivery)) for p in contract.triggers)
+        return Wait(" and ".join(missing), half=True, came=came)
     return {**firsts}
 
 
@@ -190,17 +192,18 @@ def _gather(delivery: Delivery, gathered: Gathered, scattered: EventType, seen: 
     frame = _frame(delivery.trigger, scattered.name)
     if frame is None:
         return Dead(f"{delivery.trigger.type} belongs to no scatter of {scattered.name}")
-    parts: dict[int, Entry] = {}
-    for entry in seen.view.of({kind.name for kind in gathered.types}, delivery.trigger.pos):
+    every: dict[int, Entry] = {}
+    for entry in seen.view.of({kind.name for kind in gathered.types}, seen.upto):
         place = _frame(entry, scattered.name)
         if place is not None and place.id == frame.id:
-            parts.setdefault(place.ordinal, entry)
+            every.setdefault(place.ordinal, entry)
+    parts = {ordinal: entry for ordinal, entry in every.items() if entry.pos <= delivery.trigger.pos}
     if parts[frame.ordinal].pos != delivery.trigger.pos:
         return Skip("late part")
     if len(parts) < frame.size:
         if len(parts) > 1:
             return Skip("gathered")
-        return Wait(f"{frame.size - 1} more of {frame.size} parts", half=True)
+        return Wait(f"{frame.size - 1} more of {frame.size} parts", half=True, came=len(every) == frame.size)
     return [parts[ordinal] for ordinal in sorted(parts)]
 
 
@@ -213,6 +216,7 @@ def _missing(delivery: Delivery, contract: Contract, seen: Seen) -> Wait | None:
     if needs is None:
         return None
     ready: set[EventType] = set()
+    came: set[EventType] = set()
     reasons: list[str] = []
     for kind in types_in(needs):
         entry = _latest(seen, (kind,), delivery)
@@ -223,13 +227,16 @@ def _missing(delivery: Delivery, contract: Contract, seen: Seen) -> Wait | None:
         behind = next((r for r in hearers if r is not delivery.reader and not r.finished(entry.pos)), None)
         if behind is None:
             ready.add(kind)
+            came.add(kind)
         else:
             parked = behind.rows.get((entry.pos, 0))
+            if parked is None or parked.why in ("running", "retry"):
+                came.add(kind)
             state = (
                 "behind the dead letter of" if parked is not None and parked.why == "dead" else "until it is handled by"
             )
             reasons.append(f"{kind.name}, {state} {behind.path}")
-    return None if holds(needs, ready) else Wait(" and ".join(reasons))
+    return None if holds(needs, ready) else Wait(" and ".join(reasons), came=holds(needs, came))
 
 
 # compensations

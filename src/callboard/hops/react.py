@@ -11,13 +11,13 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from callboard.hops.applying import release
-from callboard.hops.due import is_due, take_due
+from callboard.hops.due import take_due
 from callboard.hops.group import Group, Outcome
 from callboard.hops.publish import publish
 from callboard.hops.reading import PAGE, catch_up, dispatch, hand_out, reopen
 from callboard.hops.running import collect
 from callboard.hops.settle import Moved, settle
-from callboard.hops.turns import consider_all
+from callboard.hops.turns import consider_all, is_due
 
 if TYPE_CHECKING:
     from callboard.hops.deliveries import Delivery

@@ -182,8 +182,7 @@ class Session:
             data = None if copy.value is None else encoded(self._codec, copy.value)
             if data == copy.data and copy.version >= 0:
                 continue
-            if copy.version < 0:
-                copy.version = self._rows.current((state, key)).version
+            version = copy.version if copy.version >= 0 else self._rows.current((state, key)).version
             if copy.kept and self._as_stored(copy) == data:
                 continue  # its stored form is not the one that encoding gives; the row is the same
             if copy.kept:
@@ -194,7 +193,7 @@ class Session:
                 raise ValueError(
                     f"{state} {key!r}: its key {copy.state.key} was changed: put a new row and delete this one"
                 )
-            changed.append(StateWrite(state, key, max(copy.version + 1, stamp), copy.state.shape, data))
+            changed.append(StateWrite(state, key, max(version + 1, stamp), copy.state.shape, data))
         return changed
 
 

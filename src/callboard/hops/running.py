@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from callboard.errors import CallboardError, LedgerError
+from callboard.errors import CallboardError, CodecError, LedgerError
 from callboard.hops.applying import apply, put_off, rows_held, uncommitted
 from callboard.hops.attempt import Attempt, call, event_arguments, other_arguments, row_keys, start, step
 from callboard.hops.gate import UNKNOWN, Ready
@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) -> None:
     reader = delivery.reader
-    if reader.late_rows and not await _late_rows(work, group, delivery, ready):
+    try:
+        has_rows = not reader.late_rows or await _late_rows(work, group, delivery, ready)
+    except CodecError as error:
+        delivery.attempts += 1
+        apply(work, group, failed(work, delivery, error, group.now))
+        return
+    if not has_rows:
         if work.trial is delivery:
             work.trial = None  # whoever has the row may have to be tried first
         return
@@ -94,7 +100,10 @@ def _entry_at(work: Work, delivery: Delivery, pos: int) -> Entry | None:
 def _announce(work: Work, group: Group, delivery: Delivery) -> None:
     """Write the attempt down before it starts: what kills the process is counted too."""
     delivery.attempts += 1
-    if delivery.attempts > delivery.reader.contract.options.retry.max_attempts and not delivery.wished:
+    most = delivery.reader.contract.options.retry.max_attempts
+    if delivery.wished:  # it survives the death of its worker, but does not cause it for ever
+        most = 2 * most + 2 if delivery.parked is not None and delivery.parked.why == "running" else delivery.attempts
+    if delivery.attempts > most:
         delivery.attempts -= 1
         why = (delivery.parked.error if delivery.parked else None) or "it ended its process each time it ran"
         apply(work, group, dead(work, delivery, why, group.now, effect=delivery.row[1]))

@@ -101,16 +101,40 @@ async def consider(work: Work, group: Group, delivery: Delivery) -> None:
     decision = _decide(work, group, delivery)
     if isinstance(decision, Ready):
         await begin_run(work, group, delivery, decision)
-    elif _still_waits(delivery, decision):
+    elif isinstance(decision, Wait) and not decision.came and _is_over(delivery, group.now):
+        apply(work, group, await _never_came(work, group, delivery))
+    elif _still_waits(delivery, decision, group.now):
         release(work, delivery)  # its row stays as it is
     else:
         apply(work, group, _without_run(work, group, delivery, decision))
 
 
-def _still_waits(delivery: Delivery, decision: Any) -> bool:
+def is_due(when: int | None, now: int) -> bool:
+    return when is not None and when <= now
+
+
+def _is_over(delivery: Delivery, now: int) -> bool:
+    """Whether it has waited as long as it may."""
+    row = delivery.parked
+    return row is not None and row.why in ("waiting", "half") and row.asked is None and is_due(row.due, now)
+
+
+async def _never_came(work: Work, group: Group, delivery: Delivery) -> Outcome:
+    """The wait is over: a dead letter that says what is missing, or nothing if the flow has its verdict."""
+    row = delivery.parked
+    assert row is not None
+    flows = await work.ledger.flows_by_number([row.flow])
+    if flows and all(flow.verdict is not None for flow in flows):
+        return skipped(work, delivery, "no longer needed", group.now)
+    return dead(work, delivery, f"never came: {row.missing}", group.now, effect=row.effect)
+
+
+def _still_waits(delivery: Delivery, decision: Any, now: int) -> bool:
     """Whether it is parked already, for just what it still waits for."""
     row = delivery.parked
-    return isinstance(decision, Wait) and row is not None and row.why == "waiting" and row.missing == decision.missing
+    if not isinstance(decision, Wait) or row is None or row.why not in ("waiting", "half"):
+        return False
+    return row.missing == decision.missing or is_due(row.due, now)
 
 
 def _must_wait(work: Work, delivery: Delivery) -> bool:
@@ -121,13 +145,12 @@ def _must_wait(work: Work, delivery: Delivery) -> bool:
     if work.guards.keep_back(reader.contract, work.time):
         return True
     alone = work.alone.get(reader.contract.service)
-    if alone is not None and (
-        alone is not delivery
-        or any(a.delivery.reader.contract.service == reader.contract.service for a in work.running)
-    ):
+    if alone is not None and alone < delivery:  # what comes before it may stand in its way, and goes first
+        return True
+    if alone is delivery and any(a.delivery.reader.contract.service == reader.contract.service for a in work.running):
         return True
     if delivery.suspect:
-        if work.trial is not None and work.trial is not delivery:
+        if work.trial is not None and (work.trial.running or work.trial < delivery):
             return True
         work.trial = delivery
     return False
