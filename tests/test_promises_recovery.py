@@ -408,6 +408,119 @@ async def test_a_deadline_of_a_flow_whose_beginning_cannot_be_read_stops_nobody(
         assert [await owner.verdict("visit", name) for name in "xy"] == [None, "failed"]
 
 
+# compensations after a death
+
+
+bank = Service("bank")
+
+
+@bank.reaction
+def divide(asked: Asked) -> list[Part]:
+    return [Part(name=asked.name, number=number) for number in range(2)]
+
+
+@bank.reaction(retry=THREE)
+async def pay(part: Part, line: Line) -> Ready | None:
+    return Ready(name=part.name, number=part.number) if await line.take("pay", f"{part.number}") else None
+
+
+@bank.reaction(compensates=pay, retry=THREE)
+async def repay(withdrawn: Withdrawn, paid: Ready | None, line: Line) -> Finished:
+    await line.take("repay", f"{paid.number}" if paid else "all")
+    return Finished(name=withdrawn.name)
+
+
+banking = Choreography(
+    "banking",
+    bank,
+    incoming=Withdrawn | Waved,
+    flows=[Flow("payment", key="name", starts=Asked, succeeds=Allowed, timeout=None)],
+)
+
+
+till = Service("till")
+
+
+@till.reaction
+async def charge(asked: Asked, line: Line) -> Ready:
+    await line.take("charge", asked.name)
+    return Ready(name=asked.name, number=0)
+
+
+@till.reaction(compensates=charge)
+async def refund(withdrawn: Withdrawn, paid: Ready, line: Line) -> Finished:
+    await line.take("refund", withdrawn.name)
+    return Finished(name=withdrawn.name)
+
+
+@till.reaction
+def regret(withdrawn: Withdrawn) -> Answered:
+    return Answered(name=withdrawn.name)
+
+
+shopping = Choreography(
+    "shopping",
+    till,
+    incoming=Withdrawn | Waved,
+    flows=[Flow("purchase", key="name", starts=Asked, succeeds=Ready | Finished, timeout=None)],
+)
+
+
+async def test_a_compensation_begun_before_a_death_waits_until_what_it_undoes_is_read_again(tmp_path: Path) -> None:
+    line = Line()
+    async with board(shopping, tmp_path, line) as (owner, gateway):
+        line.next("charge", "wait")
+        await gateway.publish(Asked(name="x"))
+        await owner.group()
+        await gateway.publish(Withdrawn(name="x"))
+        await owner.group()
+        places = {place.reaction: place for place in await owner.ledger.positions()}
+        assert line.waiting("charge")
+        assert places["till.charge"].pos == 0, "nobody wrote down that it has begun"
+        assert places["till.refund"].open == (2,)
+        await owner.restart()
+        await owner.run()
+        assert [letter.error for letter in await owner.dead()] == [
+            "the outcome of charge is unknown: it was tried and never committed; "
+            "take its event as `E | None` to settle it"
+        ]
+
+
+async def test_an_effect_undone_by_a_retry_is_not_undone_again_by_the_ask_behind_it(tmp_path: Path) -> None:
+    line = Line()
+    async with board(banking, tmp_path, line) as (owner, gateway):
+        await owner.say(Asked(name="x"))
+        line.next("repay", "fail", "wait")
+        await owner.say(Withdrawn(name="x"))
+        await owner.crash()
+        owner.clock.advance(timedelta(minutes=1))
+        line.next("repay", "wait")
+        await owner.open()
+        await owner.run()
+        line.let_go()
+        await ticks()
+        owner.ledger.before.append(lambda: gateway.publish(Waved(lane="a", number=1)))
+        await owner.run()  # its group is built again, from a ledger that does not know of it yet
+        assert await owner.parked() == []
+        assert await owner.count(Finished) == 2
+        assert await owner.ledger.verify() == []
+
+
+async def test_a_stop_right_after_a_start_forgets_nothing_that_was_begun(tmp_path: Path) -> None:
+    line = Line()
+    async with board(shopping, tmp_path, line) as (owner, gateway):
+        line.next("charge", "wait")
+        await owner.say(Asked(name="x"))
+        await owner.restart()
+        publishing = asyncio.ensure_future(owner.board.publish(Waved(lane="a", number=1)))
+        await ticks()
+        await owner.run(draining=True)  # something is committed, nothing begun
+        await publishing
+        await owner.restart()
+        await owner.run()
+        assert await owner.verdict("purchase", "x") == "succeeded"
+
+
 # taking over
 
 

@@ -78,6 +78,7 @@ class World:
     ) -> None:
         self.readers = readers
         self.undoers: dict[str, list[Reader]] = {}  # reaction -> its compensations
+        self.pairs: dict[str, list[Reader]] = {}  # reaction -> itself and its compensations
         self.hearers = hearers  # service -> type -> readers
         self.decode = decode
         self.type_of = type_of

@@ -96,8 +96,11 @@ async def _fill(work: Work, group: Group) -> None:
     await collect(work, group)
     if work.trial is not None and not work.trial.running:
         work.trial = None  # elected anew: it may have to wait for one that waits to be tried
-    if not work.draining:
-        await reopen(work, group)
+    opened = await reopen(work, group)
+    if work.draining:
+        work.later += opened
+    else:
+        await consider_all(work, group, opened)
         await take_due(work, group)
         ready, work.ready = work.ready, []
         await consider_all(work, group, ready)

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 PAGE = 512  # entries handed out in one round
 
 
-async def reopen(work: Work, group: Group) -> None:
-    """Deliveries that the process before this one had begun and not finished, in log order."""
+async def reopen(work: Work, group: Group) -> list[Delivery]:
+    """Deliveries that the process before this one had begun and not finished are open; those, in log order."""
     left = work.reopen
     if not left:
-        return
+        return []
     entries = {entry.pos: entry for entry in await work.ledger.entries({pos for _, pos in left})}
     work.reopen = []
     opened: list[Delivery] = []
@@ -38,7 +38,7 @@ async def reopen(work: Work, group: Group) -> None:
             delivery.suspect = work.suspects > 0
             group.touched.add(reader)
             opened.append(delivery)
-    await consider_all(work, group, sorted(opened))
+    return sorted(opened)
 
 
 async def hand_out(work: Work, group: Group) -> None:

@@ -31,14 +31,24 @@ async def prepare(work: Work, deliveries: Iterable[Delivery]) -> list[Delivery]:
     flows = {d.entry.flow for d in fetch if d.reader.watches}
     if flows:
         missing = await work.views.fetch(flows, work.group.head if work.group else work.head)
-        for entry in work.group.entries if missing and work.group else ():
-            if entry.flow in missing:
-                work.views[entry.flow].add(entry)
+        if missing and work.group:
+            _add_uncommitted(work, work.group, missing)
     for delivery in fetch:
         if not delivery.line:
             address(work, delivery)
     await work.rows.fetch(_row_keys(fetch))
     return fetch
+
+
+def _add_uncommitted(work: Work, group: Group, flows: set[int]) -> None:
+    """What the group has done in these flows so far belongs to their views too."""
+    for entry in group.entries:
+        if entry.flow in flows:
+            work.views[entry.flow].add(entry)
+    for outcome in group.outcomes:
+        for memory in outcome.memories:
+            if memory.flow in flows:
+                work.views[memory.flow].memories.append(memory)
 
 
 def _row_keys(deliveries: Iterable[Delivery]) -> Iterable[tuple[str, str]]:
@@ -89,6 +99,9 @@ async def consider(work: Work, group: Group, delivery: Delivery) -> None:
         _set_behind(work, group, delivery)
         return
     if not _its_turn(work, delivery):
+        return
+    if reader.pair is not None and not _pair_is_read(work, reader.pair, delivery.entry.pos):
+        put_off(work, delivery)
         return
     if reader.outside and (
         delivery.entry.pos > group.head or reader in group.hot or uncommitted(work, group, delivery.keys)
@@ -193,6 +206,12 @@ def _its_turn(work: Work, delivery: Delivery) -> bool:
         work.holds.join(delivery, delivery.keys)
         delivery.standing = True
     return work.holds.first(delivery)
+
+
+def _pair_is_read(work: Work, pair: str, pos: int) -> bool:
+    """Whether nothing of a reaction or its compensations can stand unread below `pos`: it would have to go first."""
+    places = (max(r.pos, work.read if r.lag is None else r.lag) for r in work.world.pairs[pair])
+    return all(place >= pos for place in places)
 
 
 def _decide(work: Work, group: Group, delivery: Delivery) -> Any:

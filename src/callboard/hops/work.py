@@ -265,6 +265,7 @@ class Work:
         self.routes.clear()
         self.hearers.clear()
         self.world.undoers.clear()
+        self.world.pairs.clear()
         for reader in self.readers.values():
             kinds = [kind.name for kind in reader.contract.hears]
             if reader.contract.options.wait is not None:
@@ -287,6 +288,7 @@ class Work:
             self.world.undoers.setdefault(undone, []).append(reader)
         if undone is not None:
             reader.pair = undone
+            self.world.pairs.setdefault(undone, []).append(reader)
             pair = [self.choreography.contracts[path] for path in (undone, *pairs[undone])]
             reader.pair_by_part = all(each.options.per is not None for each in pair)
             if any(not each.effect_types for each in pair[1:]):
