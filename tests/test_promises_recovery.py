@@ -508,7 +508,7 @@ async def test_an_effect_undone_by_a_retry_is_not_undone_again_by_the_ask_behind
 
 async def test_a_stop_right_after_a_start_forgets_nothing_that_was_begun(tmp_path: Path) -> None:
     line = Line()
-    async with board(shopping, tmp_path, line) as (owner, gateway):
+    async with board(shopping, tmp_path, line) as (owner, _):
         line.next("charge", "wait")
         await owner.say(Asked(name="x"))
         await owner.restart()
