@@ -15,6 +15,7 @@ COMMANDS = {
     "demo": ("callboard.cli.demo", "Run a small shop under load, and count what must not happen."),
     "publish": ("callboard.cli.publish", "Publish an event."),
     "graph": ("callboard.cli.graph", "Draw the choreography."),
+    "check": ("callboard.cli.check", "Say what can go wrong with the choreography, and how."),
     "explain": ("callboard.cli.explain", "Say what an event, a reaction or a flow is, and what happened to it."),
     "flows": ("callboard.cli.flows", "List, show, follow, await and cancel flows."),
     "dead-letters": ("callboard.cli.dead_letters", "List, show, replay and discard dead letters (also: dlq)."),

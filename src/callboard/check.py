@@ -1,0 +1,94 @@
+"""What a check says: findings, each with where it is, the way that leads there, and what mends it."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from callboard.choreography import Choreography
+from callboard.contract import Contract
+from callboard.flow import Flow
+
+Severity = Literal["error", "warning", "information"]
+SEVERITIES: tuple[Severity, ...] = ("error", "warning", "information")
+
+
+class Place(Struct, frozen=True):
+    """Where something is written: a file, a line, and what is declared there: `payments.charge`, `Flow("checkout")`."""
+
+    file: str
+    line: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}"
+
+
+class Step(Struct, frozen=True):
+    """One thing that happens on the way to what was found."""
+
+    service: str  # "(outside)" for the world, "(deadline)" for the tracker
+    reaction: str
+    heard: str = ""
+    emitted: tuple[str, ...] = ()
+    note: str = ""  # in plain words, where events do not say it: "nothing to undo yet"
+    place: Place | None = None
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One result of a check. `about` names what it speaks of, without lines, so it stays the same when code moves."""
+
+    code: str
+    severity: Severity
+    title: str
+    about: str
+    place: Place
+    fix: str
+    steps: tuple[Step, ...] = ()
+    end: tuple[str, ...] = ()  # how things stand after the last step
+
+    @property
+    def name(self) -> str:
+        """What it is known by in a baseline."""
+        return f"{self.code} {self.about}"
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """A property: what it is called, what it finds, and what `--explain` teaches about it.
+
+    `broken` and `mended` are the same few lines of a choreography, with the defect and without; the tests run both.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    find: Callable[[Any], Iterator[Finding]]  # is given the checks.subject.Subject
+    meaning: str
+    broken: str
+    mended: str
+
+
+class Extent(Struct, frozen=True):
+    """How far the exploration went."""
+
+    states: int
+    bounded: bool
+
+
+class Report(Struct, frozen=True):
+    """All that was found, and how far it was looked."""
+
+    choreography: Choreography
+    findings: Sequence[Finding]
+    extents: Sequence[Extent]
+
+
+def place_of_contract(contract: Contract) -> Place:
+    """Where a reaction is written."""
+    return Place(contract.file, contract.line, contract.path)
+
+
+def place_of_flow(flow: Flow) -> Place:
+    """Where a flow is declared."""
+    file, _, line = flow.where.split(" ")[0].rpartition(":")
+    return Place(file, int(line) if line.isdigit() else 0, repr(flow))
