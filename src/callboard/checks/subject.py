@@ -28,7 +28,7 @@ class Subject:
         """The reactions that it makes run."""
         return [each for each in self.contracts if event in each.hears]
 
-    def finding(  # noqa: D417 - the rest is as in Finding
+    def finding(
         self,
         contract: Contract,
         code: str,
