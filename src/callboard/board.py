@@ -315,8 +315,7 @@ class Board:
 
     def _refuse_in_reaction(self) -> None:
         task = asyncio.current_task()
-        running = {each for reader in self.work.readers.values() for each in reader.tasks}
-        if task is None or task in running:
+        if task is None or task in self.work.tasks:
             raise PublishInReaction(
                 "publish was called inside a reaction: return the event instead, and add it to the annotation"
             )

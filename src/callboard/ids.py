@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from random import Random
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u
-_LONGEST = 96  # a path longer than this keeps its flow and hashes the rest
+LONGEST = 96  # a path longer than this keeps its flow and hashes the rest
 FLOW_LENGTH = 26
+_COUNTED = 1024 * 1024 - 1  # what four characters count
 
 
 _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
@@ -30,6 +32,24 @@ def flow_id(milliseconds: int, chance: int) -> str:
     return _base32(milliseconds, 10) + _base32(chance, 16)
 
 
+class FlowIds:
+    """Ids for many new flows: those of one millisecond begin alike, with 60 bits of chance, and count on from there."""
+
+    def __init__(self) -> None:
+        self._moment = -1
+        self._prefix = ""
+        self._count = 0
+
+    def new(self, milliseconds: int, chance: Random) -> str:
+        """An id that nobody has, behind those that were given before."""
+        if milliseconds != self._moment or self._count >= _COUNTED:
+            drawn = chance.getrandbits(80)
+            self._moment, self._count = milliseconds, (drawn % _COUNTED) // 2
+            self._prefix = flow_id(milliseconds, drawn)[:-4]
+        self._count += 1
+        return self._prefix + _PAIRS[self._count >> 10] + _PAIRS[self._count & 1023]
+
+
 def tag(path: str) -> str:
     """Four characters that stand for a reaction in the ids of what it emits; a collision is a ContractError."""
     return _digest(path, 4)
@@ -46,7 +66,7 @@ def child(cause: str, reaction_tag: str, ordinal: int = 0, others: Sequence[str]
         path += "+" + _digest("|".join(others), 6)
     if ordinal:
         path += f"-{ordinal}"
-    if len(path) > _LONGEST:
+    if len(path) > LONGEST:
         return f"{path[:FLOW_LENGTH]}.~{_digest(path, 24)}"
     return path
 

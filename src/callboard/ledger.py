@@ -86,7 +86,7 @@ class Note(NamedTuple):
     time: int
 
 
-class Row(NamedTuple):
+class Row(Struct, frozen=True):
     """A state row as it is stored. `data` is None where the row does not exist."""
 
     version: int

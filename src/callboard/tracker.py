@@ -6,10 +6,11 @@ It runs inside the commits of the service that is a flow's home, and decides by 
 
 from __future__ import annotations
 
-from copy import copy
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from callboard.contract import AllOf, OneOf, Shape, allowed, holds, types_in
 from callboard.errors import CodecError
@@ -46,8 +47,14 @@ class Tracker:
         ]
         self._by_type: dict[str, list[Flow]] = {}
         for flow in self._flows.values():
-            for kind in (*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ())):
+            for kind in _ends(flow):
                 self._by_type.setdefault(kind.name, []).append(flow)
+        self._alone = {
+            (flow.name, kind.name): _outcome(flow, {kind})
+            for flow in self._flows.values()
+            if not _counts(flow)
+            for kind in _ends(flow)
+        }
         self._begin = {flow.start.name for flow in self._flows.values()} if separate else set[str]()
         self._failing: dict[tuple[int, str], FlowRow] = {}
         self._next: int | None = None
@@ -106,9 +113,10 @@ class Tracker:
         known = [row for row in await self._ledger.flows_by_number(ended) if row.name] if ended else []
         known += [row for publication in group.publications for row in publication.flows if row.name]
         open_still = {row.number for row in known if changed.get((row.number, row.name), row).verdict is None}
-        for row in ended.values():
+        waiting = [reader for reader in work.readers.values() if reader.flow_rows]
+        for row in ended.values() if waiting else ():
             if row.number not in open_still:
-                _close_waits(work, group, row)
+                _close_waits(waiting, group, row)
 
     # completions
 
@@ -126,29 +134,27 @@ class Tracker:
                 row = known.get((entry.flow, flow.name))
                 if row is None or row.verdict is not None or row.failing is not None:
                     continue
-                seen = await self._seen(work, group, flow, entry)
-                before = copy(row)
-                if holds(flow.succeeds, seen):
-                    row.verdict, row.ended, row.by = "succeeded", group.now, _names(flow.succeeds, seen)
-                elif flow.fails is not None and holds(flow.fails, seen):
-                    row.failing, row.by = entry.pos, _names(flow.fails, seen)
+                outcome = self._alone.get((flow.name, entry.type)) or await self._outcome(work, group, flow, entry)
+                if outcome is None:
+                    continue
+                before = replace(row)
+                verdict, row.by = outcome
+                if verdict == "succeeded":
+                    row.verdict, row.ended = verdict, group.now
+                else:
+                    row.failing = entry.pos
                     self._failing[row.number, row.name] = row
                     group.undo.append(partial(self._failing.pop, (row.number, row.name), None))
-                else:
-                    continue
                 _change(group, changed, row, before)
 
     def _is_late_start(self, entry: Entry) -> bool:
         """Whether a broker brought what began the flow after other events of it: one of them may have ended it."""
         return entry.source is not None and len(entry.id) == FLOW_LENGTH and entry.pos != entry.flow
 
-    async def _seen(self, work: Any, group: Any, flow: Flow, entry: Entry) -> set[EventType]:
-        kinds = work.types
-        one_ends = not _counts(flow.succeeds) and (flow.fails is None or not _counts(flow.fails))
-        if one_ends and entry.type in self._by_type:
-            return {kinds[entry.type]}
+    async def _outcome(self, work: Any, group: Any, flow: Flow, entry: Entry) -> tuple[str, str] | None:
         entries = await _entries_of(self._ledger, group, entry.flow)
-        return {kinds[each.type] for each in entries if each.pos <= entry.pos and each.type in kinds}
+        seen = {work.types[each.type] for each in entries if each.pos <= entry.pos and each.type in work.types}
+        return _outcome(flow, seen)
 
     # failed verdicts wait for the compensations
 
@@ -157,7 +163,7 @@ class Tracker:
             entries = await _entries_of(self._ledger, group, row.number)
             if await self._pending(work, row.number, entries):
                 continue
-            before = copy(row)
+            before = replace(row)
             row.verdict, row.ended = "failed", group.now
             memories = [m for outcome in group.outcomes for m in outcome.memories if m.flow == row.number]
             memories += await self._ledger.memories([row.number])
@@ -223,7 +229,7 @@ class Tracker:
                     "callboard.tracker",
                 )
             )
-            before = copy(row)
+            before = replace(row)
             row.timed_out = True
             _change(group, changed, row, before)
         self._next = group.now if len(rows) == _AT_ONCE else await self._ledger.next_deadline(names)
@@ -255,9 +261,9 @@ async def _after(ledger: Ledger, names: Sequence[str], now: int) -> int | None:
     return await ledger.next_deadline(names, after=now)
 
 
-def _close_waits(work: Any, group: Any, row: FlowRow) -> None:
+def _close_waits(readers: Iterable[Any], group: Any, row: FlowRow) -> None:
     """What still waits in a flow that has its verdict is closed as no longer needed; no dead letter comes of it."""
-    for reader in work.readers.values():
+    for reader in readers:
         for place in list(reader.flow_rows.get(row.number, ())):
             parked = reader.rows[place]
             if parked.why in ("waiting", "half", "timer") and parked.pos < (
@@ -276,8 +282,28 @@ def path_of(home: str) -> str:
     return f"{home}.(tracker)"
 
 
-def _counts(shape: Shape) -> bool:
-    return isinstance(shape, AllOf) or (isinstance(shape, OneOf) and any(_counts(part) for part in shape.of))
+def _ends(flow: Flow) -> tuple[EventType, ...]:
+    """The types that a completion of the flow is made of."""
+    return (*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ()))
+
+
+def _counts(flow: Flow) -> bool:
+    """Whether a completion needs more than one event."""
+    shapes = [flow.succeeds] if flow.fails is None else [flow.succeeds, flow.fails]
+    return any(_has_parts(shape) for shape in shapes)
+
+
+def _has_parts(shape: Shape) -> bool:
+    return isinstance(shape, AllOf) or (isinstance(shape, OneOf) and any(_has_parts(part) for part in shape.of))
+
+
+def _outcome(flow: Flow, seen: set[EventType]) -> tuple[str, str] | None:
+    """The verdict that follows from these events, and the types that make it; None if they make none."""
+    if holds(flow.succeeds, seen):
+        return "succeeded", _names(flow.succeeds, seen)
+    if flow.fails is not None and holds(flow.fails, seen):
+        return "failed", _names(flow.fails, seen)
+    return None
 
 
 def _names(shape: Shape, seen: set[EventType]) -> str:

@@ -101,7 +101,7 @@ class Reader:
         self.blocked: dict[str, list[RowKey]] = {}
         self.flow_rows: dict[int, set[RowKey]] = {}
         self.running = 0
-        self.tasks: set[asyncio.Future[Any]] = set()  # its runs that go on beside the groups
+        self.tasks: set[asyncio.Future[Any]] = set()  # runs that go on beside the groups, of all readers
         self.limit = contract.options.concurrency
         self.steps = not contract.ports  # an async one without a port is stepped where it stands
         self.watches = False  # its gate looks back into the flow

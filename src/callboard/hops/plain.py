@@ -7,18 +7,19 @@ Whatever is not as simple as that, a run that raises included, goes the long way
 from __future__ import annotations
 
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callboard.contract import EventShape, Nothing, OneOf, StateOf, Trigger
 from callboard.event import class_of
 from callboard.hops.limits import encoded
+from callboard.ids import LONGEST
 from callboard.ledger import Entry, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from callboard.event import EventType, StateType
-    from callboard.hops.deliveries import Reader
+    from callboard.hops.deliveries import Delivery, Reader
     from callboard.hops.group import Group
     from callboard.hops.work import Work
     from callboard.ledger import StateKey
@@ -26,6 +27,16 @@ if TYPE_CHECKING:
 
 class LongWay(Exception):
     """This delivery is not simple after all; nothing was done for it."""
+
+
+class Turn(NamedTuple):
+    """An entry and a reaction that hears it: to be run the short way, or a delivery."""
+
+    reader: Reader
+    entry: Entry
+    delivery: Delivery | None = None
+    value: Any = None
+    places: Sequence[StateKey] = ()
 
 
 class Plan:
@@ -39,12 +50,14 @@ class Plan:
         self.path = reader.path
         self.tag = f".{reader.tag}"
         self.private = private
-        self.rows: tuple[tuple[str, StateType, bool], ...] = tuple(
-            (row.name, row.state, row.form == "row") for row in contract.states
-        )
+        self.rows: tuple[tuple[StateType, bool], ...] = tuple((row.state, row.form == "row") for row in contract.states)
         shapes = contract.returns.of if isinstance(contract.returns, OneOf) else (contract.returns,)
         self.none = any(isinstance(shape, Nothing) for shape in shapes)
         self.emitted: dict[type[Any], EventType] = {s.type.cls: s.type for s in shapes if isinstance(s, EventShape)}
+
+    def places(self, value: Any) -> list[StateKey]:
+        """The rows that a run on this event works on."""
+        return [(state.name, str(getattr(value, state.key))) for state, _ in self.rows]
 
 
 def plan_of(reader: Reader, private: frozenset[str]) -> Plan | None:
@@ -70,69 +83,44 @@ def plan_of(reader: Reader, private: frozenset[str]) -> Plan | None:
     return Plan(reader, private)
 
 
-def rows_of(plan: Plan, value: Any) -> list[StateKey]:
-    """The rows that a run on this event works on."""
-    return [(state.name, str(getattr(value, state.key))) for _, state, _ in plan.rows]
-
-
-def run(work: Work, group: Group, plan: Plan, entry: Entry, value: Any) -> None:
+def run(work: Work, group: Group, plan: Plan, turn: Turn) -> None:
     """Run it: its events and rows are in the group. Raises whatever the reaction raises, with nothing done."""
     rows, codec = work.rows, work.codec
-    copies: list[tuple[StateType, StateKey, Row, Any]] = []
-    arguments: list[Any] = [value]
-    for _, state, is_new in plan.rows:
-        key = getattr(value, state.key)
-        place = (state.name, str(key))
-        group.looked.add(place)
+    _, entry, _, value, places = turn
+    copies: list[Any] = []
+    for (state, is_new), place in zip(plan.rows, places, strict=True):
         row = rows.current(place)
-        if row.data is None:
-            copy = state.cls(**{state.key: key}) if is_new else None
-        elif row.shape != state.shape:
-            raise LongWay
+        if row.data is not None:
+            if row.shape != state.shape:
+                raise LongWay
+            copies.append(codec.decode(row.data, state))
         else:
-            copy = codec.decode(row.data, state)
-        arguments.append(copy)
-        copies.append((state, place, row, copy))
-    result = plan.function(*arguments)
-    emitted, failed = _emitted(work, group, plan, entry, result)
-    changed = [
-        change for each in copies if (change := _changed(work, each, plan.private if failed else None)) is not None
-    ]
+            copies.append(state.cls(**{state.key: getattr(value, state.key)}) if is_new else None)
+    group.looked.update(places)
+    result = plan.function(value, *copies)
+    emitted = None if result is None and plan.none else _emitted(work, group, plan, entry, result)
+    private = plan.private if emitted is not None and plan.emitted[class_of(result)].failure else None
+    changed: list[tuple[StateKey, Row]] = []
+    for (state, _), place, copy in zip(plan.rows, places, copies, strict=True):
+        if copy is None or (private is not None and state.name not in private):
+            continue
+        row, data = rows.current(place), encoded(codec, copy)
+        if data != row.data:
+            if str(getattr(copy, state.key)) != place[1]:
+                raise LongWay
+            changed.append((place, Row(max(row.version + 1, work.stamp), state.shape, data)))
     if emitted is not None:
         group.append(emitted)
-    if changed:
-        rows.overlay.update(changed)
+    rows.overlay.update(changed)
 
 
-def _emitted(work: Work, group: Group, plan: Plan, entry: Entry, result: Any) -> tuple[Entry | None, bool]:
-    if result is None:
-        if not plan.none:
-            raise LongWay
-        return None, False
+def _emitted(work: Work, group: Group, plan: Plan, entry: Entry, result: Any) -> Entry:
     kind = plan.emitted.get(class_of(result))
-    if kind is None:
+    event_id = entry.id + plan.tag
+    if kind is None or len(event_id) > LONGEST:
         raise LongWay
-    emitted = Entry(
-        0, entry.id + plan.tag, kind.name, entry.flow, group.now, encoded(work.codec, result), None,
-        entry.pos, plan.path,
-        entry.scatters, version=kind.version, value=result if kind.immutable else None,
+    return Entry(
+        0, event_id, kind.name, entry.flow, group.now, encoded(work.codec, result),
+        None if kind.key is None else str(getattr(result, kind.key)),
+        entry.pos, plan.path, entry.scatters, version=kind.version, value=result if kind.immutable else None,
     )  # fmt: skip
-    if kind.key is not None:
-        emitted.key = str(getattr(result, kind.key))
-    if len(emitted.id) > 96:
-        raise LongWay
-    return emitted, kind.failure
-
-
-def _changed(
-    work: Work, copied: tuple[StateType, StateKey, Row, Any], private: frozenset[str] | None
-) -> tuple[StateKey, Row] | None:
-    state, place, row, copy = copied
-    if copy is None or (private is not None and state.name not in private):
-        return None
-    data = encoded(work.codec, copy)
-    if data == row.data:
-        return None
-    if str(getattr(copy, state.key)) != place[1]:
-        raise LongWay
-    return place, Row(max(row.version + 1, work.stamp), state.shape, data)

@@ -12,11 +12,10 @@ from callboard.errors import CallboardError, Conflict, FlowHasEnded, FlowIsOpen,
 from callboard.event import attribute, type_of
 from callboard.hops.abroad import Request
 from callboard.hops.limits import encoded
-from callboard.ids import flow_id
 from callboard.ledger import Entry, FlowRow, StateKey, StateWrite, Supplied
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from callboard.event import EventType
     from callboard.flow import Flow
@@ -168,7 +167,7 @@ async def _place(
             raise Conflict(
                 f"{key[0]} {key[1]!r} was changed by somebody else since it was loaded: load it and try again"
             )
-    digest = blake2b(b"\0".join(c.kind.name.encode() + c.data for c in candidates), digest_size=16).digest()
+    digest = b"" if publication.idempotency_key is None else _digest(candidates)
     if publication.idempotency_key is not None and (given := supplied.get(publication.idempotency_key)):
         if given.digest != digest:
             raise KeyReused(
@@ -188,6 +187,11 @@ async def _place(
         first = Supplied(publication.idempotency_key, publication.placed[0].pos, digest)
         publication.supplied.append(first)
         supplied[first.id] = first
+
+
+def _digest(candidates: Iterable[Candidate]) -> bytes:
+    """What tells one request from another with the same idempotency key."""
+    return blake2b(b"\0".join(c.kind.name.encode() + c.data for c in candidates), digest_size=16).digest()
 
 
 async def _placed_before(work: Work, group: Group, given: Supplied, candidates: Sequence[Candidate]) -> list[Placed]:
@@ -274,7 +278,7 @@ def _send(
 ) -> Placed:
     """Whoever keeps the flow is asked; what is answered belongs to the place that the request has here."""
     assert work.abroad is not None
-    new_id = flow_id(group.now // 1000, work.chance.getrandbits(80))
+    new_id = work.flow_ids.new(group.now // 1000, work.chance)
     kind = work.abroad.request_type(named[0])
     asked = Entry(0, f"{new_id}.asked", kind, 0, group.now, msgspec.json.encode(request))
     group.append(asked)
@@ -322,7 +326,7 @@ async def _same_start(work: Work, group: Group, candidate: Candidate, flow: Flow
 def _begin(
     work: Work, group: Group, publication: Publication, candidate: Candidate, known: dict[tuple[str, str], FlowRow]
 ) -> Placed:
-    new_id = publication.event_id or flow_id(group.now // 1000, work.chance.getrandbits(80))
+    new_id = publication.event_id or work.flow_ids.new(group.now // 1000, work.chance)
     entry = _entry(candidate, new_id, publication.number or 0, group.now)
     group.append(entry)
     entry.flow = entry.flow or entry.pos
@@ -343,7 +347,7 @@ def _begin(
 
 
 def _join(work: Work, group: Group, publication: Publication, candidate: Candidate, row: FlowRow) -> Placed:
-    fresh = publication.event_id or flow_id(group.now // 1000, work.chance.getrandbits(80))
+    fresh = publication.event_id or work.flow_ids.new(group.now // 1000, work.chance)
     entry = _entry(candidate, f"{row.id}.{fresh}", row.number, group.now)
     group.append(entry)
     publication.entries.append(entry)

@@ -9,17 +9,18 @@ from callboard.errors import CodecError
 from callboard.hops.applying import apply
 from callboard.hops.deliveries import Delivery
 from callboard.hops.outcomes import failed
-from callboard.hops.plain import LongWay, rows_of
+from callboard.hops.plain import LongWay, Turn
 from callboard.hops.plain import run as run_plain
 from callboard.hops.turns import address, consider, consider_all, prepare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from callboard.hops.deliveries import Reader
     from callboard.hops.group import Group
+    from callboard.hops.plain import Plan
     from callboard.hops.work import Work
-    from callboard.ledger import Entry
+    from callboard.ledger import Entry, StateKey
 
 PAGE = 512  # entries handed out in one round
 
@@ -58,36 +59,40 @@ async def hand_out(work: Work, group: Group) -> None:
 
 async def dispatch(work: Work, group: Group, entries: Sequence[Entry]) -> None:
     """Every reaction of this process that hears one of these has run, or has a delivery, in log order."""
-    turns: list[tuple[Reader, Entry, Delivery | None]] = []
+    turns: list[Turn] = []
     opened: list[Delivery] = []
-    looks_back = work.looks_back
+    places: list[StateKey] = []
     is_all = entries[-1].pos >= group.head  # nothing is left to be read of a flow that begins here
     for entry in entries:
-        if looks_back:
+        if work.looks_back:
             _see(work, entry, is_all=is_all)
         for reader in work.heard_by(entry):
-            if reader.plan is not None and entry.pos > reader.pos and _is_clear(work, reader, entry.pos):
-                turns.append((reader, entry, None))
+            if reader.plan is not None and _is_clear(work, reader, entry.pos):
+                turn = _short_turn(work, reader, reader.plan, entry)
+                turns.append(turn)
+                places += turn.places
             elif (delivery := _open(work, group, reader, entry)) is not None:
-                turns.append((reader, entry, delivery))
+                turns.append(Turn(reader, entry, delivery))
                 opened.append(delivery)
     work.read = entries[-1].pos
     work.suspects -= len(entries)
     group.seen.extend(entries)
     if opened:
         await prepare(work, opened)
-    await work.rows.fetch(_rows_of_turns(work, turns))
-    for reader, entry, delivery in turns:
-        await _take_turn(work, group, reader, entry, delivery)
+    await work.rows.fetch(places)
+    for turn in turns:
+        if turn.delivery is not None:
+            await consider(work, group, turn.delivery)
+        elif not _ran(work, group, turn) and (delivery := _open(work, group, turn.reader, turn.entry)) is not None:
+            await consider_all(work, group, [delivery])
 
 
-async def _take_turn(work: Work, group: Group, reader: Reader, entry: Entry, delivery: Delivery | None) -> None:
-    if delivery is None and not _ran(work, group, reader, entry):
-        delivery = _open(work, group, reader, entry)
-        if delivery is not None:
-            await prepare(work, [delivery])
-    if delivery is not None:
-        await consider(work, group, delivery)
+def _short_turn(work: Work, reader: Reader, plan: Plan, entry: Entry) -> Turn:
+    try:
+        value = work.value(entry)
+    except CodecError:  # told when it is its turn
+        return Turn(reader, entry)
+    return Turn(reader, entry, None, value, plan.places(value))
 
 
 def _see(work: Work, entry: Entry, *, is_all: bool) -> None:
@@ -101,35 +106,20 @@ def _see(work: Work, entry: Entry, *, is_all: bool) -> None:
 
 def _is_clear(work: Work, reader: Reader, pos: int) -> bool:
     """Whether nothing of this reaction keeps an event from the short way; asked before rows are fetched."""
-    return reader.lag is None and not reader.open and pos not in reader.done and work.suspects <= 0
+    return pos > reader.pos and not reader.open and reader.lag is None and work.suspects <= 0 and pos not in reader.done
 
 
-def _rows_of_turns(work: Work, turns: list[tuple[Reader, Entry, Delivery | None]]) -> Iterable[tuple[str, str]]:
-    for reader, entry, delivery in turns:
-        if delivery is None and reader.plan is not None and reader.named_rows:
-            try:
-                value = work.value(entry)
-            except CodecError:
-                continue
-            yield from rows_of(reader.plan, value)
-
-
-def _ran(work: Work, group: Group, reader: Reader, entry: Entry) -> bool:
+def _ran(work: Work, group: Group, turn: Turn) -> bool:
     """Run it the short way. False if something stands in its way: nothing was done then."""
-    plan = reader.plan
-    if (
-        plan is None
-        or reader.open
-        or (reader.blocked and (str(entry.flow) if entry.key is None else f"={entry.key}") in reader.blocked)
-    ):
+    reader, entry, _, value, places = turn
+    if value is None or reader.plan is None or reader.open or (work.alone and reader.contract.service in work.alone):
         return False
-    if work.alone and reader.contract.service in work.alone:
+    if reader.blocked and (str(entry.flow) if entry.key is None else f"={entry.key}") in reader.blocked:
+        return False
+    if work.holds.some and not work.holds.free(tuple(("row", *key) for key in places)):
         return False
     try:
-        value = work.value(entry)
-        if work.holds.some and not work.holds.free(tuple(("row", *key) for key in rows_of(plan, value))):
-            return False
-        run_plain(work, group, plan, entry, value)
+        run_plain(work, group, reader.plan, turn)
         group.touched.add(reader)
     except LongWay:
         return False

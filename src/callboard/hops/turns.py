@@ -100,15 +100,7 @@ async def consider(work: Work, group: Group, delivery: Delivery) -> None:
         return
     if not _its_turn(work, delivery):
         return
-    if reader.pair is not None and not _pair_is_read(work, reader.pair, delivery.entry.pos):
-        put_off(work, delivery)
-        return
-    if reader.outside and (
-        delivery.entry.pos > group.head or reader in group.hot or uncommitted(work, group, delivery.keys)
-    ):
-        put_off(work, delivery)
-        return
-    if _must_wait(work, delivery) or (delivery.announced and delivery.announced_in == work.groups):
+    if _comes_later(work, group, delivery) or _must_wait(work, delivery):
         put_off(work, delivery)
         return
     decision = _decide(work, group, delivery)
@@ -140,6 +132,16 @@ async def _never_came(work: Work, group: Group, delivery: Delivery) -> Outcome:
     if flows and all(flow.verdict is not None for flow in flows):
         return skipped(work, delivery, "no longer needed", group.now)
     return dead(work, delivery, f"never came: {row.missing}", group.now, effect=row.effect)
+
+
+def _comes_later(work: Work, group: Group, delivery: Delivery) -> bool:
+    """Whether something must be committed, or read, before it runs."""
+    reader, pos = delivery.reader, delivery.entry.pos
+    if reader.pair is not None and not _pair_is_read(work, reader.pair, pos):
+        return True
+    if reader.outside and (pos > group.head or reader in group.hot or uncommitted(work, group, delivery.keys)):
+        return True
+    return delivery.announced and delivery.announced_in == work.groups
 
 
 def _still_waits(delivery: Delivery, decision: Any, now: int) -> bool:

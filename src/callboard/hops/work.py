@@ -17,7 +17,7 @@ from callboard.hops.guards import Guards
 from callboard.hops.plain import plan_of
 from callboard.hops.rows import Rows
 from callboard.hops.views import View, Views
-from callboard.ids import flow_of, tag
+from callboard.ids import FlowIds, flow_of, tag
 from callboard.ledger import Entry
 from callboard.reaction import Context
 
@@ -133,6 +133,8 @@ class Work:
         self.views = Views(self.ledger)
         self.no_view = View()
         self.rows = Rows(self.ledger)
+        self.flow_ids = FlowIds()
+        self.tasks = set[asyncio.Future[Any]]()  # runs that go on beside the groups
         self.world = World(self.readers, self.hearers, self.value, self.type_of)
 
     # time
@@ -255,7 +257,7 @@ class Work:
                     order=len(self.readers),
                     tag=tag(contract.path),
                 )
-                reader.over = self.over
+                reader.over, reader.tasks = self.over, self.tasks
                 self.readers[contract.path] = reader
                 added.append(reader)
         return added

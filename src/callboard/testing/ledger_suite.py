@@ -23,6 +23,7 @@ from callboard.ledger import (
     Note,
     Parked,
     Position,
+    Row,
     Scatter,
     StateWrite,
     Supplied,
@@ -201,7 +202,7 @@ async def test_state_rows_are_kept_replaced_and_deleted_with_their_versions(plac
             assert await tx.versions([a, b, ("Shelf", "none")]) == {a: 1, b: 7, ("Shelf", "none"): 0}
             await tx.save([StateWrite(*a, 2, 1, b"more"), StateWrite(*b, 0, 2, None)])
         found = await ledger.states([a, b, order])
-        assert found[a] == (2, 1, b"more")
+        assert found[a] == Row(2, 1, b"more")
         assert (found[b].version, found[b].data) == (0, None)
         assert found[order].data == b"o"
 
