@@ -480,10 +480,8 @@ async def test_a_compensation_begun_before_a_death_waits_until_what_it_undoes_is
         assert places["till.refund"].open == (2,)
         await owner.restart()
         await owner.run()
-        assert [letter.error for letter in await owner.dead()] == [
-            "the outcome of charge is unknown: it was tried and never committed; "
-            "take its event as `E | None` to settle it"
-        ]
+        [letter] = await owner.dead()
+        assert (letter.error or "").startswith("the outcome of charge is unknown")
 
 
 async def test_an_effect_undone_by_a_retry_is_not_undone_again_by_the_ask_behind_it(tmp_path: Path) -> None:
