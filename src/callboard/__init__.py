@@ -25,6 +25,7 @@ from callboard.errors import (
     OutboxFull,
     PublishInReaction,
     TooLarge,
+    TransactionRefused,
     Undecodable,
     Unencodable,
 )
@@ -78,6 +79,7 @@ __all__ = [
     "States",
     "SystemClock",
     "TooLarge",
+    "TransactionRefused",
     "Undecodable",
     "Unencodable",
     "event",

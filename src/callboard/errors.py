@@ -56,6 +56,10 @@ class PublishInReaction(CallboardError):
     """A reaction called `publish`: return the event instead, and add it to the annotation."""
 
 
+class TransactionRefused(CallboardError):
+    """A reaction asked of `ctx.transaction` what it does not give; the same run would ask it again."""
+
+
 class Conflict(CallboardError):
     """Somebody else changed a row since it was loaded: nothing was saved, load and try again."""
 

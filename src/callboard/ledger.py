@@ -156,6 +156,16 @@ class Supplied(NamedTuple):
 StateKey = tuple[str, str]
 
 
+class Lent(Protocol):
+    """An open transaction in the hands of a reaction, under a savepoint: SQL on tables of its own."""
+
+    def execute(self, sql: str, parameters: Any = (), /) -> Any: ...
+    def executemany(self, sql: str, rows: Iterable[Any], /) -> Any: ...
+    async def end(self, *, keep: bool) -> bool:
+        """What the SQL has done stays in the transaction, or is taken back. False if it has ended the transaction."""
+        ...
+
+
 class Transaction(Protocol):
     """What is written in one commit. `head` and `edits` are read under the write lock."""
 
@@ -175,6 +185,10 @@ class Transaction(Protocol):
     async def update_flows(self, rows: Sequence[FlowRow]) -> None: ...
     async def edit(self) -> None:
         """Tell the owner's process that state was changed from outside its reactions."""
+        ...
+
+    async def lend(self) -> Lent:
+        """SQL of a reaction becomes part of this commit."""
         ...
 
 

@@ -51,6 +51,7 @@ class Context:
 
     __slots__ = (
         "_inputs_of",
+        "_lender",
         "_log",
         "_now",
         "_transaction",
@@ -85,6 +86,7 @@ class Context:
         inputs: Sequence[str] = (),
         inputs_of: Callable[[Callable[..., Any]], Sequence[str]] | None = None,
         transaction: Any = None,
+        lender: Callable[[], Any] | None = None,
     ) -> None:
         self.attempt = attempt
         self.event_id = event_id
@@ -96,6 +98,7 @@ class Context:
         self._now = datetime.now(UTC) if now is None else now
         self._inputs_of = inputs_of
         self._transaction = transaction
+        self._lender = lender
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
         self._used: set[str] = set()
 
@@ -124,9 +127,16 @@ class Context:
 
     @property
     def transaction(self) -> Any:
-        """The ledger's own open transaction, for SQL of yours that commits with this run."""
+        """The ledger's own open transaction: SQL that commits with this run, or not at all.
+
+        `execute(sql, parameters)` and `executemany(sql, rows)`, as a connection of sqlite3 has them.
+        """
         if self._transaction is None:
-            raise RuntimeError("this ledger opens no transaction to reactions: keep the data in a state instead")
+            if self._lender is None:
+                raise RuntimeError(
+                    "nobody lends a transaction here: in a test, give Context(transaction=sqlite3.connect(':memory:'))"
+                )
+            self._transaction = self._lender()
         return self._transaction
 
     @property

@@ -299,6 +299,35 @@ SABOTEURS = (
     _plan(
         12, "a_fan_out_may_be_of_any_size", "hops/limits.py", "    if count > FAN_OUT:\n", "    if False:\n", "failures"
     ),
+    # SQL of a reaction's own
+    _road(
+        2,
+        "sql_of_a_failed_run_stays",
+        "transaction",
+        Change("ledgers/sqlite_lent.py", '            db.execute("ROLLBACK TO lent")\n', "            pass\n"),
+    ),
+    _road(
+        2,
+        "sql_is_committed_before_its_events",
+        "transaction",
+        Change(
+            "ledgers/sqlite_lent.py",
+            '        db.execute("RELEASE lent")\n',
+            '        db.execute("COMMIT")\n        db.execute("BEGIN IMMEDIATE")\n',
+        ),
+    ),
+    _road(
+        2,
+        "sql_may_write_the_log",
+        "transaction",
+        Change("ledgers/sqlite_lent.py", "set_authorizer(self._authorize)", "set_authorizer(None)"),
+    ),
+    _road(
+        2,
+        "a_run_with_sql_sees_what_is_not_committed",
+        "transaction",
+        Change("hops/deliveries.py", "return self.outside or self.raw", "return self.outside"),
+    ),
     # Between ledgers
     _road(
         1,

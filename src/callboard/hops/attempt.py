@@ -12,10 +12,10 @@ from asyncio import tasks
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from callboard.contract import ContextOf, Gathered, Given, Many, PortOf, StateOf, Trigger, allowed
-from callboard.errors import CallboardError
+from callboard.errors import CallboardError, TransactionRefused
 from callboard.event import attribute, event_type, is_event
 from callboard.hops.gate import entries_of
-from callboard.hops.rows import NeedsTask, Uncommitted
+from callboard.hops.rows import NeedsTask, NeedsTransaction, Uncommitted
 from callboard.ids import child
 from callboard.ledger import Entry, Scatter
 from callboard.reaction import States
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from callboard.hops.deliveries import Delivery
     from callboard.hops.gate import Input
     from callboard.hops.rows import Session
-    from callboard.ledger import StateKey
+    from callboard.ledger import Lent, StateKey
     from callboard.reaction import Context
 
 
@@ -42,21 +42,53 @@ class AttemptTimedOut(CallboardError, TimeoutError):
 class Attempt:
     """A run that has begun: of one delivery, and for a compensation of one effect."""
 
-    __slots__ = ("delivery", "effect", "error", "finished", "inputs", "limit", "result", "session", "task", "time")
+    __slots__ = (
+        "delivery",
+        "effect",
+        "error",
+        "finished",
+        "inputs",
+        "lent",
+        "limit",
+        "result",
+        "session",
+        "task",
+        "time",
+    )
 
     def __init__(
-        self, delivery: Delivery, inputs: dict[str, Input], effect: Entry | int | None, session: Session, time: int
+        self,
+        delivery: Delivery,
+        inputs: dict[str, Input],
+        effect: Entry | int | None,
+        session: Session,
+        time: int,
     ) -> None:
         self.delivery = delivery
         self.inputs = inputs
         self.effect = effect
         self.session = session
         self.time = time
+        self.lent: Lent | None = None  # where it runs inside of a commit
         self.result: Any = None
         self.error: BaseException | None = None
         self.finished = False
         self.task: asyncio.Future[Any] | None = None
         self.limit: asyncio.TimerHandle | None = None
+
+    def lend(self) -> Lent:
+        """The ledger's transaction, where this run is inside of one; else it is begun again there."""
+        reader = self.delivery.reader
+        if reader.outside:
+            raise TransactionRefused(
+                f"{reader.contract.where}: ctx.transaction locks the ledger, so nothing may be awaited beside it: "
+                "write the SQL in a plain `def` without a port and without blocking=True, as a reaction to what this "
+                "one emits"
+            )
+        if self.lent is None:
+            reader.raw = True
+            raise NeedsTransaction
+        return self.lent
 
 
 def event_arguments(attempt: Attempt, value: Callable[[Entry], Any]) -> dict[str, Any]:
@@ -127,10 +159,16 @@ def _state(session: Session, parameter: StateOf, key: Any) -> Any:
 
 def call(attempt: Attempt, given: dict[str, Any]) -> None:
     """Run a plain reaction to its end."""
+    reader = attempt.delivery.reader
+    raw = reader.raw
     try:
-        attempt.result = attempt.delivery.reader.reaction.function(**given)
+        attempt.result = reader.reaction.function(**given)
     except (Exception, asyncio.CancelledError) as error:
         attempt.error = error
+    except NeedsTransaction:
+        pass
+    if reader.raw and not raw:
+        attempt.error = NeedsTransaction()  # whatever it made of it
     attempt.finished = True
 
 

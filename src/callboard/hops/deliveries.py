@@ -33,6 +33,7 @@ class Delivery:
         "announced",
         "announced_in",
         "attempts",
+        "broken",
         "effects",
         "entry",
         "keys",
@@ -65,6 +66,7 @@ class Delivery:
         self.running = False
         self.standing = False  # it stands in line for its keys
         self.repeats = 0
+        self.broken: Exception | None = None  # why it failed, where its commit went down with it
 
     def __lt__(self, other: Delivery) -> bool:
         return (self.entry.pos, self.reader.order) < (other.entry.pos, other.reader.order)
@@ -90,6 +92,7 @@ class Reader:
         self.order = order
         self.tag = tag
         self.outside = contract.reaches_outside
+        self.raw = False  # it has asked for the ledger's transaction: it runs inside of a commit
         self.since = 0
         self.pos = 0
         self.lag: int | None = None  # it fell behind here and reads the log from disk
@@ -114,6 +117,11 @@ class Reader:
         self.late_rows = any(not kind.carries(row.state.key) for row in self.named_rows for kind in contract.hears)
         self.late_rows = self.late_rows or (bool(self.named_rows) and contract.is_join)
         self.loose = contract.options.order == "loose"
+
+    @property
+    def after_commit(self) -> bool:
+        """Whether everything that its runs read is committed before."""
+        return self.outside or self.raw
 
     @property
     def full(self) -> bool:

@@ -9,8 +9,13 @@ if TYPE_CHECKING:
 
     from callboard.hops.attempt import Attempt
     from callboard.hops.deliveries import Delivery, Key, Reader
+    from callboard.hops.gate import Ready
     from callboard.hops.publish import Publication
-    from callboard.ledger import Entry, FlowRow, Memory, Note, Parked, StateKey, StateWrite
+    from callboard.ledger import Entry, FlowRow, Memory, Note, Parked, StateKey, StateWrite, Transaction
+
+
+class Moved(Exception):
+    """What the group was built on has changed, or its commit was lost: it must be built again."""
 
 
 class Outcome:
@@ -71,7 +76,8 @@ class Group:
         self.undo: list[Callable[[], object]] = []  # what the tracker decided, taken back if the commit fails
         self.closed: list[tuple[Reader, Parked]] = []  # waits that a verdict ended
         self.decided: list[FlowRow] = []
-        self.sealed = False
+        self.raws: list[tuple[Delivery, Ready]] | None = None  # to be run inside the commit; None: of no such group
+        self.tx: Transaction | None = None  # open, and lent to them
 
     def append(self, entry: Entry) -> None:
         """Give the entry its place behind the head; it is final if nobody else commits before."""
@@ -94,4 +100,4 @@ class Group:
     @property
     def empty(self) -> bool:
         """Whether there is nothing to commit."""
-        return not (self.entries or self.outcomes or self.publications)
+        return not (self.entries or self.outcomes or self.publications or self.raws)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from callboard.errors import CodecError, PublishInReaction, TooLarge
+from callboard.errors import CodecError, PublishInReaction, TooLarge, TransactionRefused
 from callboard.event import ReactionFailed, event_type
 from callboard.hops.attempt import Attempt, UndeclaredReturn, emissions, id_of, scatters_of
 from callboard.hops.gate import NO_EFFECT, UNKNOWN, entries_of
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from callboard.hops.work import Work
     from callboard.ledger import Why
 
-_NO_MORE_ATTEMPTS = (UndeclaredReturn, CodecError, PublishInReaction, TooLarge)  # running it again gives the same
+# running it again gives the same
+_NO_MORE_ATTEMPTS = (UndeclaredReturn, CodecError, PublishInReaction, TooLarge, TransactionRefused)
 
 
 def micros(duration: timedelta) -> int:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from callboard.hops.applying import release
 from callboard.hops.due import take_due
-from callboard.hops.group import Group, Outcome
+from callboard.hops.group import Group, Moved, Outcome
 from callboard.hops.publish import publish
 from callboard.hops.reading import PAGE, catch_up, dispatch, hand_out, reopen
 from callboard.hops.running import collect
-from callboard.hops.settle import Moved, settle
+from callboard.hops.settle import settle
 from callboard.hops.turns import consider_all, is_due
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOOK = 500_000  # microseconds between two looks for verdicts of flows with a dead letter
 _LARGEST = 2048  # events that one group emits before it commits
+_RAWS = 8  # runs in one commit with SQL of their own: others wait for the lock meanwhile
 
 
 async def react(work: Work) -> int:
@@ -37,19 +38,23 @@ async def react(work: Work) -> int:
     if group is None:
         group = work.group = await _begin(work)
         try:
-            await _fill(work, group)
+            await (_fill(work, group) if group.raws is None else _fill_raws(work, group))
         except BaseException:
             unwind(work, group)
             raise
     if not (_is_worth_a_commit(work, group) or (work.watcher is not None and await work.watcher.may_end(work, group))):
         _go_on(work, group)
-        return len(group.seen)
+        return len(group.seen) + len(work.raws)
     try:
         await settle(work, group)
     except Moved:
         unwind(work, group)
         work.foreign = 16
         return 1
+    except BaseException:
+        if group.tx is not None:
+            unwind(work, group)  # what ran inside the commit went with it
+        raise
     _go_on(work, group)
     return 1 + len(group.outcomes)
 
@@ -66,7 +71,11 @@ async def _begin(work: Work) -> Group:
         await _notice_ends(work, now)
     fused = work.fuse and work.foreign <= 0 and work.read + len(work.fresh) >= work.head
     work.foreign = max(0, work.foreign - 1)
-    return Group(work.head, work.edits, now, work.read, fused=fused)
+    group = Group(work.head, work.edits, now, work.read, fused=fused)
+    if work.raws and not work.was_raw and not work.draining:
+        group.raws = []
+    work.was_raw = group.raws is not None
+    return group
 
 
 async def _notice_wishes(work: Work) -> None:
@@ -114,7 +123,14 @@ async def _fill(work: Work, group: Group) -> None:
         await _fuse(work, group)
     all_read = work.caught_up and work.read >= group.head + len(group.entries)
     group.deadlines = work.watcher is not None and all_read and is_due(work.watcher.next_deadline(), group.now)
-    group.sealed = True
+
+
+async def _fill_raws(work: Work, group: Group) -> None:
+    """Reactions with SQL of their own have a group to themselves, every other one while more of them wait."""
+    taken = list(work.raws)[:_RAWS]
+    for delivery in taken:
+        del work.raws[delivery]
+    await consider_all(work, group, taken)
 
 
 def _is_worth_a_commit(work: Work, group: Group) -> bool:
@@ -191,6 +207,7 @@ def unwind(work: Work, group: Group) -> None:
     work.publications.extendleft(reversed(group.publications))
     work.fresh.clear()
     work.read = group.read
+    work.raws.clear()
     work.ready, work.later = [], _begun(work)
 
 

@@ -205,6 +205,10 @@ class NeedsTask(Uncommitted):
     """A run that was stepped where it stood asked for a task of its own: it is begun again as one."""
 
 
+class NeedsTransaction(Uncommitted):
+    """A run asked for the ledger's transaction: it is begun again inside of a commit."""
+
+
 class NewerShape(Exception):
     """The row was written by a newer build than this one."""
 

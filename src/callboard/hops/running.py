@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from callboard.errors import CallboardError, CodecError, LedgerError
+from callboard.errors import CallboardError, CodecError, LedgerError, TransactionRefused
 from callboard.hops.applying import apply, put_off, rows_held, uncommitted
 from callboard.hops.attempt import Attempt, call, event_arguments, other_arguments, row_keys, start, step
 from callboard.hops.gate import UNKNOWN, Ready
+from callboard.hops.group import Moved
 from callboard.hops.outcomes import close, dead, failed, parked, succeeded, wait_for
 from callboard.hops.rows import NewerShape, Session, Uncommitted
 from callboard.ledger import Entry
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     from callboard.hops.deliveries import Delivery, Reader
     from callboard.hops.group import Group, Outcome
     from callboard.hops.work import Work
+
+_NO_ROLLBACK = (
+    "its SQL has rolled back the whole transaction: write no ROLLBACK into a conflict clause or trigger, ABORT undoes "
+    "the statement and raises"
+)
 
 
 async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) -> None:
@@ -32,7 +38,31 @@ async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) 
         return
     if (delivery.attempts or delivery.suspect or delivery.parked is not None) and not delivery.announced:
         _announce(work, group, delivery)
+    elif reader.raw:
+        _begin_raw(work, group, delivery, ready)
+    else:
+        await run_effects(work, group, delivery, ready)
+
+
+def _begin_raw(work: Work, group: Group, delivery: Delivery, ready: Ready) -> None:
+    """It has its turn, and keeps it until it runs inside a commit."""
+    if (error := delivery.broken) is not None:
+        delivery.broken = None
+        delivery.attempts += not delivery.announced
+        apply(work, group, failed(work, delivery, error, group.now))
         return
+    if not delivery.standing:
+        work.holds.join(delivery, delivery.keys)
+        delivery.standing = True
+    if group.raws is None:
+        work.raws[delivery] = None
+    else:
+        group.raws.append((delivery, ready))
+
+
+async def run_effects(work: Work, group: Group, delivery: Delivery, ready: Ready) -> None:
+    """Run it: once, or a compensation once for each effect. What goes on beside the groups is collected later."""
+    reader = delivery.reader
     effects: list[int | None] = list(ready.effects) if ready.effects is not None else [None]
     before = delivery.attempts
     while effects:
@@ -54,6 +84,7 @@ async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) 
                 delivery.effects = [each for each in effects if each is not None] if ready.effects is not None else None
                 return
             outcome = await _judged(work, group, attempt)
+            await _end_lent(attempt)
         outcome.done = not effects
         apply(work, group, outcome)
 
@@ -87,7 +118,7 @@ async def _late_rows(work: Work, group: Group, delivery: Delivery, ready: Ready)
             delivery.standing = True
             if not work.holds.first(delivery):
                 return False
-        if delivery.reader.outside and uncommitted(work, group, keys):
+        if delivery.reader.after_commit and uncommitted(work, group, keys):
             put_off(work, delivery)
             return False
     return True
@@ -129,6 +160,7 @@ async def _attempt(work: Work, group: Group, delivery: Delivery, ready: Ready, e
         undone = _entry_at(work, delivery, effect) or effect
     session = Session(work.rows, work.codec, committed=reader.outside)
     attempt = Attempt(delivery, ready.inputs, undone, session, group.now)
+    attempt.lent = None if group.tx is None else await group.tx.lend()
     try:
         given = event_arguments(attempt, work.value)
         await work.rows.fetch(row_keys(reader.contract, given))
@@ -136,6 +168,7 @@ async def _attempt(work: Work, group: Group, delivery: Delivery, ready: Ready, e
     except LedgerError:  # nobody's attempt
         raise
     except NewerShape as error:
+        await _end_lent(attempt)
         apply(work, group, wait_for(work, delivery, str(error), group.now, half=False))
         return None
     except (CallboardError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -168,6 +201,14 @@ def _call(work: Work, group: Group, attempt: Attempt, given: dict[str, Any]) -> 
         guard.began()
     work.running.add(attempt)
     group.touched.add(reader)
+
+
+async def _end_lent(attempt: Attempt) -> None:
+    """The SQL of a run is kept or taken back with it."""
+    lent = attempt.lent
+    if lent is not None and not await lent.end(keep=attempt.error is None):
+        attempt.delivery.broken = TransactionRefused(_NO_ROLLBACK)
+        raise Moved
 
 
 async def _judged(work: Work, group: Group, attempt: Attempt) -> Outcome:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from callboard.hops.abroad import RELAY
 from callboard.hops.answers import tell_endings
+from callboard.hops.group import Moved
+from callboard.hops.running import run_effects
 from callboard.ledger import Note, Position
 
 if TYPE_CHECKING:
@@ -18,10 +20,6 @@ if TYPE_CHECKING:
 
 _HANDED_ON = 20_000  # events kept in memory for the next groups; what is more is read from the ledger
 _EVERY = 256  # groups after which idle reactions move too, so that they hold nothing back
-
-
-class Moved(Exception):
-    """Somebody else has committed what this group did not see: it must be built again."""
 
 
 async def settle(work: Work, group: Group) -> None:
@@ -38,6 +36,8 @@ async def settle(work: Work, group: Group) -> None:
             if tx.edits != group.edits:
                 await _check_rows(work, group, tx)
             await _check_edits(work, group, tx)
+            if group.raws:
+                await _run_raws(work, group, tx, foreign=foreign)
             if work.watcher is not None:
                 group.decided = await work.watcher.decide(work, group)
             if work.abroad is not None:
@@ -51,6 +51,22 @@ async def settle(work: Work, group: Group) -> None:
         _forget_decisions(group, emitted)
         raise
     _committed(work, group, tx, positions, foreign=foreign)
+
+
+async def _run_raws(work: Work, group: Group, tx: Transaction, *, foreign: bool) -> None:
+    """Reactions with SQL of their own run here, with the write lock held; each under a savepoint."""
+    if tx.edits != group.edits:
+        work.rows.forget()
+    group.tx = tx
+    for delivery, ready in group.raws or ():
+        before = delivery.attempts
+        try:
+            await run_effects(work, group, delivery, ready)
+        except BaseException:
+            delivery.attempts = before  # the commit is gone, and that is nobody's attempt
+            raise
+    if foreign:
+        work.views.forget({entry.flow for entry in group.entries})  # what stands before them is read first
 
 
 def _forget_decisions(group: Group, emitted: int) -> None:

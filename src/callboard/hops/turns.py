@@ -139,7 +139,7 @@ def _comes_later(work: Work, group: Group, delivery: Delivery) -> bool:
     reader, pos = delivery.reader, delivery.entry.pos
     if reader.pair is not None and not _pair_is_read(work, reader.pair, pos):
         return True
-    if reader.outside and (pos > group.head or reader in group.hot or uncommitted(work, group, delivery.keys)):
+    if reader.after_commit and (pos > group.head or reader in group.hot or uncommitted(work, group, delivery.keys)):
         return True
     return delivery.announced and delivery.announced_in == work.groups
 
@@ -223,7 +223,7 @@ def _decide(work: Work, group: Group, delivery: Delivery) -> Any:
             return Ready({reader.contract.triggers[0].name: delivery.trigger})
         if delivery.value is None:
             delivery.value = work.value(delivery.trigger)
-        upto = group.head if reader.outside else group.head + len(group.entries)
+        upto = group.head if reader.after_commit else group.head + len(group.entries)
         view = work.views[delivery.entry.flow] if reader.watches else work.no_view
         decision = decide(delivery, Seen(view, upto, work.world), group.now)
         group.ahead = group.ahead or (isinstance(decision, Ready) and _builds_on(decision, group.head))

@@ -97,6 +97,7 @@ class Work:
     )  # left open by the process before
     ready: list[Delivery] = field(default_factory=list[Delivery])
     later: list[Delivery] = field(default_factory=list[Delivery])  # may start once this group is committed
+    raws: dict[Delivery, None] = field(default_factory=dict[Delivery, None])  # to run inside of a commit, in order
     due_now: list[tuple[Reader, Parked]] = field(default_factory=list[tuple[Reader, "Parked"]])
     stopped: set[int] = field(default_factory=set[int])  # flows with a dead letter
     over: set[int] = field(default_factory=set[int])  # those of them that have their verdict
@@ -108,6 +109,7 @@ class Work:
     # what runs
     group: Group | None = None
     groups: int = 0
+    was_raw: bool = False  # the group before was one of reactions with SQL of their own
     fuse: bool = True
     foreign: int = 0  # groups for which hops are not fused, because others write too
     running: set[Attempt] = field(default_factory=set["Attempt"])
@@ -202,6 +204,7 @@ class Work:
             now=datetime.fromtimestamp(attempt.time / 1_000_000, UTC),
             inputs=(trigger.id, *_undone(attempt)),
             inputs_of=partial(self._inputs_of, attempt, view, self._tried(attempt, view)),
+            lender=attempt.lend,
         )
 
     def _flow_key(self, delivery: Delivery, flow: Flow) -> str | None:
@@ -379,6 +382,7 @@ class Work:
             or self.finished
             or self.publications
             or self.ready
+            or self.raws
             or self.due_now
             or self.reopen
             or self.read < self.head

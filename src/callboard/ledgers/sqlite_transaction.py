@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callboard.ledgers.sqlite_layout import PUT_LOG, marks, more_of, pack, pages
+from callboard.ledgers.sqlite_lent import SqliteLent
 
 if TYPE_CHECKING:
     import sqlite3
@@ -165,3 +166,7 @@ class SqliteTransaction:
     async def edit(self) -> None:
         """Tell the owner's process that state was changed from outside its reactions."""
         self.edits += 1
+
+    async def lend(self) -> SqliteLent:
+        """SQL of a reaction becomes part of this commit."""
+        return SqliteLent(self._db)

@@ -208,6 +208,22 @@ async def test_state_rows_are_kept_replaced_and_deleted_with_their_versions(plac
 
 
 @in_loop
+async def test_sql_of_a_reaction_is_kept_or_taken_back_with_its_run(place: Place) -> None:
+    async with place.connect() as ledger:
+        async with ledger.transaction({}) as tx:
+            for number, keep in enumerate((True, False, True)):
+                lent = await tx.lend()
+                lent.execute("CREATE TABLE IF NOT EXISTS lent (number INTEGER)")
+                lent.execute(f"INSERT INTO lent VALUES ({number})")
+                assert await lent.end(keep=keep)
+        async with ledger.transaction({}) as tx:
+            lent = await tx.lend()
+            rows = [tuple(row) for row in lent.execute("SELECT number FROM lent ORDER BY number")]
+            await lent.end(keep=True)
+        assert rows == [(0,), (2,)]
+
+
+@in_loop
 async def test_changes_of_state_from_outside_are_counted(place: Place) -> None:
     async with place.connect() as one, place.connect() as other:
         async with one.transaction({}) as tx:
