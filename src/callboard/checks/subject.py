@@ -1,24 +1,62 @@
 """What the checks look at: a choreography, who says and who hears what, and everything that may happen in a flow."""
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
-from callboard.check import Finding, Place, Severity, Step, place_of_contract
+from callboard.check import Check, Extent, Finding, Step, place_of_contract, place_of_flow
+from callboard.checks.effects import Effects
+from callboard.checks.extraction import Extraction
+from callboard.checks.paths import Paths
+from callboard.checks.world import World
 from callboard.choreography import Choreography
 from callboard.contract import Contract
 from callboard.event import EventType
+from callboard.flow import Flow
+
+LIMIT = 200_000
 
 
 class Subject:
     """A choreography under check. What several checks want is found once."""
 
-    def __init__(self, choreography: Choreography, *, broker: str | None = None, limit: int = 200_000) -> None:
+    def __init__(self, choreography: Choreography, *, broker: str | None = None, limit: int = LIMIT) -> None:
         self.choreography = choreography
         self.broker = broker
         self.limit = limit  # of states
+        self.cut_short = False  # the search for losses that stall a flow
 
     @cached_property
     def contracts(self) -> tuple[Contract, ...]:
         return tuple(self.choreography.contracts.values())
+
+    @cached_property
+    def flows(self) -> tuple[Flow, ...]:
+        return tuple(self.choreography.flows.values())
+
+    @cached_property
+    def paths(self) -> Paths:
+        return Paths(self.choreography)
+
+    @cached_property
+    def effects(self) -> Effects:
+        return Effects(self.choreography, self.paths)
+
+    @cached_property
+    def worlds(self) -> tuple[World, ...]:
+        """One for each event that begins flows."""
+        starts = dict.fromkeys(flow.start for flow in self.flows)
+        return tuple(World(self.extract(start), self.limit) for start in starts)
+
+    def extract(self, start: EventType, *, lost: str | None = None) -> Extraction:
+        """The net of the flows that begin so."""
+        return Extraction(self.choreography, self.paths, self.effects, start, lost=lost)
+
+    @property
+    def extents(self) -> list[Extent]:
+        """How far was looked, where anything was explored."""
+        worlds: Sequence[World] = self.__dict__.get("worlds", ())
+        return [Extent(len(each.exploration.came), each.exploration.bounded) for each in worlds]
 
     def emitters(self, event: EventType) -> list[Contract]:
         """The reactions that may emit it."""
@@ -28,27 +66,19 @@ class Subject:
         """The reactions that it makes run."""
         return [each for each in self.contracts if event in each.hears]
 
-    def finding(
-        self,
-        contract: Contract,
-        code: str,
-        severity: Severity,
-        title: str,
-        *,
-        fix: str,
-        about: str = "",
-        steps: tuple[Step, ...] = (),
-        end: tuple[str, ...] = (),
-    ) -> Finding:
-        """A finding at a reaction."""
-        place: Place = place_of_contract(contract)
-        return Finding(
-            code=code,
-            severity=severity,
-            title=title,
-            about=about or contract.path,
-            place=place,
-            fix=fix,
-            steps=steps,
-            end=end,
-        )
+
+def at_reaction(contract: Contract, check: Check, title: str, fix: str, **more: Any) -> Finding:
+    """A finding at a reaction, with the check's code and severity unless others are given."""
+    known: dict[str, Any] = {"code": check.code, "severity": check.severity, "about": contract.path, **more}
+    return Finding(title=title, fix=fix, place=place_of_contract(contract), **known)
+
+
+def at_flow(flow: Flow, check: Check, title: str, fix: str, **more: Any) -> Finding:
+    """A finding at a flow."""
+    known: dict[str, Any] = {"code": check.code, "severity": check.severity, "about": flow.name, **more}
+    return Finding(title=title, fix=fix, place=place_of_flow(flow), **known)
+
+
+def told(world: World, state: int, about: int = 0) -> dict[str, tuple[Step, ...] | tuple[str, ...]]:
+    """The way to a state and how things stand there, for a finding."""
+    return {"steps": world.steps(state, about), "end": world.end(state)}

@@ -1,0 +1,52 @@
+"""CB105: a reaction never runs, whatever happens."""
+
+from collections.abc import Iterator
+
+from callboard.check import Check, Finding
+from callboard.checks.subject import Subject, at_reaction
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Reactions that hear something which is said in a flow, and run in no order of what may happen."""
+    if any(world.exploration.bounded for world in subject.worlds):
+        return
+    runs = {path for world in subject.worlds for path in world.runs}
+    reached = {slot.path for world in subject.worlds for slot in world.extraction.instances.slots}
+    for contract in subject.contracts:
+        if contract.path in reached and contract.path not in runs:
+            needs = contract.options.needs
+            why = f" (it needs {needs})" if needs is not None else ""
+            yield at_reaction(
+                contract,
+                CHECK,
+                f"{contract.name} never runs{why}",
+                "what it waits for comes only after it, or never together: take that out of its signature or options",
+            )
+
+
+CHECK = Check(
+    code="CB105",
+    name="dead reaction",
+    severity="warning",
+    find=find,
+    meaning="A reaction is there and its event is said, but in no order of what may happen does it run: its "
+    "prerequisites wait for each other in a circle, or exclude each other.",
+    broken="""
+@stock.reaction(needs=Paid)
+def hold(ordered: Ordered) -> Held: ...
+
+@money.reaction(needs=Held)
+def charge(ordered: Ordered) -> Paid: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=tuple[Held, Paid])]
+""",
+    mended="""
+@stock.reaction
+def hold(ordered: Ordered) -> Held: ...
+
+@money.reaction(needs=Held)
+def charge(ordered: Ordered) -> Paid: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=tuple[Held, Paid])]
+""",
+)

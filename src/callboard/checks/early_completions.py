@@ -1,0 +1,63 @@
+"""CB304: a flow is told to be over while something is still to be done for it."""
+
+from collections.abc import Iterator
+
+from callboard.check import Check, Finding
+from callboard.checks.paths import named
+from callboard.checks.subject import Subject, at_reaction, told
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Reactions that take their effect after the verdict, and were waiting when it was given."""
+    for world in subject.worlds:
+        for contract in subject.contracts:
+            for part in world.extraction.parts(contract.path):
+                bit = world.bits.get("late", contract.path, part)
+                state = world.first(bit) if bit else None
+                if state is not None:
+                    flow = next(
+                        (each for each in world.flows if world.verdict(each, state) is not None), world.flows[0]
+                    )
+                    kinds = [kind for kind in contract.emits if not kind.failure]
+                    fix = (
+                        f"let {flow.name} wait for {named(kinds)} too: succeeds=tuple[..., {kinds[0]}]"
+                        if kinds
+                        else f"let {contract.name} emit an event, and let {flow.name} wait for that too"
+                    )
+                    yield at_reaction(
+                        contract,
+                        CHECK,
+                        f"{flow.name} may be over before {contract.name} has taken its effect",
+                        fix,
+                        **told(world, state),
+                    )
+                    break
+
+
+CHECK = Check(
+    code="CB304",
+    name="completed too early",
+    severity="warning",
+    find=find,
+    meaning="The verdict is given while a reaction with an effect is still to run for this flow. Whoever waited for "
+    "the flow believes that all is done. (Compensations are no such case: a failed verdict waits for those "
+    "that were asked.)",
+    broken="""
+@desk.reaction
+def confirm(ordered: Ordered) -> Closed: ...
+
+@parcels.reaction(pivot=True)
+async def send(ordered: Ordered, carrier: Carrier) -> Sent: ...
+
+flows, outgoing = [Flow("order", key="order", starts=Ordered, succeeds=Closed)], Sent
+""",
+    mended="""
+@desk.reaction
+def confirm(ordered: Ordered) -> Closed: ...
+
+@parcels.reaction(pivot=True)
+async def send(ordered: Ordered, carrier: Carrier) -> Sent: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=tuple[Closed, Sent])]
+""",
+)

@@ -1,0 +1,56 @@
+"""CB206: a flow fails after the step that cannot be undone."""
+
+from collections.abc import Iterator
+
+from callboard.check import Check, Finding
+from callboard.checks.subject import Subject, at_reaction, told
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Pivots that took effect in a flow that failed."""
+    for world in subject.worlds:
+        for contract in subject.contracts:
+            for part in world.extraction.parts(contract.path) if contract.options.pivot else ():
+                bit = world.bits.get("applied", contract.path, part)
+                for flow in world.flows if bit else ():
+                    state = world.first(bit | world.extraction.verdict(flow, good=False), ends=True)
+                    if state is None:
+                        continue
+                    bad = [str(kind) for kind in world.said(state) if kind in subject.paths.bad]
+                    yield at_reaction(
+                        contract,
+                        CHECK,
+                        f"{flow.name} fails after {contract.name}, which cannot be undone",
+                        f"let what may still fail ({', '.join(sorted(bad))}) come before {contract.name}, or "
+                        "exclude it with once= in one service",
+                        **told(world, state),
+                    )
+                    break
+
+
+CHECK = Check(
+    code="CB206",
+    name="failure after the pivot",
+    severity="error",
+    find=find,
+    meaning="pivot=True says that a step cannot be undone, so everything that may fail has to come before it. Here "
+    "the flow fails with the pivot done: the parcel is on the road, and the money is given back.",
+    broken="""
+@parcels.reaction(pivot=True)
+async def send(ordered: Ordered, carrier: Carrier) -> Sent: ...
+
+@money.reaction
+def charge(sent: Sent) -> Paid | Declined: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=Declined)]
+""",
+    mended="""
+@money.reaction
+def charge(ordered: Ordered) -> Paid | Declined: ...
+
+@parcels.reaction(pivot=True)
+async def send(paid: Paid, carrier: Carrier) -> Sent: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Sent, fails=Declined)]
+""",
+)

@@ -1,0 +1,64 @@
+"""CB205: a flow succeeds although what it stands on was undone."""
+
+from collections.abc import Iterator
+
+from callboard.check import Check, Finding
+from callboard.checks.subject import Subject, at_reaction, told
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Reactions that were undone, by an ask that cannot lead to success, in a flow that succeeded."""
+    for world in subject.worlds:
+        for contract in subject.contracts:
+            bit = world.bits.get("undone", contract.path, ())
+            for flow in world.flows if bit else ():
+                state = world.first(bit | world.extraction.verdict(flow, good=True), ends=True)
+                if state is None:
+                    continue
+                undoer = subject.effects.compensations[contract.path][0]
+                yield at_reaction(
+                    contract,
+                    CHECK,
+                    f"{flow.name} succeeds although what {contract.name} did was undone by {undoer.name}",
+                    f"let the step that makes {flow.name} succeed and {undoer.name} exclude each other: one service, "
+                    "one once= group",
+                    about=f"{contract.path} {flow.name}",
+                    **told(world, state, bit | world.extraction.verdict(flow, good=True)),
+                )
+                break
+
+
+CHECK = Check(
+    code="CB205",
+    name="success without the work",
+    severity="error",
+    find=find,
+    meaning="A compensation runs while the flow is still on its way to success, and nothing stops it there: the "
+    "parcel is sent, and the stock it was packed from was given back. unless= is decided when the event "
+    "comes, so it does not help against an undo that is said later; a shared once= group does, since one of "
+    "the two runs and the other is skipped.",
+    broken="""
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@stock.reaction(compensates=hold)
+def release(late: FlowTimedOut[Ordered], held: Held, shelf: Shelf) -> Released: ...
+
+@stock.reaction
+def send(held: Held) -> Sent: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Sent, fails=Released, timeout=timedelta(hours=1))]
+""",
+    mended="""
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@stock.reaction(compensates=hold, once="end")
+def release(late: FlowTimedOut[Ordered], held: Held, shelf: Shelf) -> Released: ...
+
+@stock.reaction(once="end")
+def send(held: Held) -> Sent: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Sent, fails=Released, timeout=timedelta(hours=1))]
+""",
+)

@@ -1,0 +1,101 @@
+"""CB305: one dead letter, or a word that the world never says, and the flow has no verdict."""
+
+from collections.abc import Iterator
+
+from callboard.check import Check, Finding, Severity
+from callboard.checks.exploration import find_end
+from callboard.checks.paths import named
+from callboard.checks.subject import Subject, at_flow
+from callboard.checks.world import World
+from callboard.event import EventType, FlowTimedOut
+from callboard.flow import Flow
+
+FIRST = 60_000  # states that are looked at for all losses together
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Flows that end in nothing if one reaction gives up, or if the world stays silent."""
+    for world in subject.worlds:
+        each = max(FIRST // max(len(world.runs), 1), 500)
+        for flow in world.flows:
+            paths = [path for path in sorted(world.runs) if _stalls(subject, world, flow, path, each)]
+            severity: Severity = "warning" if flow.timeout is None else "information"
+            if paths:
+                title = f"a dead letter of {_some(paths)} leaves {flow.name} without a verdict{_listed(flow)}"
+                about = f"{flow.name} dead letters"
+                yield at_flow(flow, CHECK, title, _fix(subject, flow), severity=severity, about=about)
+            if silent := _never_said(world, flow):
+                title = f"{flow.name} may wait for ever for {named(silent)} from outside{_listed(flow)}"
+                about = f"{flow.name} waits for the world"
+                yield at_flow(flow, CHECK, title, _fix(subject, flow), severity=severity, about=about)
+
+
+def _stalls(subject: Subject, world: World, flow: Flow, path: str, limit: int) -> bool:
+    """Whether the flow has no verdict at some end, if this reaction never does its work: it is a dead letter there.
+
+    Where the world has a word in the flow, its silence has the same effect, and is told instead.
+    """
+    if world.extraction.instances.incoming:
+        return False
+    extraction = subject.extract(world.extraction.instances.start.kind, lost=path)
+    dead = 0
+    for slot in extraction.by_path.get(path, ()):
+        dead |= extraction.bits.get("dead", path, slot.line)
+    verdicts = extraction.verdicts(flow)
+    state, bounded = find_end(extraction.net, lambda end: not end & verdicts and bool(end & dead), limit=limit)
+    subject.cut_short = subject.cut_short or bounded
+    return state is not None
+
+
+def _never_said(world: World, flow: Flow) -> list[EventType]:
+    verdicts = world.extraction.verdicts(flow)
+    open_ends = [end for end in world.exploration.ends if not end & verdicts]
+    return next((silent for end in open_ends if (silent := world.silent(end))), list[EventType]())
+
+
+def _some(paths: list[str]) -> str:
+    if len(paths) > 6:
+        return f"{', '.join(paths[:5])} or any of {len(paths) - 5} others"
+    return " or ".join([", ".join(paths[:-1]), paths[-1]] if len(paths) > 1 else paths)
+
+
+def _listed(flow: Flow) -> str:
+    return "" if flow.timeout is None else ": it is listed as stuck after its deadline"
+
+
+def _fix(subject: Subject, flow: Flow) -> str:
+    heard = any(kind.cls is FlowTimedOut and kind.inner is flow.start for kind in subject.choreography.events.values())
+    if flow.timeout is None:
+        return (
+            f"give {flow.name} a timeout=, and let a reaction to FlowTimedOut[{flow.start}] end it with an event of "
+            "fails=; without one it is not even listed as stuck"
+        )
+    more = "" if heard else f"; a reaction to FlowTimedOut[{flow.start}] would end it by itself"
+    return f"replay the dead letter of what `callboard flows list --status stuck` shows{more}"
+
+
+CHECK = Check(
+    code="CB305",
+    name="loss that stalls the flow",
+    severity="warning",
+    find=find,
+    meaning="A reaction that gives up after its last attempt says nothing more in the flow, unless somebody hears "
+    "ReactionFailed of its event; the world may stay silent too. Without a deadline the flow then waits for "
+    "ever, and nobody is told. Where the flow has a timeout= this is information: the flow is listed as "
+    "stuck.",
+    broken="""
+@stock.reaction
+def hold(ordered: Ordered) -> Held: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]
+""",
+    mended="""
+@stock.reaction(once="end")
+def hold(ordered: Ordered) -> Held: ...
+
+@stock.reaction(once="end")
+def expire(late: FlowTimedOut[Ordered]) -> Cancelled: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Held, fails=Cancelled, timeout=timedelta(hours=1))]
+""",
+)

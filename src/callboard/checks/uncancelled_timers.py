@@ -1,0 +1,82 @@
+"""CB306: a timer fires although the flow went on without it."""
+
+from collections.abc import Iterator
+
+from callboard.check import Check, Finding
+from callboard.checks.subject import Subject, at_reaction
+from callboard.contract import Contract, types_in
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Timers that nothing but the verdict stops, in flows that go on beside them."""
+    for contract in subject.contracts:
+        options = contract.options
+        if options.wait is None or options.once is not None:
+            continue
+        if options.unless is None:
+            if _goes_on_beside(subject, contract):
+                yield at_reaction(
+                    contract,
+                    CHECK,
+                    f"nothing stops the timer of {contract.name} while the flow goes on",
+                    "name in unless= the events after which it has nothing to say any more",
+                )
+        elif not any(_can_come(subject, contract, kind) for kind in types_in(options.unless)):
+            yield at_reaction(
+                contract,
+                CHECK,
+                f"`unless={options.unless}` never stops the timer of {contract.name}: it does not come while it runs",
+                f"name in unless= what is said between {' | '.join(map(str, contract.hears))} and the end of the wait",
+            )
+
+
+def _goes_on_beside(subject: Subject, contract: Contract) -> bool:
+    """Whether something else answers its event, or the world may say something meanwhile."""
+    for kind in contract.hears:
+        for each in subject.hearers(kind):
+            if each is not contract and each.options.wait is None and (each.emits or each.options.compensates is None):
+                return True
+    starts = [flow for flow in subject.flows if subject.paths.leads_to(flow.start, contract.hears)]
+    return any(kind.carries(flow.key) for flow in starts for kind in subject.choreography.incoming)
+
+
+def _can_come(subject: Subject, contract: Contract, kind: object) -> bool:
+    """It is said by the world, by a deadline, or by a reaction that does not come strictly before the timer."""
+    one = next((each for each in subject.choreography.events.values() if each is kind), None)
+    if one is None:
+        return False
+    if one in subject.choreography.incoming or one.inner is not None:
+        return True
+    only_before = all(subject.paths.leads_to(one, [heard]) for heard in contract.hears)
+    return bool(subject.emitters(one)) and not (only_before and not any(
+        subject.paths.leads_to(heard, [one]) for heard in contract.hears
+    ))  # fmt: skip
+
+
+CHECK = Check(
+    code="CB306",
+    name="timer that nothing stops",
+    severity="warning",
+    find=find,
+    meaning="A reaction with wait= is armed, the flow goes on by another way, and nothing names in unless= that the "
+    "timer is not wanted any more. Only the verdict of the flow stops it; until then it fires into a flow "
+    "that has moved on.",
+    broken="""
+@money.reaction(wait=timedelta(days=3))
+def remind(ordered: Ordered) -> Noted: ...
+
+@money.reaction
+def book(paid: Paid) -> Closed: ...
+
+flows, incoming, outgoing = [Flow("order", key="order", starts=Ordered, succeeds=Closed)], Paid, Noted
+""",
+    mended="""
+@money.reaction(wait=timedelta(days=3), unless=Paid)
+def remind(ordered: Ordered) -> Noted: ...
+
+@money.reaction
+def book(paid: Paid) -> Closed: ...
+
+flows, incoming, outgoing = [Flow("order", key="order", starts=Ordered, succeeds=Closed)], Paid, Noted
+""",
+)

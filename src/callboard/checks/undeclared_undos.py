@@ -1,0 +1,84 @@
+"""CB203: an undo that does not say what it undoes, or does not undo all of it."""
+
+from collections.abc import Iterator
+
+from callboard.check import Check, Finding
+from callboard.checks.effects import answers
+from callboard.checks.paths import named
+from callboard.checks.subject import Subject, at_reaction, told
+from callboard.contract import Contract
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Undos without compensates=, and compensations that are asked about an outside call they cannot settle."""
+    for path, doer in subject.effects.undeclared.items():
+        yield _undeclared(subject, subject.choreography.contracts[path], doer)
+    for path, undoers in subject.effects.compensations.items():
+        doer = subject.choreography.contracts[path]
+        for undoer in undoers:
+            lacking = [each.port.__name__ for each in doer.ports if each.port not in {it.port for it in undoer.ports}]
+            if lacking and answers(undoer):
+                yield at_reaction(
+                    undoer,
+                    CHECK,
+                    f"{undoer.name} runs where nobody knows what {doer.name} did, and has no {lacking[0]} to settle it",
+                    f"let {undoer.name} take the port {lacking[0]}, and void under ctx.key_of({doer.name})",
+                    about=f"{undoer.path} {lacking[0]}",
+                )
+
+
+def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
+    fix = f"say compensates={doer.name} on {undoer.name}: then it waits for {doer.name}, closes it, and undoes it once"
+    for world in subject.worlds:
+        for part in world.extraction.parts(doer.path):
+            bit = world.bits.get("leaked", doer.path, part)
+            state = world.first(bit) if bit else None
+            if state is not None:
+                title = f"{undoer.name} can overtake {doer.name}, which it undoes: the effect then stays"
+                early = world.bits.get("early", doer.path, part)
+                return at_reaction(undoer, CHECK, title, fix, **told(world, state, bit | early))
+    why = named(subject.effects.kinds(doer)) or "its effect"
+    return at_reaction(
+        undoer,
+        CHECK,
+        f"{undoer.name} undoes {doer.name} without saying so: a second ask undoes {why} again",
+        fix,
+        severity="warning",
+    )
+
+
+CHECK = Check(
+    code="CB203",
+    name="undo that is not declared",
+    severity="error",
+    find=find,
+    meaning="On a failure path a reaction writes the state, or takes the port, of an earlier reaction of its service, "
+    "and does not say compensates=. Nothing keeps it from running first: then it undoes nothing, the earlier "
+    "reaction takes effect after it, and that stays for good. With compensates= the two go one at a time, and "
+    "undoing closes the other. Also a compensation that is asked with None (`E | None`) and lacks the port to "
+    "find out.",
+    broken="""
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@money.reaction
+def charge(ordered: Ordered) -> Paid | Declined: ...
+
+@stock.reaction
+def release(why: Declined, shelf: Shelf) -> Released: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=tuple[Held, Paid], fails=Released)]
+""",
+    mended="""
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@money.reaction
+def charge(ordered: Ordered) -> Paid | Declined: ...
+
+@stock.reaction(compensates=hold)
+def release(why: Declined, held: Held, shelf: Shelf) -> Released: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=tuple[Held, Paid], fails=Released)]
+""",
+)

@@ -1,0 +1,75 @@
+"""CB301: everything has happened that can, and the flow has no verdict."""
+
+from collections.abc import Iterator
+
+from callboard.check import Check, Finding
+from callboard.checks.paths import named
+from callboard.checks.subject import Subject, at_flow, told
+from callboard.checks.world import World
+from callboard.flow import Flow
+
+
+def stuck(world: World, flow: Flow, *, parked: bool) -> int | None:
+    """The nearest end without a verdict, in which the world has said all it may; with or without parked deliveries."""
+    no_verdict = world.extraction.verdicts(flow)
+    for state in world.exploration.ends:
+        if state & no_verdict == 0 and bool(world.waiting(state)) == parked and not world.silent(state):
+            return state
+    return None
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Flows that end in nothing, with nobody who still waits for something."""
+    for world in subject.worlds:
+        for flow in world.flows:
+            state = stuck(world, flow, parked=False)
+            if state is None:
+                continue
+            last = [each for each in world.happenings(state) if each.contract is not None]
+            words = [each for each in world.said(state) if each not in _of(flow)]
+            after = last[-1] if last else None
+            if after is not None and after.emitted:
+                where = f"after {named({each.kind for each in after.emitted})}"
+            elif after is not None and after.contract is not None:
+                where = f"where {after.contract.name} emits nothing"
+            else:
+                where = f"after {named(words)}"
+            yield at_flow(
+                flow,
+                CHECK,
+                f"{flow.name} never ends {where}",
+                f"let every way end in an event of succeeds= or fails=: what is said {where} leads to neither",
+                **told(world, state),
+            )
+
+
+def _of(flow: Flow) -> set[object]:
+    return {flow.start}
+
+
+CHECK = Check(
+    code="CB301",
+    name="flow without an end",
+    severity="error",
+    find=find,
+    meaning="Everything has happened that can, deadlines included, and what was said satisfies neither succeeds= nor "
+    "fails=. The flow stays open for good, and whoever waits for it waits for nothing.",
+    broken="""
+@stock.reaction
+def hold(ordered: Ordered) -> Held | SoldOut: ...
+
+@desk.reaction
+def note(why: SoldOut) -> None: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]
+""",
+    mended="""
+@stock.reaction
+def hold(ordered: Ordered) -> Held | SoldOut: ...
+
+@desk.reaction
+def note(why: SoldOut) -> None: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Held, fails=SoldOut)]
+""",
+)

@@ -1,0 +1,46 @@
+"""CB102: a step may fail, and nobody hears of it."""
+
+from collections.abc import Iterator
+
+from callboard.check import Check, Finding
+from callboard.checks.subject import Subject, at_reaction
+from callboard.contract import types_in
+
+
+def find(subject: Subject) -> Iterator[Finding]:
+    """Failures that no reaction hears, and that end no flow by being named in fails=."""
+    heard = {*subject.choreography.outgoing, *(kind for each in subject.contracts for kind in each.hears)}
+    for flow in subject.flows:
+        heard |= set(types_in(flow.fails)) if flow.fails is not None else set()
+    for contract in subject.contracts:
+        for kind in contract.emits:
+            if kind.failure and kind not in heard:
+                yield at_reaction(
+                    contract,
+                    CHECK,
+                    f"nobody hears that {contract.name} failed: {kind}",
+                    f"react to {kind} and undo what was done before it, or name it in the flow's fails=",
+                    about=f"{contract.path} {kind}",
+                )
+
+
+CHECK = Check(
+    code="CB102",
+    name="unheard failure",
+    severity="error",
+    find=find,
+    meaning="A reaction may say that its step did not work, and no reaction hears that; nor does fails= name it, "
+    "which would make it an end of the flow. What was done before stays done, and the flow never ends.",
+    broken="""
+@stock.reaction
+def hold(ordered: Ordered) -> Held | SoldOut: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]
+""",
+    mended="""
+@stock.reaction
+def hold(ordered: Ordered) -> Held | SoldOut: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Held, fails=SoldOut)]
+""",
+)

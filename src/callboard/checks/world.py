@@ -1,0 +1,170 @@
+"""All that may happen in flows that begin with one event, and how to tell of it."""
+
+from collections.abc import Callable, Iterator
+
+from callboard.check import Step, place_of_contract
+from callboard.checks.exploration import Exploration, explore
+from callboard.checks.extraction import Extraction, Happening
+from callboard.checks.instances import Slot
+from callboard.checks.net import Transition
+from callboard.contract import Contract, types_in
+from callboard.event import EventType
+from callboard.flow import Flow
+
+SMALL = 20_000  # up to so many states all are explored, beyond it so many that every end is among them
+
+
+class World:
+    """The net of one starting event, explored."""
+
+    def __init__(self, extraction: Extraction, limit: int) -> None:
+        self.extraction = extraction
+        self.bits = extraction.bits
+        self.flows = extraction.flows
+        self.net = extraction.net
+        found = explore(self.net, limit=min(limit, SMALL), reduced=False)
+        self.exploration: Exploration = found if not found.bounded else explore(self.net, limit=limit)
+        fired = self.exploration.fired
+        self.happened = [each.label for number, each in enumerate(self.net.transitions) if fired >> number & 1]
+
+    @property
+    def runs(self) -> set[str]:
+        """The reactions that ran somewhere."""
+        return {each.contract.path for each in self.happened if each.contract is not None}
+
+    def first(self, mask: int, *, where: Callable[[int], bool] | None = None, ends: bool = False) -> int | None:
+        """The nearest state with all these bits, for which that holds."""
+        if self.exploration.ever & mask != mask:
+            return None
+        return self.exploration.first(
+            lambda state: state & mask == mask and (where is None or where(state)), ends_only=ends
+        )
+
+    def verdict(self, flow: Flow, state: int) -> bool | None:
+        """Whether the flow succeeded; None: it has no verdict."""
+        if state & self.extraction.verdict(flow, good=True):
+            return True
+        return False if state & self.extraction.verdict(flow, good=False) else None
+
+    # what led there
+
+    def way(self, state: int) -> list[tuple[Transition, int, int]]:
+        """What happened on a shortest way to a state, each with the state before and after."""
+        found: list[tuple[Transition, int, int]] = []
+        before = self.net.initial
+        for number in self.exploration.path(state):
+            transition = self.net.transitions[number]
+            after = transition.fire(before)
+            found.append((transition, before, after))
+            before = after
+        return found
+
+    def happenings(self, state: int) -> Iterator[Happening]:
+        """What happened on the way."""
+        yield from (transition.label for transition, _, _ in self.way(state))
+
+    def steps(self, state: int, about: int = 0) -> tuple[Step, ...]:
+        """The way to a state, told; `about` are the bits that matter: what had no part in switching them is folded."""
+        way = self.way(state)
+        kept = self._involved(way, about) if about else [True] * len(way)
+        steps: list[Step] = []
+        left_out = 0
+        for (transition, _, _), involved in zip(way, kept, strict=True):
+            if transition.label.is_silence:
+                continue
+            if not involved:
+                left_out += 1
+                continue
+            if left_out:
+                steps.append(_folded(left_out))
+                left_out = 0
+            steps.append(_step(transition.label))
+        return (*steps, _folded(left_out)) if left_out else tuple(steps)
+
+    @staticmethod
+    def _involved(way: list[tuple[Transition, int, int]], about: int) -> list[bool]:
+        kept: list[bool] = []
+        for transition, before, after in reversed(way):
+            involved = bool((before ^ after) & about)
+            if involved:
+                about |= transition.on
+            kept.append(involved)
+        return kept[::-1]
+
+    # how things stand
+
+    def said(self, state: int) -> set[EventType]:
+        """The types that were published on the way."""
+        return {each.kind for happening in self.happenings(state) for each in happening.emitted}
+
+    def silent(self, state: int) -> list[EventType]:
+        """What the world could have said and did not."""
+        said = self.said(state)
+        return [kind for kind in self.extraction.instances.incoming if kind not in said]
+
+    def waiting(self, state: int) -> list[tuple[Contract, str]]:
+        """The reactions that wait, and for what."""
+        found: dict[tuple[str, str], tuple[Contract, str]] = {}
+        for slot in self.extraction.instances.slots:
+            contract = self.extraction.contracts[slot.path]
+            for what in self._waits(slot, contract, state):
+                found[slot.path, what] = (contract, what)
+        return list(found.values())
+
+    def _waits(self, slot: Slot, contract: Contract, state: int) -> Iterator[str]:
+        if state & self.bits.get("slot", slot):
+            needs = contract.options.needs
+            missing = (
+                [kind for kind in types_in(needs) if not state & self.bits.get("seen", kind)]
+                if needs is not None
+                else []
+            )
+            yield " and ".join(map(str, missing)) or "its turn"
+        halves = [each.name for each in contract.triggers] if contract.gathered is None else ["part 1", "part 2"]
+        here = [name for name in halves if state & self.bits.get("half", slot, name)]
+        if here and slot.heard is None:
+            lacking = [each for each in contract.triggers if each.name not in here]
+            yield " and ".join(" | ".join(map(str, each.types)) for each in lacking) or "the other parts"
+
+    def standing(self, state: int, what: str = "applied") -> list[Contract]:
+        """The reactions whose effect stands."""
+        return [
+            contract
+            for path, contract in self.extraction.contracts.items()
+            if any(state & self.bits.get(what, path, part) for part in self.extraction.parts(path))
+        ]
+
+    def end(self, state: int) -> tuple[str, ...]:
+        """How things stand, in lines."""
+        lines: list[str] = []
+        for flow in self.flows:
+            verdict = self.verdict(flow, state)
+            words = {True: "succeeded", False: "failed", None: "has no verdict"}
+            lines.append(f"{flow.name} {words[verdict]}")
+        effects = self.extraction.effects
+        lines += [f"the effect of {each.path} stands ({_named(effects.shared(each))})" for each in self.standing(state)]
+        lines += [f"nobody knows whether {each.path} took effect" for each in self.standing(state, "unknown")]
+        lines += [f"{contract.path} waits for {what}" for contract, what in self.waiting(state)]
+        return tuple(lines)
+
+
+def _named(shared: frozenset[object]) -> str:
+    return ", ".join(sorted(str(getattr(each, "__name__", each)) for each in shared))
+
+
+def _folded(number: int) -> Step:
+    return Step("", "", note=f"{number} more {'step' if number == 1 else 'steps'} that have no part in it")
+
+
+def _step(happening: Happening) -> Step:
+    emitted = tuple(map(str, happening.emitted))
+    contract = happening.contract
+    if contract is None:
+        if happening.flow is None:
+            return Step("(outside)", "", emitted=emitted)
+        is_deadline = emitted[0].startswith("FlowTimedOut")
+        note = f"the deadline of {happening.flow.name} passes" if is_deadline else "somebody calls it off"
+        return Step("(tracker)" if is_deadline else "(outside)", "", emitted=emitted, note=note)
+    heard = str(happening.heard) if happening.heard is not None else " + ".join(map(str, contract.hears))
+    note = happening.note or ("" if emitted else "emits nothing")
+    return Step(contract.service, contract.name, heard, emitted, note, place_of_contract(contract))
