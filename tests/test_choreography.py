@@ -89,6 +89,7 @@ def test_the_order_choreography_is_drawn_from_its_signatures() -> None:
         "payments.charge --PaymentFailed--> inventory.release [compensation]",
         "payments.refund --PaymentRefunded--> inventory.release [compensation]",
         "inventory.reserve --ItemsReserved--> payments.charge [event]",
+        "(outside) --OrderCreated--> payments.charge [prerequisite]",
         "shipping.ship --ShippingFailed--> payments.refund [compensation]",
         "shipping.call_off --ShippingFailed--> payments.refund [compensation]",
         "payments.charge --ReactionFailed[ItemsReserved]--> payments.refund [compensation]",

@@ -144,7 +144,8 @@ def test_who_interrupts_gets_130(monkeypatch: pytest.MonkeyPatch) -> None:
     "typed",
     [
         ("graph",),
-        ("graph", "-o", "mermaid"),
+        ("graph", "-f", "mermaid"),
+        ("contract", "export"),
         ("explain", "LetterPosted"),
         ("explain", "van.deliver"),
         ("config", "--origins"),
@@ -261,7 +262,7 @@ def test_python_dash_m_is_the_same_door(tmp_path: Path) -> None:
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
-    line = f"{sys.executable} -m callboard graph {APP} -o json | head -1"
+    line = f"{sys.executable} -m callboard graph {APP} -f json | head -1"
     result = subprocess.run(
         ["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=environment(), check=True
     )
@@ -272,7 +273,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(tmp_path: Path) -> None:
 def test_a_terminal_without_unicode_gets_ascii(tmp_path: Path) -> None:
     result = shell("graph", APP, folder=tmp_path, PYTHONIOENCODING="ascii")
     assert result.returncode == 0, result.stderr
-    assert "`- LetterPosted --> counter.stamp" in result.stdout
+    assert "|- LetterPosted --> counter.stamp" in result.stdout
 
 
 def test_without_click_the_fix_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,7 +45,7 @@ odd = Choreography(
 )
 
 ALL = {"shop": shop.shop, "rides": trip.rides, "media": media.media, "post": postoffice.post, "odd": odd}
-KINDS = ("event", "failure", "compensation", "timer")
+KINDS = ("event", "failure", "compensation", "timer", "prerequisite")
 
 
 @pytest.fixture(params=ALL)
@@ -154,9 +154,9 @@ def test_mermaid_colours_the_edges_that_it_means() -> None:
 def test_the_shop_as_text() -> None:
     assert text.draw(shop.shop).splitlines()[:4] == [
         "(outside)",
-        "└─ OrderCreated ──▶ inventory.reserve",
-        "   ├─ InventoryReservationFailed ╌╌▶ orders.cancel",
-        "   │  └─ OrderCancelled ──▶ (checkout)",
+        "├─ OrderCreated ──▶ inventory.reserve",
+        "│  ├─ InventoryReservationFailed ╌╌▶ orders.cancel",
+        "│  │  └─ OrderCancelled ──▶ (checkout)",
     ]
 
 

@@ -9,7 +9,7 @@ from callboard.contract import Contract, types_in
 from callboard.event import EventType, FlowCancelled, FlowTimedOut, ReactionFailed
 from callboard.flow import Flow
 
-Kind = Literal["event", "failure", "compensation", "timer"]
+Kind = Literal["event", "failure", "compensation", "timer", "prerequisite"]
 OUTSIDE = "(outside)"
 
 
@@ -23,7 +23,7 @@ class Node(Struct, frozen=True):
 
 
 class Edge(Struct, frozen=True):
-    """An event on its way from the reaction that emits it to one that hears it, or to the flow that it ends."""
+    """An event on its way from the reaction that emits it to one that hears or needs it, or to the flow it ends."""
 
     event: EventType
     source: str  # a path, "(outside)", or "(name of the flow)" that timed out
@@ -45,6 +45,9 @@ class Graph(Struct, frozen=True):
             for event in contract.hears:
                 for source in self._sources(event, contract):
                     yield Edge(event, source, contract.path, _kind(event, contract))
+            for event in types_in(contract.options.needs) if contract.options.needs else ():
+                for source in self._sources(event, contract):
+                    yield Edge(event, source, contract.path, "prerequisite")
         for flow in self.flows:
             for event in types_in(flow.succeeds) + (() if flow.fails is None else types_in(flow.fails)):
                 for source in self._sources(event, None):

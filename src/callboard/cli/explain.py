@@ -144,7 +144,7 @@ def _source(choreography: Choreography, event: EventType, source: str) -> str:
 def _hearers(choreography: Choreography, event: EventType) -> list[str]:
     found: list[str] = []
     for edge in choreography.edges():
-        if edge.event is event and edge.target in choreography.contracts:
+        if edge.event is event and edge.target in choreography.contracts and edge.kind != "prerequisite":
             contract = choreography.contracts[edge.target]
             undone = contract.options.compensates
             said = f", which compensates {undone}" if undone else ""
@@ -169,7 +169,7 @@ def _of_reaction(choreography: Choreography, contract: Contract) -> Page:
     page.add("undone by", *(f"{each}, for {_heard(choreography.contracts[each])}" for each in undoers))
     page.add("effect", _effect(choreography, contract))
     page.add("attempts", _attempts(contract))
-    after = [edge for edge in choreography.edges() if edge.source == contract.path]
+    after = [edge for edge in choreography.edges() if edge.source == contract.path and edge.kind != "prerequisite"]
     page.add("goes on to", *(f"{edge.target} by {label(edge.event)}" for edge in after))
     return page
 

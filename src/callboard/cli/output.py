@@ -6,9 +6,12 @@ import re
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
+
+from callboard.cli.command import Refusal
 
 _TONES = {
     "failure": "red",
@@ -45,6 +48,18 @@ def say(text: str = "", tone: str = "") -> None:
         text = plain(text)
     styled = click.style(text, fg=_TONES[tone]) if tone and is_colored(sys.stdout) else text
     click.echo(styled, color=is_colored(sys.stdout))
+
+
+def write_out(text: str, file: str | None) -> None:
+    """The lines of `text` into this file, or as data."""
+    if file is None:
+        for line in text.rstrip("\n").split("\n"):
+            say(line)
+        return
+    try:
+        Path(file).write_text(text, "utf-8")
+    except OSError as error:
+        raise Refusal(2, f"{file} cannot be written: {error.strerror}") from error
 
 
 def note(text: str) -> None:

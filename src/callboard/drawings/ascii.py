@@ -5,7 +5,7 @@ from callboard.drawings.names import label
 from callboard.drawings.tree import Branch, lines
 from callboard.graph import OUTSIDE, Edge
 
-_STROKES = {"event": "─", "failure": "╌", "compensation": "═", "timer": "·"}
+_STROKES = {"event": "─", "failure": "╌", "compensation": "═", "timer": "·", "prerequisite": "┄"}
 
 
 def draw(choreography: Choreography) -> str:
@@ -14,7 +14,7 @@ def draw(choreography: Choreography) -> str:
     for edge in choreography.edges():
         by_source.setdefault(edge.source, []).append(edge)
     followed: set[str] = set()
-    ends = {edge.target for edges in by_source.values() for edge in edges}
+    ends = {edge.target for edges in by_source.values() for edge in edges if edge.kind != "prerequisite"}
     flows = [f"({name})" for name in choreography.flows]
     starts = [OUTSIDE, *(source for source in by_source if source not in ends), *flows, *by_source]
     roots: list[Branch] = []
@@ -33,9 +33,9 @@ def draw(choreography: Choreography) -> str:
 def _follow(branch: Branch, source: str, by_source: dict[str, list[Edge]], followed: set[str]) -> None:
     followed.add(source)
     for edge in by_source[source]:
-        goes_on = edge.target in by_source and not edge.target.startswith(
-            "("
-        )  # a flow's deadline has a root of its own
+        goes_on = (
+            edge.target in by_source and edge.kind != "prerequisite" and edge.target[0] != "("
+        )  # a deadline is a root
         again = goes_on and edge.target in followed
         arrow = f"{label(edge.event)} {_STROKES[edge.kind] * 2}▶ {edge.target}{' ↑' if again else ''}"
         branch.below.append(Branch(arrow, tone=edge.kind))

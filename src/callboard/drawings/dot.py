@@ -11,11 +11,14 @@ _LOOKS = {
     "failure": 'style=dashed, color="#c0392b", fontcolor="#c0392b"',
     "compensation": 'style=bold, color="#8e44ad", fontcolor="#8e44ad"',
     "timer": 'style=dotted, arrowhead=dot, color="#2471a3", fontcolor="#2471a3"',
+    "prerequisite": 'style=dashed, arrowhead=empty, color="#7f8c8d", fontcolor="#7f8c8d"',
 }
 
 
 def draw(choreography: Choreography) -> str:
-    """A directed graph: a cluster for each service, failures dashed, compensations bold, timers dotted."""
+    """A directed graph: a cluster for each service, failures dashed, compensations bold, timers dotted,
+    prerequisites grey.
+    """
     nodes, edges = choreography.nodes(), choreography.edges()
     others = places((end for edge in edges for end in (edge.source, edge.target)), [node.path for node in nodes])
     ids = identifiers([*(node.path for node in nodes), *others])

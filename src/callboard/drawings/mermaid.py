@@ -4,12 +4,14 @@ from callboard.choreography import Choreography
 from callboard.drawings.names import identifiers, label, places
 from callboard.graph import OUTSIDE
 
-_ARROWS = {"event": "-->", "failure": "-.->", "compensation": "==>", "timer": "--o"}
-_COLOURS = {"failure": "#c0392b", "compensation": "#8e44ad", "timer": "#2471a3"}
+_ARROWS = {"event": "-->", "failure": "-.->", "compensation": "==>", "timer": "--o", "prerequisite": "---"}
+_COLOURS = {"failure": "#c0392b", "compensation": "#8e44ad", "timer": "#2471a3", "prerequisite": "#7f8c8d"}
 
 
 def draw(choreography: Choreography) -> str:
-    """A flowchart: a box for each service, failures dotted, compensations thick, timers with a round end."""
+    """A flowchart: a box for each service, failures dotted, compensations thick, timers with a
+    round end, prerequisites a line without an end.
+    """
     nodes, edges = choreography.nodes(), choreography.edges()
     paths = [node.path for node in nodes]
     others = places((end for edge in edges for end in (edge.source, edge.target)), paths)
