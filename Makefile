@@ -84,6 +84,10 @@ crash-test: $(READY) ## kill -9 while work is unfinished, again and again; all c
 model: $(READY) ## the executable model of the react group, and the shortcuts that lose money in it; SEEDS=1500
 	@$(PY) -m tests.model.table $(SEEDS)
 
+.PHONY: asyncapi
+asyncapi: $(READY) ## every AsyncAPI document through the parser of the AsyncAPI project; fetches it once, with npm
+	@$(PY) tools/asyncapi.py
+
 .PHONY: clean
 clean: ## remove .venv, caches and what was built
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -46,10 +46,10 @@ def edges(choreography: Choreography) -> set[tuple[str, str, str, str]]:
 def unordered(value: Any) -> Any:
     """With every list sorted: the order of declarations says nothing."""
     match value:
+        case [*parts]:
+            return sorted(map(unordered, parts), key=repr)
         case dict():
             return {name: unordered(each) for name, each in cast("dict[str, Any]", value).items()}
-        case list():
-            return sorted(map(unordered, cast("list[Any]", value)), key=repr)
         case _:
             return value
 

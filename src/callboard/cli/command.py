@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import click
 
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 EXIT_CODES = """\b
 Exit codes:
@@ -121,6 +122,13 @@ class Group(click.Group):
         if ctx.invoked_subcommand is None:
             click.echo(ctx.get_help())
         return answer
+
+
+def named(name: str, known: Mapping[str, T], word: str) -> T:
+    """The one with this name; exit 4, with the one that was meant, if there is none."""
+    if name not in known:
+        raise Refusal(4, f"there is no {word} {name!r}{meant(name, list(known))}")
+    return known[name]
 
 
 def meant(name: str, known: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 import click
 
-from callboard.cli.command import Command, Group, Refusal, meant, option
+from callboard.cli.command import Command, Group, named, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import write_out
 from callboard.cli.settings import app_options
@@ -22,6 +22,6 @@ def export(app_argument: str | None, app: str | None, service: str | None, outpu
     from callboard.contracts.writing import write
 
     choreography = find_app(app, app_argument)
-    if service is not None and service not in choreography.services:
-        raise Refusal(4, f"there is no service {service!r}{meant(service, list(choreography.services))}")
+    if service is not None:
+        named(service, choreography.services, "service")
     write_out(write(choreography, service).text(), output)

@@ -5,7 +5,7 @@ from callboard.drawings.names import identifiers, label, places
 from callboard.graph import OUTSIDE
 
 _ARROWS = {"event": "-->", "failure": "-.->", "compensation": "==>", "timer": "--o", "prerequisite": "---"}
-_COLOURS = {"failure": "#c0392b", "compensation": "#8e44ad", "timer": "#2471a3", "prerequisite": "#7f8c8d"}
+COLOURS = {"failure": "#c0392b", "compensation": "#8e44ad", "timer": "#2471a3", "prerequisite": "#7f8c8d"}
 
 
 def draw(choreography: Choreography) -> str:
@@ -19,13 +19,13 @@ def draw(choreography: Choreography) -> str:
     drawn = ["flowchart LR"]
     drawn += [f"    {ids[each]}{_shape(each)}" for each in others]
     for name in choreography.services:
-        drawn.append(f'    subgraph {ids[f"service {name}"]}["{_quoted(name)}"]')
-        drawn += [f'        {ids[node.path]}["{_quoted(node.name)}"]' for node in nodes if node.service == name]
+        drawn.append(f'    subgraph {ids[f"service {name}"]}["{quoted(name)}"]')
+        drawn += [f'        {ids[node.path]}["{quoted(node.name)}"]' for node in nodes if node.service == name]
         drawn.append("    end")
     for edge in edges:
-        arrow = f'{_ARROWS[edge.kind]}|"{_quoted(label(edge.event))}"|'
+        arrow = f'{_ARROWS[edge.kind]}|"{quoted(label(edge.event))}"|'
         drawn.append(f"    {ids[edge.source]} {arrow} {ids[edge.target]}")
-    for kind, colour in _COLOURS.items():
+    for kind, colour in COLOURS.items():
         numbers = [str(number) for number, edge in enumerate(edges) if edge.kind == kind]
         if numbers:
             drawn.append(f"    linkStyle {','.join(numbers)} stroke:{colour}")
@@ -33,9 +33,9 @@ def draw(choreography: Choreography) -> str:
 
 
 def _shape(place: str) -> str:
-    name = _quoted(place.strip("()"))
+    name = quoted(place.strip("()"))
     return f'(("{name}"))' if place == OUTSIDE else f'(["{name}"])'
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     return text.replace("#", "#35;").replace('"', "#quot;").replace("<", "#lt;").replace(">", "#gt;")
