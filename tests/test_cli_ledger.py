@@ -3,8 +3,10 @@
 import asyncio
 import json
 import os
+import re
 import shutil
 import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +17,7 @@ from click.testing import Result
 from msgspec import structs
 
 from callboard import Choreography
+from callboard.cli import prune
 from callboard.cli.dead_letters import Wanted, find_letters, what_came
 from callboard.cli.reading import reading
 from tests.postoffice import (
@@ -594,3 +597,72 @@ def test_nothing_is_cancelled_where_nobody_would_hear_of_it(monkeypatch: pytest.
 
     monkeypatch.setattr("callboard.cli.flows.find_app", find_app)
     assert "no reaction hears FlowCancelled[LetterPosted]" in refused("flows", "cancel", "unread", "--yes", code=1)
+
+
+# what is forgotten, and what is kept beside
+
+
+def test_old_flows_go_and_what_holds_others_back_is_told() -> None:
+    before = told("ledger", "status", "--app", APP)["retention"]
+    assert (before["may_go"], before["held_back"], before["pruned_to"]) == (0, [], None)
+    looked = command("ledger", "prune", APP, "--keep", "1ms", "--dry-run")
+    assert looked.exit_code == 0, looked.output
+    assert "prune 2 flows\n" in looked.stderr
+    assert "held back: 3 flows: letter is running" in looked.stderr
+    assert "held back: 2 flows: van.deliver, a dead letter" in looked.stderr
+    assert len(told("flows", "list")["items"]) == 5
+    assert refused("ledger", "prune", APP, "--keep", "1ms", code=2)
+    assert re.search(r"2 flows with \d+ events gone", said("ledger", "prune", APP, "--keep", "1ms", "-y"))
+    assert {each["key"] for each in told("flows", "list")["items"]} == {"heavy", "heavy/2", "unread"}
+    assert told("ledger", "status", "--app", APP)["retention"]["pruned_to"] is not None
+    assert "no such flow" in refused("flows", "show", "letter/good", code=4)
+    assert told("ledger", "verify")["sound"]
+
+
+def test_a_worker_that_prunes_too_little_is_told_by_its_reactions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prune, "DEFAULT_KEEP", timedelta(microseconds=1))
+    (van,) = [each for each in told("services", APP)["items"] if each["name"] == "van"]
+    assert {each["path"]: each["holds_back"] for each in van["reactions"]}["van.deliver"] == 2
+    assert re.search(r"van\.deliver +0 +0 +2 +2 dead", said("services", APP))
+
+
+def test_a_backup_is_a_ledger_of_its_own_and_replaces_nothing(ledger: Path) -> None:
+    assert "copy.db: 0." in said("ledger", "backup", "copy.db")
+    assert said("ledger", "verify", "--ledger", "sqlite:///copy.db").startswith("sound")
+    assert told("flows", "list", "--ledger", "sqlite:///copy.db")["items"] == told("flows", "list")["items"]
+    assert "is there already" in refused("ledger", "backup", "copy.db", code=3)
+    with closing(sqlite3.connect(ledger)) as db, db:
+        db.execute("UPDATE ledger SET head = 1")
+    assert "the copy is not sound, and was not kept" in refused("ledger", "backup", "other.db", code=3)
+    assert sorted(file.name for file in Path().glob("*.db*") if "." in file.name and "other" in file.name) == []
+
+
+def test_a_ledger_of_an_older_layout_is_named_with_its_way_out_and_migrated(ledger: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as db, db:
+        for index in ("supplied_pos", "supplied_gone"):
+            db.execute(f"DROP INDEX {index}")
+        for table, column in (("ledger", "pruned_to"), ("ledger", "prunes"), ("supplied", "gone"),
+                              ("reaction", "hears"), ("reaction", "first")):  # fmt: skip
+            db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("PRAGMA user_version = 1")
+    assert "its layout is 1" in refused("flows", "list", code=3)
+    assert "callboard ledger migrate" in refused("ledger", "status", code=3)
+    assert "has the layout" in said("ledger", "migrate")
+    assert len(told("flows", "list")["items"]) == 5
+    assert told("ledger", "verify")["sound"]
+    assert "no such file" in refused("ledger", "migrate", "--ledger", "sqlite:///nowhere.db", code=3)
+    assert not Path("nowhere.db").exists()
+
+
+@pytest.mark.parametrize(("broken", "text"), [
+    ("UPDATE parked SET reaction = 'van.gone'", "van.gone has 2 parked deliveries, and is no reaction"),
+    ("INSERT INTO supplied (id, pos, digest) VALUES ('k', 999999, x'01')", "'k' stands for 999999, behind the head"),
+    ("UPDATE flow SET ended = NULL WHERE key = 'good'", "letter/good has a verdict (succeeded) without a time"),
+    ("DELETE FROM log WHERE flow = (SELECT number FROM flow WHERE key = 'unread')", "letter/unread has no event"),
+    ("DELETE FROM name WHERE name = 'LetterPosted'", "which has no name"),
+    ("UPDATE reaction SET pos = 999999 WHERE reaction = 'van.deliver'", "van.deliver stands at 999999, behind"),
+])  # fmt: skip
+def test_what_contradicts_itself_is_found(ledger: Path, broken: str, text: str) -> None:
+    with closing(sqlite3.connect(ledger)) as db, db:
+        db.execute(broken)
+    assert text in said("ledger", "verify", code=1)

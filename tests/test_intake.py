@@ -13,6 +13,7 @@ from callboard.board import FlowHandle
 from callboard.brokers.memory import MemoryBroker
 from callboard.envelope import Envelope
 from callboard.errors import LedgerLost
+from callboard.hops.retention import Retention, prune
 from tests.apart import Crash, Site, Town, crash_at
 from tests.errands import (
     BikeMoved,
@@ -503,3 +504,69 @@ async def test_the_ledger_that_keeps_the_flow_need_not_have_been_opened_by_its_s
     await town.rest(upto=MINUTE)
     assert flow.key == "e-1"
     await town.close()
+
+
+# what was forgotten
+
+
+async def test_what_comes_again_after_its_flow_was_pruned_is_a_dead_letter_and_has_no_second_effect(
+    tmp_path: Path,
+) -> None:
+    async with a_town(tmp_path) as town:
+        desk, bikes = town.sites["desk"], town.sites["bikes"]
+        await desk.publish(ErrandAsked(errand_id="e-1"))
+        await town.rest(upto=MINUTE)
+        assert (await types(bikes)).count("ErrandTaken") == 1
+        retention = Retention(town.choreography, timedelta(days=1), separate=True)
+        town.clock.advance(timedelta(days=3))
+        for site in (desk, bikes):
+            await prune(site.work, retention)
+        assert await types(bikes) == await types(desk) == []
+        town.faults.redelivered = 1.0
+        for site in (desk, bikes):
+            await site.intake()
+        town.faults.stop()
+        await desk.publish(ErrandAsked(errand_id="e-2"))
+        await town.rest(upto=MINUTE)
+        assert (await types(bikes)).count("ErrandTaken") == 1  # of the new one
+        (letter,) = await bikes.work.ledger.parked(why=["dead"])
+        assert (letter.error or "").startswith("too old to tell")
+        told = await desk.work.ledger.parked(why=["dead"])
+        assert len(told) == 2  # ErrandTaken and ErrandDone; what the desk sent itself is no riddle
+        assert await bikes.work.ledger.ask(letter.reaction, letter.pos, 0, "replay")
+        await bikes.intake()
+        await town.rest(upto=MINUTE)
+        assert (await types(bikes)).count("ErrandTaken") == 2
+        assert await bikes.work.ledger.verify() == []
+
+
+async def test_what_comes_late_to_a_flow_that_is_still_here_is_taken_in(tmp_path: Path) -> None:
+    async with a_town(tmp_path) as town:
+        desk, bikes, road = (town.sites[name] for name in ("desk", "bikes", "road"))
+        await desk.publish(ErrandAsked(errand_id="old"))
+        await desk.relay()
+        await bikes.intake()
+        await bikes.react()
+        town.clock.advance(timedelta(minutes=1))
+        await desk.publish(ErrandAsked(errand_id="new"))
+        await town.rest(upto=timedelta(0))
+        done = await desk.board.flow("errand", "old").completion(timedelta(0))
+        assert done.succeeded
+        assert await road.work.ledger.parked() == []
+
+
+async def test_a_place_of_a_flow_that_others_watch_stays_for_the_longest_timeout_too(tmp_path: Path) -> None:
+    async with a_town(tmp_path) as town:
+        desk, bikes = town.sites["desk"], town.sites["bikes"]
+        await desk.publish(ErrandAsked(errand_id="e-1"))
+        await town.rest(upto=MINUTE)
+        retention = Retention(town.choreography, timedelta(minutes=1), separate=True)
+        longest = max(flow.timeout for flow in town.choreography.flows.values() if flow.timeout is not None)
+        town.clock.advance(longest)
+        await prune(desk.work, retention)
+        await prune(bikes.work, retention)
+        assert await types(desk) == []
+        assert await types(bikes) != []
+        town.clock.advance(timedelta(minutes=2))
+        await prune(bikes.work, retention)
+        assert await types(bikes) == []

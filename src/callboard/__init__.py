@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from callboard.choreography import Choreography
-from callboard.clock import Clock, ManualClock, SystemClock
+from callboard.clock import FOREVER, Clock, ManualClock, SystemClock
 from callboard.codec import Codec
 from callboard.codecs.json import JsonCodec
 from callboard.errors import (
@@ -54,6 +54,7 @@ __all__ = [
     "Context",
     "ContractError",
     "Edit",
+    "FOREVER",
     "Flow",
     "FlowCancelled",
     "FlowError",

@@ -96,18 +96,20 @@ class Choreography:
         ports: Sequence[object] = (),
         services: Sequence[Service] | None = None,
         grace: timedelta = timedelta(seconds=30),
+        keep: timedelta = timedelta(days=30),
         clock: Clock | None = None,
         codec: "Codec | None" = None,
     ) -> "AbstractAsyncContextManager[Board]":
         """Runs `services` (None: all; []: none, publish and read only) on the ledger at `url` until the block ends.
 
-        At the end no new event is begun, and what runs has `grace` to finish.
+        At the end no new event is begun, and what runs has `grace` to finish. Flows that have been over for `keep`
+        are pruned, unless their Flow says otherwise.
         """
         self._refuse_late_reactions()
         from callboard.run import open_board  # noqa: PLC0415
 
         return open_board(
-            self, url, broker=broker, ports=ports, services=services, grace=grace, clock=clock, codec=codec
+            self, url, broker=broker, ports=ports, services=services, grace=grace, keep=keep, clock=clock, codec=codec
         )
 
     def _refuse_strangers(self, services: Sequence[object], flows: Sequence[object]) -> None:

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+FOREVER = timedelta.max
+"""Given as `keep=`: it is never pruned."""
 
 
 class Clock(Protocol):

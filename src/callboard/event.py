@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import Enum
 from typing import (
     Any,
@@ -21,7 +21,7 @@ from typing import (
 from msgspec import Struct
 
 from callboard import fields
-from callboard.clock import EPOCH
+from callboard.clock import EPOCH, FOREVER
 from callboard.errors import ContractError, place
 
 T = TypeVar("T")
@@ -43,6 +43,7 @@ class EventType(Struct, frozen=True, eq=False):
     version: int
     immutable: bool  # all the way down, so one object may be handed to several reactions
     fields: frozenset[str]
+    forever: bool = False  # it outlives its flow in the log
 
     @property
     def annotation(self) -> Any:
@@ -82,6 +83,7 @@ class EventMark(Struct, eq=False):
     failure: bool
     key: str | None
     version: int
+    forever: bool
     type: EventType | None = None
     spoken_of: dict[Any, EventType] = {}
 
@@ -90,15 +92,26 @@ class EventMark(Struct, eq=False):
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def event(cls: type[T], /) -> type[T]: ...
 @overload
-def event(*, key: str | None = None, type: str | None = None, version: int = 1) -> Callable[[type[T]], type[T]]: ...
-def event(cls: Any = None, /, *, key: str | None = None, type: str | None = None, version: int = 1) -> Any:
+def event(
+    *, key: str | None = None, type: str | None = None, version: int = 1, keep: timedelta | None = None
+) -> Callable[[type[T]], type[T]]: ...
+def event(
+    cls: Any = None,
+    /,
+    *,
+    key: str | None = None,
+    type: str | None = None,
+    version: int = 1,
+    keep: timedelta | None = None,
+) -> Any:
     """`cls` is an event: immutable, built by keyword. An unadorned class becomes a frozen dataclass, in place.
 
     `key=` is the attribute that orders events which belong to no flow; `type=` and `version=` name it on the wire.
+    With `keep=FOREVER` it stays in the log when its flow is pruned.
     """
 
     def mark(cls: Any) -> Any:
-        return _mark_event(cls, failure=False, key=key, name=type, version=version)
+        return _mark_event(cls, failure=False, key=key, name=type, version=version, keep=keep)
 
     return mark if cls is None else mark(cls)
 
@@ -107,12 +120,22 @@ def event(cls: Any = None, /, *, key: str | None = None, type: str | None = None
 @dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 def failure(cls: type[T], /) -> type[T]: ...
 @overload
-def failure(*, key: str | None = None, type: str | None = None, version: int = 1) -> Callable[[type[T]], type[T]]: ...
-def failure(cls: Any = None, /, *, key: str | None = None, type: str | None = None, version: int = 1) -> Any:
+def failure(
+    *, key: str | None = None, type: str | None = None, version: int = 1, keep: timedelta | None = None
+) -> Callable[[type[T]], type[T]]: ...
+def failure(
+    cls: Any = None,
+    /,
+    *,
+    key: str | None = None,
+    type: str | None = None,
+    version: int = 1,
+    keep: timedelta | None = None,
+) -> Any:
     """`cls` is an event that says: this step did not work, and it took no effect. Otherwise as `event`."""
 
     def mark(cls: Any) -> Any:
-        return _mark_event(cls, failure=True, key=key, name=type, version=version)
+        return _mark_event(cls, failure=True, key=key, name=type, version=version, keep=keep)
 
     return mark if cls is None else mark(cls)
 
@@ -250,6 +273,7 @@ def _read(cls: type[Any], mark: EventMark) -> EventType:
         mark.version,
         fields.immutable(cls),
         frozenset(fields.field_names(cls)),
+        mark.forever,
     )
 
 
@@ -275,7 +299,9 @@ def _built_in(origin: Any, inner: EventType) -> EventType:
     return mark.spoken_of[origin, inner]
 
 
-def _mark_event(cls: Any, *, failure: bool, key: str | None, name: str | None, version: int) -> Any:
+def _mark_event(
+    cls: Any, *, failure: bool, key: str | None, name: str | None, version: int, keep: timedelta | None
+) -> Any:
     word: Literal["event", "failure"] = "failure" if failure else "event"
     _adorn(cls, word, frozen=True)
     _refuse_second_mark(cls, word)
@@ -288,7 +314,9 @@ def _mark_event(cls: Any, *, failure: bool, key: str | None, name: str | None, v
         raise _wrong(cls, f"type={wire!r} cannot be its name on the wire: no spaces, and not `callboard.` in front")
     if version < 1:
         raise _wrong(cls, f"version= counts from 1, not {version}")
-    type.__setattr__(cls, MARK, EventMark(wire, failure, key, version))
+    if keep is not None and keep != FOREVER:
+        raise _wrong(cls, f"keep={keep!r}: an event goes with its flow (Flow(keep=...)), or stays: keep=FOREVER")
+    type.__setattr__(cls, MARK, EventMark(wire, failure, key, version, keep is not None))
     return cls
 
 

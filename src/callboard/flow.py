@@ -14,7 +14,7 @@ from callboard.service import Events, Service
 class Flow:
     """A named expectation over everything that one starting event causes. It is found by the value of its `key`."""
 
-    __slots__ = ("fails", "home", "key", "name", "start", "succeeds", "timeout", "where")
+    __slots__ = ("fails", "home", "keep", "key", "name", "start", "succeeds", "timeout", "where")
 
     name: str
     key: str
@@ -22,6 +22,7 @@ class Flow:
     succeeds: Shape
     fails: Shape | None
     timeout: timedelta | None
+    keep: timedelta | None  # how long it is kept once it is over; None: as `open(keep=)` says
     home: Service | None  # whose ledger keeps keys, deadline and verdict; None: the first service's
     where: str
 
@@ -34,6 +35,7 @@ class Flow:
         succeeds: Events,
         fails: Events | None = None,
         timeout: timedelta | None = None,
+        keep: timedelta | None = None,
         home: Service | None = None,
     ) -> None:
         where = f"{place()} Flow({name!r})"
@@ -41,6 +43,7 @@ class Flow:
             "name": read_text(name, "name", where),
             "key": read_text(key, "key", where),
             "timeout": None if timeout is None else read_duration(timeout, "timeout", where),
+            "keep": None if keep is None else read_duration(keep, "keep", where),
             "home": home,
             "where": where,
             "start": _start(shape_of(starts, f"{where} starts="), key, where),

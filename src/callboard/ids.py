@@ -50,6 +50,26 @@ class FlowIds:
         return self._prefix + _PAIRS[self._count >> 10] + _PAIRS[self._count & 1023]
 
 
+def began_at(identity: str) -> int:
+    """When the flow of this id (or event id) began, in microseconds; 0 if it is no id of ours."""
+    milliseconds = 0
+    for letter in identity[:10]:
+        place = _ALPHABET.find(letter)
+        if place < 0:
+            return 0
+        milliseconds = milliseconds << 5 | place
+    return milliseconds * 1000 if len(identity) >= FLOW_LENGTH else 0
+
+
+def depth_of(event_id: str) -> int:
+    """How many reactions lie between the event from outside that began the flow and this one."""
+    tail = event_id[FLOW_LENGTH:]
+    if not tail.startswith(".~"):
+        return tail.count(".")
+    number, _, rest = tail[2:].partition("~")
+    return (int(number) if number.isdigit() else 0) + rest.count(".")
+
+
 def tag(path: str) -> str:
     """Four characters that stand for a reaction in the ids of what it emits; a collision is a ContractError."""
     return _digest(path, 4)
@@ -67,7 +87,7 @@ def child(cause: str, reaction_tag: str, ordinal: int = 0, others: Sequence[str]
     if ordinal:
         path += f"-{ordinal}"
     if len(path) > LONGEST:
-        return f"{path[:FLOW_LENGTH]}.~{_digest(path, 24)}"
+        return f"{path[:FLOW_LENGTH]}.~{depth_of(path)}~{_digest(path, 24)}"
     return path
 
 

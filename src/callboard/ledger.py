@@ -131,7 +131,18 @@ class Position(Struct):
     since: int
     pos: int
     open: tuple[int, ...]
-    live: bool = True
+    live: bool = True  # False: it was retired, and nobody waits for it
+    hears: tuple[str, ...] | None = None  # the types it hears; None: nobody knows, it may be any
+    first: str | None = None  # the name under which ids and keys are made, where it was renamed
+
+    @property
+    def known_as(self) -> str:
+        """The name that stands in the ids and idempotency keys of this reaction, whatever it is called now."""
+        return self.first or self.reaction
+
+    def may_hear(self, kind: str) -> bool:
+        """Whether an event of this type may be for it."""
+        return self.hears is None or kind in self.hears
 
     def finished(self, pos: int) -> bool:
         """Whether the reaction has handled or parked the event at this place."""
@@ -146,7 +157,7 @@ class Ownership(NamedTuple):
 
 
 class Supplied(NamedTuple):
-    """An idempotency key or an id from outside, and the event it stands for."""
+    """An idempotency key, or (without a digest) an id that a broker brought, and the event it stands for."""
 
     id: str
     pos: int
@@ -167,10 +178,12 @@ class Lent(Protocol):
 
 
 class Transaction(Protocol):
-    """What is written in one commit. `head` and `edits` are read under the write lock."""
+    """What is written in one commit. What stands first is read under the write lock."""
 
     head: int
     edits: int
+    prunes: int  # how often flows were pruned: who decided on what was there before decides again
+    pruned_to: int  # no flow that was pruned began after this moment
 
     async def append(self, entries: Sequence[Entry]) -> None: ...
     async def save(self, rows: Sequence[StateWrite]) -> None: ...
@@ -189,6 +202,21 @@ class Transaction(Protocol):
 
     async def lend(self) -> Lent:
         """SQL of a reaction becomes part of this commit."""
+        ...
+
+    async def prune(self, flows: Collection[int], *, kept: Collection[str], upto: int, now: int) -> int:
+        """Forget these flows but for their events of the types `kept`; returns how many events went.
+
+        None of them began after `upto`. Their idempotency keys are known until `forget`.
+        """
+        ...
+
+    async def forget(self, before: int, *, limit: int) -> int:
+        """Forget idempotency keys of flows that were pruned before this moment; returns how many."""
+        ...
+
+    async def retire(self, reactions: Collection[str]) -> None:
+        """Nobody waits for these reactions any more; registered again they start anew."""
         ...
 
 
@@ -225,6 +253,7 @@ class Ledger(Protocol):
         *,
         reactions: Collection[str] | None = None,
         flow: int | None = None,
+        flows: Collection[int] | None = None,
         why: Collection[Why] | None = None,
         asked: bool = False,
         limit: int | None = None,
@@ -243,7 +272,14 @@ class Ledger(Protocol):
 
     # who reads
     async def positions(self) -> list[Position]: ...
-    async def register(self, positions: Sequence[Position], renamed: Mapping[str, str]) -> None: ...
+    async def register(
+        self, positions: Sequence[Position], renamed: Mapping[str, str], tokens: Mapping[str, int] | None = None
+    ) -> None:
+        """Add reactions that are new or were retired, note what the others hear, and carry over those that are renamed
+        (old name to new) with all that is theirs.
+        """
+        ...
+
     async def own(self, service: str) -> Ownership | None:
         """Take the service for this process, or None while another live process owns it."""
         ...
@@ -258,8 +294,16 @@ class Ledger(Protocol):
         """Leave an operator's wish (replay or discard) on a parked delivery for its owner; False if it is not there."""
         ...
 
+    async def pruned_to(self) -> int:
+        """No flow that was pruned began after this moment; 0 if none was."""
+        ...
+
     async def verify(self) -> list[str]:
         """What is wrong with the database, in words; empty if nothing is."""
+        ...
+
+    async def backup(self, place: str) -> None:
+        """A copy of one moment is at `place`, whole and sound; work goes on meanwhile."""
         ...
 
     def transaction(self, tokens: Mapping[str, int]) -> AbstractAsyncContextManager[Transaction]:

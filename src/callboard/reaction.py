@@ -51,6 +51,7 @@ class Context:
 
     __slots__ = (
         "_inputs_of",
+        "_known_as",
         "_lender",
         "_log",
         "_now",
@@ -85,6 +86,7 @@ class Context:
         now: datetime | None = None,
         inputs: Sequence[str] = (),
         inputs_of: Callable[[Callable[..., Any]], Sequence[str]] | None = None,
+        known_as: Callable[[str], str] | None = None,
         transaction: Any = None,
         lender: Callable[[], Any] | None = None,
     ) -> None:
@@ -97,6 +99,7 @@ class Context:
         self.inputs = tuple(inputs)
         self._now = datetime.now(UTC) if now is None else now
         self._inputs_of = inputs_of
+        self._known_as = known_as or str  # a renamed reaction keeps its keys
         self._transaction = transaction
         self._lender = lender
         self._log: logging.LoggerAdapter[logging.Logger] | None = None
@@ -116,14 +119,14 @@ class Context:
                 f"idempotency_key({label!r}) was used in this run: give each outside call a label of its own"
             )
         self._used.add(label)
-        return ids.idempotency_key(self.flow_id, self.inputs, self.reaction, label)
+        return ids.idempotency_key(self.flow_id, self.inputs, self._known_as(self.reaction), label)
 
     def key_of(self, reaction: Callable[..., Any], label: str = "") -> str:
         """The key that `reaction`, which this one compensates, used (or would have used) for its call outside."""
         service = self.reaction.rpartition(".")[0]
         path = f"{service}.{reaction.__name__}" if service else reaction.__name__
         inputs = self.inputs if self._inputs_of is None else self._inputs_of(reaction)
-        return ids.idempotency_key(self.flow_id, inputs, path, label)
+        return ids.idempotency_key(self.flow_id, inputs, self._known_as(path), label)
 
     @property
     def transaction(self) -> Any:

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
 from random import Random
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from msgspec.structs import replace
 
@@ -20,8 +20,10 @@ from callboard.codecs.json import JsonCodec
 from callboard.errors import ContractError, LedgerBusy, LedgerError, LedgerLost
 from callboard.hops.abroad import RELAY, Abroad
 from callboard.hops.react import react, unwind
-from callboard.hops.work import Work
+from callboard.hops.retention import DEFAULT_KEEP, Retention, prune
+from callboard.hops.work import Work, types_heard
 from callboard.ledger import Ledger, Position
+from callboard.options import read_duration
 from callboard.tracker import Tracker, path_of
 from callboard.traffic import Traffic, first_place, open_broker
 
@@ -44,6 +46,8 @@ _FIRST_LOOK, _LAST_LOOK = 0.001, 0.02  # seconds between two looks for what othe
 _STAND_BY = 0.25  # seconds between two tries to own a service that somebody else owns
 _AFTER_ERROR = 1.0  # seconds before a commit that failed is tried again
 _CUT = "it was cut each time its board stopped"
+_PRUNE_AGAIN, _PRUNE_REST = 0.02, 5.0  # seconds between two looks for what may be forgotten
+_COUNTED = 1000  # deliveries of a reaction that is gone from the code
 _SUSPECTS = 512  # entries that may have been in hand when a process died
 
 
@@ -66,6 +70,7 @@ async def open_board(
     ports: Sequence[object],
     services: Sequence[Service] | None,
     grace: timedelta,
+    keep: timedelta = DEFAULT_KEEP,
     clock: Clock | None,
     codec: Codec | None,
 ) -> AsyncIterator[Board]:
@@ -88,6 +93,7 @@ async def open_board(
         identity = await ledger.identity()
         work.abroad = Abroad(choreography, open_broker(broker), here=names, identity=identity)
     runner = Runner(work, Board(choreography, work), names)
+    runner.retention = Retention(choreography, read_duration(keep, "keep", "open(keep=)"), separate=broker is not None)
     try:
         await runner.start()
         yield runner.board
@@ -119,6 +125,8 @@ class Runner:
         self._loop: asyncio.Task[None] | None = None
         self._look = _FIRST_LOOK
         self._next_try = 0.0
+        self.retention: Retention | None = None  # None: nothing is pruned
+        self._pruned, self._next_prune = 0, 0.0
         self._traffic = None if work.abroad is None else Traffic(work, work.abroad, self._fail)
 
     async def start(self) -> None:
@@ -198,19 +206,13 @@ class Runner:
     async def _register(self) -> None:
         """Reactions that the ledger does not know start from now, or from the beginning where they say so."""
         choreography, ledger, abroad = self.work.choreography, self.work.ledger, self.work.abroad
-        known = {position.reaction for position in await ledger.positions()}
+        known = {position.reaction for position in await ledger.positions() if position.live}
         head = await ledger.head()
         new: list[Position] = []
-        renamed: dict[str, str] = {}
         for path, contract in self._contracts():
-            was = f"{contract.service}.{contract.options.was}"
-            if path in known:
-                continue
-            if contract.options.was is not None and was in known:
-                renamed[was] = path
-            else:
+            if path not in known and f"{contract.service}.{contract.options.was}" not in known:
                 start = 0 if contract.options.since == "beginning" else head
-                new.append(Position(path, start, start, ()))
+                new.append(Position(path, start, start, (), hears=tuple(types_heard(contract))))
         for flow in choreography.flows.values():
             home = choreography.home_of(flow).name
             path = path_of(home)
@@ -220,8 +222,8 @@ class Runner:
                 new.append(Position(path, head, head, ()))
         if abroad is not None:
             new += [] if RELAY in known else [first_place(abroad, await ledger.owners(), head)]
-        if new or renamed:
-            await ledger.register(new, renamed)
+        if new:
+            await ledger.register(new, {})
 
     def _contracts(self) -> Iterable[tuple[str, Contract]]:
         """The reactions that this ledger runs. Those of services that are not here have their place where these are."""
@@ -252,9 +254,11 @@ class Runner:
 
     async def _take_up(self, services: Sequence[str]) -> None:
         work = self.work
-        positions = {position.reaction: position for position in await work.ledger.positions()}
-        _refuse_orphans(services, positions, work, await work.ledger.parked(limit=10_000))
-        readers = [reader for service in services for reader in work.add_readers(service)]
+        await self._patiently(self._register)
+        await self._patiently(partial(self._carry_over, services))
+        positions = {position.reaction: position for position in await work.ledger.positions() if position.live}
+        await self._retire(services, positions.values())
+        readers = [reader for service in services for reader in work.add_readers(service, positions)]
         work.route()
         parked = await work.ledger.parked(reactions=[reader.path for reader in readers]) if readers else []
         await work.place(readers, positions, parked)
@@ -263,6 +267,44 @@ class Runner:
         await tracker.load()
         work.watcher = tracker if tracker.paths else None
         work.start_head = await work.ledger.head()
+
+    async def _carry_over(self, services: Sequence[str]) -> None:
+        """What is renamed is carried over by the owner alone: a worker of an older build may have run it until now."""
+        work = self.work
+        known = {position.reaction: position for position in await work.ledger.positions() if position.live}
+        renamed: dict[str, str] = {}
+        told: list[Position] = []
+        for path, contract in self._contracts():
+            if contract.service not in services:
+                continue
+            was = f"{contract.service}.{contract.options.was}"
+            if path not in known and was in known:
+                renamed[was] = path
+            hears = tuple(types_heard(contract))
+            if path not in known or known[path].hears != hears:
+                told.append(Position(path, 0, 0, (), hears=hears))
+        if told:
+            await work.ledger.register(told, renamed, work.tokens)
+
+    async def _retire(self, services: Sequence[str], positions: Iterable[Position]) -> None:
+        """A reaction that is gone from the code is not forgotten silently; LedgerError if it has something to do.
+
+        One that has nothing to do is retired: it holds nothing back.
+        """
+        work = self.work
+        known = {path for path, _ in self._contracts()}
+        gone = [p for p in positions if p.reaction.partition(".")[0] in services and "(" not in p.reaction]
+        gone = [p for p in gone if p.reaction not in known]
+        for position in gone:
+            await _refuse_orphan(work.ledger, position)
+        if gone:
+
+            async def write() -> None:
+                async with work.ledger.transaction(work.tokens) as tx:
+                    await tx.retire([position.reaction for position in gone])
+
+            await self._patiently(write)
+            LOG.warning("gone from the code, with nothing left to do: %s", ", ".join(p.reaction for p in gone))
 
     async def _begin_reading(self) -> None:
         """Read on from the lowest position; what a reaction has had already is not handed to it again."""
@@ -309,6 +351,7 @@ class Runner:
         await self.board.notify()
         if self._traffic is not None:
             self._traffic.wake()
+        await self._prune()
         if done:
             self._look = _FIRST_LOOK
             await asyncio.sleep(0)
@@ -322,6 +365,21 @@ class Runner:
             self._next_try = now + _STAND_BY
             if await self._own():
                 await self._begin_reading()
+
+    async def _prune(self) -> None:
+        """From time to time a batch of what may be forgotten, by the owner of the ledger's first service."""
+        work, now = self.work, asyncio.get_running_loop().time()
+        if self.retention is None or now < self._next_prune or work.group is not None:
+            return
+        here = work.choreography.services if work.abroad is None else work.abroad.heard.keys() & work.abroad.here
+        if next((name for name in work.choreography.services if name in here), "") not in work.tokens:
+            return
+        try:
+            found = await prune(work, self.retention, after=self._pruned)
+        except LedgerBusy:
+            return
+        self._pruned = found.looked if found.more else 0
+        self._next_prune = now + (_PRUNE_AGAIN if found.more else _PRUNE_REST)
 
     async def _rest(self) -> None:
         """Sleep until something is to do: something was published, something is due, or others may have committed."""
@@ -355,18 +413,15 @@ class Runner:
         await self.board.notify()
 
 
-def _refuse_orphans(services: Sequence[str], positions: dict[str, Position], work: Work, parked: Iterable[Any]) -> None:
-    """A reaction that is gone from the code, and still has something to do, is not forgotten silently."""
-    left: dict[str, int] = {}
-    for row in parked:
-        left[row.reaction] = left.get(row.reaction, 0) + 1
-    for path, position in positions.items():
-        service = path.partition(".")[0]
-        gone = service in services and path not in work.choreography.contracts and "(" not in path and position.live
-        count = left.get(path, 0) + len(position.open)
-        if gone and count:
-            raise LedgerError(
-                f"{path} is not in the code any more and has {count} deliveries to finish: "
-                f"say was={path.partition('.')[2]!r} on the "
-                f"reaction that it became, or give them up with `callboard ledger retire {path}`"
-            )
+async def _refuse_orphan(ledger: Ledger, position: Position) -> None:
+    """LedgerError if a reaction that is gone from the code still has something to do."""
+    path = position.reaction
+    ahead = await ledger.read(position.pos, limit=_COUNTED, types=position.hears or ())
+    left = len(position.open) + len(await ledger.parked(reactions=[path], limit=_COUNTED))
+    left += sum(not position.finished(entry.pos) for entry in ahead)
+    if left:
+        raise LedgerError(
+            f"{path} is not in the code any more and has {left} deliveries to finish: "
+            f"say was={path.partition('.')[2]!r} on the "
+            f"reaction that it became, or give them up with `callboard ledger retire {path}`"
+        )

@@ -193,10 +193,11 @@ class Tracker:
             rows = [reader.rows[row] for row in sorted(reader.flow_rows.get(flow, ()))]
             behind = any(a.pos in reader.open or (a.pos > upto and a.pos not in reader.done) for a in asks)
             return behind or _goes_on(rows)
-        position = next((p for p in await self._ledger.positions() if p.reaction == contract.path), None)
+        names = (contract.path, f"{contract.service}.{contract.options.was}")  # its owner may be of an older build
+        position = next((p for p in await self._ledger.positions() if p.reaction in names and p.live), None)
         if position is None:
             return False
-        parked = await self._ledger.parked(reactions=[contract.path], flow=flow)
+        parked = await self._ledger.parked(reactions=[position.reaction], flow=flow)
         return not all(position.finished(a.pos) for a in asks) or _goes_on(parked)
 
     # deadlines

@@ -7,27 +7,35 @@ from typing import Any
 
 import click
 
+from callboard.choreography import Choreography
 from callboard.cli.asking import Plan, carry_out
 from callboard.cli.command import Group, Refusal, meant, option
-from callboard.cli.output import counted, masked, say, say_json, shown_duration
+from callboard.cli.discovery import find_app_if_any
+from callboard.cli.output import counted, instant, masked, say, say_json, shown_duration
+from callboard.cli.prune import held_lines, survey
 from callboard.cli.reading import COUNTED, now, reading
-from callboard.cli.settings import json_option, ledger_option, ledger_url
+from callboard.cli.settings import app_option, json_option, ledger_option, ledger_url
 from callboard.errors import LedgerCorrupt
-from callboard.ledger import Ledger, Note, Position
+from callboard.ledger import Entry, Ledger, Note, Position
 from callboard.run import open_ledger
 
 
-@click.group(cls=Group, name="ledger")
+@click.group(
+    cls=Group,
+    name="ledger",
+    elsewhere={"prune": ("callboard.cli.prune", "Forget flows that are over and old enough, now.")},
+)
 def command() -> None:
     """The ledger: what it holds, and whether it is sound."""
 
 
 @command.command()
+@app_option
 @ledger_option
 @json_option
-def status(ledger: str | None, *, as_json: bool) -> None:
-    """Show what the ledger holds."""
-    held = asyncio.run(_status(ledger_url(ledger)))
+def status(app: str | None, ledger: str | None, *, as_json: bool) -> None:
+    """Show what the ledger holds, and what keeps old flows in it."""
+    held = asyncio.run(_status(ledger_url(ledger), find_app_if_any(app)))
     if as_json:
         say_json("ledger", held)
         return
@@ -39,14 +47,17 @@ def status(ledger: str | None, *, as_json: bool) -> None:
     parked = ", ".join(f"{count:,} {why}" for why, count in held["parked"].items())
     say(f"parked     {parked or 'nothing'}")
     say(f"services   {', '.join(held['services']) or 'none yet'}")
+    pruned = held["retention"]
+    say(f"old flows  {pruned['may_go']:,} may go; held back: {', '.join(pruned['held_back']) or 'none'}")
 
 
 def _count(count: int) -> str:
     return f"more than {COUNTED:,}" if count > COUNTED else f"{count:,}"
 
 
-async def _status(url: str) -> dict[str, Any]:
+async def _status(url: str, choreography: Choreography | None) -> dict[str, Any]:
     async with reading(url) as ledger:
+        found, upto = await survey(ledger, choreography), await ledger.pruned_to()
         head, moment = await ledger.head(), now()
         newest = await ledger.read(max(0, head - 1), limit=1)
         flows: dict[str, int] = {}
@@ -66,6 +77,12 @@ async def _status(url: str) -> dict[str, Any]:
         "counted_to": COUNTED,
         "parked": dict(sorted(parked.items())),
         "services": services,
+        "retention": {
+            "pruned_to": instant(upto or None) or None,
+            "may_go": len(found.going),
+            "held_back": held_lines(found),
+            "looked_through": not found.more,
+        },
     }
 
 
@@ -107,8 +124,8 @@ def retire(reaction: str, ledger: str | None, *, dry_run: bool, yes: bool) -> in
     Stop the worker of its service first. Each delivery that is given up stays on record in its flow.
     """
     url = ledger_url(ledger)
-    position, parked = asyncio.run(_left(url, reaction))
-    lines = [f"{reaction}: {counted(len(position.open), 'open delivery')}, {counted(parked, 'parked delivery')}"]
+    opened, parked = asyncio.run(_left(url, reaction))
+    lines = [f"{reaction}: {counted(len(opened), 'open delivery')}, {counted(parked, 'parked delivery')}"]
     plan = Plan("retire", [reaction], [line.replace("deliverys", "deliveries") for line in lines])
 
     async def do() -> list[str | None]:
@@ -122,12 +139,56 @@ def retire(reaction: str, ledger: str | None, *, dry_run: bool, yes: bool) -> in
     return carry_out(plan, do, dry_run=dry_run, yes=yes)
 
 
-async def _left(url: str, reaction: str) -> tuple[Position, int]:
+@command.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@ledger_option
+def backup(file: Path, ledger: str | None) -> None:
+    """Copy the ledger to FILE while its workers go on. The copy is of one moment, and is looked over for faults."""
+    asyncio.run(_backup(ledger_url(ledger), file))
+    say(f"{file}: {file.stat().st_size / 1_000_000:.1f} MB, sound")
+
+
+async def _backup(url: str, file: Path) -> None:
     async with reading(url) as ledger:
-        positions = {each.reaction: each for each in await ledger.positions()}
+        await ledger.backup(str(file))
+
+
+@command.command(name="migrate")
+@ledger_option
+def migrate_command(ledger: str | None) -> None:
+    """Give a ledger of an older callboard the layout of this one. `callboard run` does it by itself.
+
+    Workers of the older version stop at their next commit, with nothing half done.
+    """
+    url = ledger_url(ledger)
+    if not Path(url.removeprefix("sqlite:///")).is_file():
+        raise Refusal(3, f"{masked(url)}: there is no such file")
+    asyncio.run(_migrate(url))
+    say(f"{masked(url)}: has the layout of this callboard")
+
+
+async def _migrate(url: str) -> None:
+    ledger = open_ledger(url)
+    await ledger.open((), ())
+    await ledger.close()
+
+
+async def _left(url: str, reaction: str) -> tuple[list[Entry], int]:
+    async with reading(url) as ledger:
+        positions = {each.reaction: each for each in await ledger.positions() if each.live}
         if reaction not in positions:
             raise Refusal(4, f"this ledger knows no reaction {reaction!r}{meant(reaction, list(positions))}")
-        return positions[reaction], len(await ledger.parked(reactions=[reaction]))
+        return await _not_come_to(ledger, positions[reaction]), len(await ledger.parked(reactions=[reaction]))
+
+
+async def _not_come_to(ledger: Ledger, position: Position) -> list[Entry]:
+    """What it has begun and not finished, and what it has not come to."""
+    found = await ledger.entries([pos for pos in position.open if pos <= position.pos])
+    after = position.pos if position.hears is not None else await ledger.head()
+    while entries := await ledger.read(after, limit=1000, types=position.hears):
+        found += [entry for entry in entries if not position.finished(entry.pos)]
+        after = entries[-1].pos
+    return found
 
 
 async def _retire(ledger: Ledger, reaction: str) -> str | None:
@@ -138,7 +199,7 @@ async def _retire(ledger: Ledger, reaction: str) -> str | None:
     try:
         position = next(each for each in await ledger.positions() if each.reaction == reaction)
         rows = await ledger.parked(reactions=[reaction])
-        opened = await ledger.entries(position.open)
+        opened = await _not_come_to(ledger, position)
         notes = [
             Note(row.pos, reaction, row.flow, "retired", f"{row.why}: the reaction is gone", now()) for row in rows
         ]
@@ -146,7 +207,7 @@ async def _retire(ledger: Ledger, reaction: str) -> str | None:
         async with ledger.transaction({service: ownership.token}) as tx:
             await tx.unpark([(row.reaction, row.pos, row.effect) for row in rows])
             await tx.note(notes)
-            await tx.advance([Position(reaction, position.since, position.pos, ())])
+            await tx.retire([reaction])
     finally:
         await ledger.disown(service, clean=ownership.clean)
     return None

@@ -11,6 +11,7 @@ from callboard.choreography import Choreography
 from callboard.cli.command import Command
 from callboard.cli.discovery import find_app, find_app_if_any
 from callboard.cli.output import note, say, say_json, table
+from callboard.cli.prune import survey
 from callboard.cli.reading import reading
 from callboard.cli.settings import app_options, json_option, ledger_option, ledger_url
 from callboard.ledger import Ledger, Position
@@ -25,7 +26,8 @@ MOST = 1000  # events behind that are counted one by one
 def command(app_argument: str | None, app: str | None, ledger: str | None, *, as_json: bool) -> None:
     """Show each service: its owner, and for each reaction how far it is and what of it is parked.
 
-    LAG counts the events that the reaction has not come to. It needs APP to know what a reaction hears.
+    LAG counts the events that the reaction has not come to. HOLDS counts flows that are over and old enough to be
+    forgotten, and that stay because of this reaction.
     """
     choreography = find_app(None, app_argument) if app_argument else find_app_if_any(app)
     services = asyncio.run(_services(ledger_url(ledger), choreography))
@@ -36,7 +38,7 @@ def command(app_argument: str | None, app: str | None, ledger: str | None, *, as
     table(("SERVICE", "OWNER"), rows)
     say()
     cells = [_cells(reaction) for service in services for reaction in service["reactions"]]
-    table(("REACTION", "LAG", "OPEN", "PARKED"), cells)
+    table(("REACTION", "LAG", "OPEN", "HOLDS", "PARKED"), cells)
     if choreography is None:
         note("LAG counts all events behind: name the app to count only those that a reaction hears")
 
@@ -44,7 +46,7 @@ def command(app_argument: str | None, app: str | None, ledger: str | None, *, as
 def _cells(reaction: dict[str, Any]) -> tuple[str, ...]:
     parked = ", ".join(f"{count} {why}" for why, count in reaction["parked"].items())
     lag = "not known yet" if reaction["lag"] is None else f"{reaction['lag']}{'+' if reaction['lag_is_capped'] else ''}"
-    return (reaction["path"], lag, str(reaction["open"]), parked)
+    return (reaction["path"], lag, str(reaction["open"]), str(reaction["holds_back"] or ""), parked)
 
 
 async def _services(url: str, choreography: Choreography | None) -> list[dict[str, Any]]:
@@ -54,6 +56,9 @@ async def _services(url: str, choreography: Choreography | None) -> list[dict[st
         for row in await ledger.parked():
             parked.setdefault(row.reaction, Counter())[row.why] += 1
         owners = await ledger.owners()
+        held: Counter[str] = Counter()
+        for hold, count in (await survey(ledger, choreography)).held.items():
+            held[hold.reaction] += count
         paths = list(dict.fromkeys([*(choreography.contracts if choreography else ()), *positions, *parked]))
         names = dict.fromkeys(
             [*(choreography.services if choreography else ()), *(path.partition(".")[0] for path in paths)]
@@ -63,7 +68,10 @@ async def _services(url: str, choreography: Choreography | None) -> list[dict[st
                 "name": name,
                 "owner": _owner(owners.get(name)),
                 "reactions": [
-                    await _reaction(ledger, path, positions.get(path), parked.get(path, Counter()), choreography)
+                    {
+                        **await _reaction(ledger, path, positions.get(path), parked.get(path, Counter()), choreography),
+                        "holds_back": held[path],
+                    }
                     for path in paths
                     if path.partition(".")[0] == name and "(" not in path
                 ],

@@ -11,12 +11,12 @@ from callboard.broker import Delivery
 from callboard.envelope import Envelope
 from callboard.errors import CallboardError, CodecError, NoSuchFlow
 from callboard.event import EventType, attribute
-from callboard.hops.abroad import DIRECTED, PUBLISHED, RECEIVED, Refusal, Request
+from callboard.hops.abroad import DIRECTED, ENDED, PUBLISHED, RECEIVED, REFUSED, Refusal, Request
 from callboard.hops.answers import ending, read_answer, refusal, watched
 from callboard.hops.envelopes import kind_of, mark_of, opened
 from callboard.hops.group import Group
 from callboard.hops.publish import Candidate, Publication, publish
-from callboard.ids import FLOW_LENGTH, flow_id
+from callboard.ids import FLOW_LENGTH, began_at, flow_id
 from callboard.ledger import Entry, FlowRow, Memory, Note, Parked, Supplied
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from callboard.hops.work import Work
     from callboard.ledger import Transaction
 
+_TOO_OLD = "too old to tell: flows of that time were pruned here, and it may have been in one; replay takes it in"
+
 
 class Arrivals:
     """Decided under the write lock; what is decided of one is seen by the next."""
@@ -34,6 +36,7 @@ class Arrivals:
         self._work = work
         self._abroad = abroad
         self._path = path
+        self._pruned_to = tx.pruned_to
         self._group = Group(tx.head, tx.edits, work.now(), work.read, fused=False)
         self._began = Publication(())  # the flows that began elsewhere, where publications look them up
         self._group.publications.append(self._began)
@@ -72,10 +75,23 @@ class Arrivals:
             self._notes.append(Note(before, self._path, flow, "duplicate", why, self._group.now))
             return
         first = len(self._group.entries)
-        await self._enter(delivery)
+        if envelope is not None and self._is_too_old(envelope):
+            if self._is_echo(envelope):
+                return  # it was here
+            self._keep(delivery, "dead", error=_TOO_OLD)
+        else:
+            await self._enter(delivery)
         if len(self._group.entries) > first:
             pos = self._marks[mark] = self._group.entries[first].pos
             self._supplied.append(Supplied(mark, pos, b""))
+
+    def _is_too_old(self, envelope: Envelope) -> bool:
+        """Whether it may have been here, in a flow that was pruned. An answer that nobody waits for is dropped."""
+        if envelope.flow in self._numbers or envelope.type.startswith((REFUSED, ENDED)):
+            return False
+        own = envelope.choreography == self._abroad.name
+        began = (own and began_at(envelope.flow)) or envelope.time or 0
+        return 0 < began <= self._pruned_to
 
     async def take_again(self, row: Parked) -> None:
         """What was parked is tried again, or given up because its time is over or an operator wants it."""

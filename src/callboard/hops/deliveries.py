@@ -88,7 +88,7 @@ class Reader:
     def __init__(self, contract: Contract, reaction: Reaction, *, order: int, tag: str) -> None:
         self.contract = contract
         self.reaction = reaction
-        self.path = contract.path
+        self.path = self.known_as = contract.path  # the name in ids and keys stays where the other changes
         self.order = order
         self.tag = tag
         self.outside = contract.reaches_outside

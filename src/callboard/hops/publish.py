@@ -231,6 +231,8 @@ async def _enter(
         return _begin(work, group, publication, candidate, known)
     if publication.flow is not None:
         number, known_id = publication.flow
+        if number <= group.head and not await work.ledger.flows_by_number([number]):
+            raise NoSuchFlow(f"{candidate.kind} is for a flow that was pruned: it has ended")
         return _join(work, group, publication, candidate, FlowRow(number, "", known_id, None, 0))
     if candidate.kind.key is not None:
         return _begin(work, group, publication, candidate, known)

@@ -33,6 +33,8 @@ async def settle(work: Work, group: Group) -> None:
             foreign = tx.head != group.head
             if foreign:
                 await _make_room(work, group, tx)
+            if tx.prunes != work.prunes:
+                await _check_flows(work, group, tx)
             if tx.edits != group.edits:
                 await _check_rows(work, group, tx)
             await _check_edits(work, group, tx)
@@ -95,6 +97,14 @@ async def _make_room(work: Work, group: Group, tx: Transaction) -> None:
     work.views.forget({entry.flow for entry in group.entries})
     group.deadlines = False  # what they have written is read first
     group.shift(tx.head)
+
+
+async def _check_flows(work: Work, group: Group, tx: Transaction) -> None:
+    """Flows were pruned elsewhere: what is published here must not join one of those."""
+    work.prunes = tx.prunes
+    joined = {e.flow for p in group.publications if p.error is None for e in p.entries if e.flow <= group.head}
+    if joined and joined - {row.number for row in await work.ledger.flows_by_number(joined)}:
+        raise Moved
 
 
 async def _check_rows(work: Work, group: Group, tx: Transaction) -> None:
@@ -160,11 +170,11 @@ async def _write_closed(group: Group, tx: Transaction) -> None:
 
 def _positions(work: Work, group: Group) -> list[Position]:
     """Where the touched reactions stand after this group; from time to time where all of them do."""
-    readers = work.readers.values() if work.groups % _EVERY == 0 or (work.unsaved and not group.seen) else group.touched
-    positions = [_position(work, reader) for reader in readers]
+    everyone = work.groups % _EVERY == 0 or (work.unsaved and not group.seen)
+    positions = [_position(work, reader) for reader in (work.readers.values() if everyone else group.touched)]
     if work.abroad is not None and work.abroad.token is not None and not work.abroad.refused:
         positions.append(Position(RELAY, 0, work.abroad.sent, ()))
-    if work.watcher is not None and group.seen:
+    if work.watcher is not None and (group.seen or everyone):
         positions += [Position(path, 0, work.read, ()) for path in work.watcher.paths]
     return positions
 

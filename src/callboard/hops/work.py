@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from callboard.choreography import Choreography
     from callboard.clock import Clock
     from callboard.codec import Codec
+    from callboard.contract import Contract
     from callboard.event import EventType
     from callboard.flow import Flow
     from callboard.hops.abroad import Abroad
@@ -82,6 +83,7 @@ class Work:
     # where it stands in the log
     head: int = 0  # the newest position known to be committed
     edits: int = 0
+    prunes: int = 0
     read: int = 0  # everything up to here was handed out
     time: int = 0
     start_head: int = 0  # what was waiting when this process began
@@ -205,7 +207,13 @@ class Work:
             inputs=(trigger.id, *_undone(attempt)),
             inputs_of=partial(self._inputs_of, attempt, view, self._tried(attempt, view)),
             lender=attempt.lend,
+            known_as=self._known_as,
         )
+
+    def _known_as(self, path: str) -> str:
+        """The name that stands in the keys of a reaction, whatever it is called now."""
+        reader = self.readers.get(path)
+        return path if reader is None else reader.known_as
 
     def _flow_key(self, delivery: Delivery, flow: Flow) -> str | None:
         key = attribute(delivery.value if delivery.value is not None else self.value(delivery.trigger), flow.key)
@@ -249,17 +257,15 @@ class Work:
 
     # readers
 
-    def add_readers(self, service: str) -> list[Reader]:
+    def add_readers(self, service: str, positions: Mapping[str, Position]) -> list[Reader]:
         """The readers of a service that this process owns now; nothing is handed to them before they are placed."""
         added: list[Reader] = []
         for contract in self.choreography.contracts.values():
             if contract.service == service:
-                reader = Reader(
-                    contract,
-                    self.choreography.reactions[contract.path],
-                    order=len(self.readers),
-                    tag=tag(contract.path),
-                )
+                known_as = positions[contract.path].known_as
+                reaction = self.choreography.reactions[contract.path]
+                reader = Reader(contract, reaction, order=len(self.readers), tag=tag(known_as))
+                reader.known_as = known_as
                 reader.over, reader.tasks = self.over, self.tasks
                 self.readers[contract.path] = reader
                 added.append(reader)
@@ -272,10 +278,7 @@ class Work:
         self.world.undoers.clear()
         self.world.pairs.clear()
         for reader in self.readers.values():
-            kinds = [kind.name for kind in reader.contract.hears]
-            if reader.contract.options.wait is not None:
-                kinds.append(f"{TIMER}{reader.path}]")
-            for kind in kinds:
+            for kind in types_heard(reader.contract):
                 self.routes.setdefault(kind, []).append(reader)
                 self.hearers.setdefault(reader.contract.service, {}).setdefault(kind, []).append(reader)
             self._tell(reader)
@@ -398,6 +401,12 @@ class Work:
     def caught_up(self) -> bool:
         """Whether everything that was in the log is handed out: only then may timers and deadlines fire."""
         return self.read >= self.head and not self.fresh
+
+
+def types_heard(contract: Contract) -> list[str]:
+    """The types of the entries that are for this reaction."""
+    timer = [f"{TIMER}{contract.path}]"] if contract.options.wait is not None else []
+    return [kind.name for kind in contract.hears] + timer
 
 
 def looks_back(reader: Reader, compensations: Mapping[str, Sequence[str]]) -> bool:

@@ -8,6 +8,7 @@ by the kernel when the process dies, and a token that every commit checks.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import sqlite3
 from pathlib import Path
@@ -29,8 +30,9 @@ from callboard.ledgers.sqlite_layout import (
     sqlite_errors,
     unpack_open,
 )
-from callboard.ledgers.sqlite_locks import ServiceLock, refuse_network_file_system
+from callboard.ledgers.sqlite_locks import ServiceLock, refuse_fork, refuse_network_file_system
 from callboard.ledgers.sqlite_transaction import SqliteTransaction
+from callboard.ledgers.sqlite_upkeep import copied, faults, migrate, refuse_layout
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Collection, Mapping, Sequence
@@ -39,6 +41,12 @@ if TYPE_CHECKING:
 
 _UNTOLD = "deadline IS NOT NULL AND verdict IS NULL AND timed_out = 0 AND failing IS NULL"
 _ASK = "UPDATE parked SET asked = ? WHERE reaction = ? AND pos = ? AND effect = ? AND why = 'dead' AND asked IS NULL"
+_COUNTS = "UPDATE ledger SET head = ?, edits = ?, prunes = ?, pruned_to = ?"
+_REGISTER = (
+    "INSERT INTO reaction (reaction, since, pos, hears, first) VALUES (?, ?, ?, ?, ?) ON CONFLICT (reaction) DO UPDATE "
+    "SET hears = excluded.hears, since = iif(live, since, excluded.since), pos = iif(live, pos, excluded.pos), "
+    "open = iif(live, open, NULL), live = 1"
+)
 _TAKE_OVER = (
     "INSERT INTO owner VALUES (?, 1, ?, 0) ON CONFLICT (service) "
     "DO UPDATE SET token = token + 1, process = excluded.process, clean = 0 RETURNING token"
@@ -60,6 +68,7 @@ class SqliteLedger:
         self._names: dict[int, str] = {}
         self._locks: dict[str, ServiceLock] = {}
         self._tokens: dict[str, int] = {}
+        self._worker = os.getpid()
         self._seen_version = -1
         self._db: sqlite3.Connection
 
@@ -101,11 +110,7 @@ class SqliteLedger:
                 )
             db = sqlite3.connect(where, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
             undo.callback(db.close)
-            layout = db.execute("PRAGMA user_version").fetchone()[0]
-            if layout != LAYOUT:
-                raise LedgerError(
-                    f"{self.url}: its layout is {layout}, a ledger of this callboard has {LAYOUT}: name another file"
-                )
+            refuse_layout(db, self.url)
             self._db = db
             self._load_names()
             undo.pop_all()
@@ -117,13 +122,10 @@ class SqliteLedger:
                 raise LedgerError(f"{self.url}: this file holds other tables: name a file of its own for the ledger")
             for statement in TABLES.split(";"):
                 self._db.execute(statement)
-            self._db.execute("INSERT INTO ledger VALUES (1, ?, 0, 0)", (os.urandom(16),))
+            self._db.execute("INSERT INTO ledger (one, identity, head, edits) VALUES (1, ?, 0, 0)", (os.urandom(16),))
             self._db.execute(f"PRAGMA user_version = {LAYOUT}")
-        elif layout != LAYOUT:
-            raise LedgerError(
-                f"{self.url}: its layout is {layout}, this callboard knows layout {LAYOUT}: "
-                "run the version of callboard that wrote it"
-            )
+        else:
+            migrate(self._db, self.url)
         self._db.executemany("INSERT OR IGNORE INTO name (name) VALUES (?)", [(name,) for name in sorted(names)])
         for state in sorted(states):
             self._db.execute(
@@ -138,6 +140,8 @@ class SqliteLedger:
 
     async def close(self) -> None:
         """Give up every service that is still owned, and close the file."""
+        if os.getpid() != self._worker:
+            return  # a fork has neither
         for lock in self._locks.values():
             lock.release()
         self._locks.clear()
@@ -239,6 +243,7 @@ class SqliteLedger:
         *,
         reactions: Collection[str] | None = None,
         flow: int | None = None,
+        flows: Collection[int] | None = None,
         why: Collection[Why] | None = None,
         asked: bool = False,
         limit: int | None = None,
@@ -251,6 +256,9 @@ class SqliteLedger:
         if flow is not None:
             tests.append("flow = ?")
             values.append(flow)
+        if flows is not None:
+            tests.append(f"flow IN ({marks(len(flows))})")
+            values += sorted(flows)
         if why is not None:
             tests.append(f"why IN ({marks(len(why))})")
             values += sorted(why)
@@ -335,27 +343,43 @@ class SqliteLedger:
 
     async def positions(self) -> list[Position]:
         """Where every reaction that this ledger knows stands."""
-        rows = self._all("SELECT reaction, since, pos, open, live FROM reaction ORDER BY reaction", ())
+        rows = self._all("SELECT reaction, since, pos, open, live, hears, first FROM reaction ORDER BY reaction", ())
         return [
-            Position(name, since, pos, unpack_open(left) if left else (), bool(live))
-            for name, since, pos, left, live in rows
-        ]
-
-    async def register(self, positions: Sequence[Position], renamed: Mapping[str, str]) -> None:
-        """Add reactions that are new; carry over, with all their rows, those that are renamed (old name to new)."""
-        async with self.transaction({}):
-            for old, new in renamed.items():
-                for table in ("reaction", "parked", "note"):
-                    self._db.execute(f"UPDATE {table} SET reaction = ? WHERE reaction = ?", (new, old))
-                self._db.execute("UPDATE memory SET name = ? WHERE name = ?", (new, old))
-                self._db.execute("INSERT OR IGNORE INTO name (name) VALUES (?)", (new,))
-                numbers = "(SELECT number FROM name WHERE name = ?)"
-                self._db.execute(f"UPDATE log SET by = {numbers} WHERE by = {numbers}", (new, old))
-            rows = [(p.reaction, p.since, p.pos, int(p.live)) for p in positions]
-            self._db.executemany(
-                "INSERT OR IGNORE INTO reaction (reaction, since, pos, live) VALUES (?, ?, ?, ?)", rows
+            Position(
+                name, since, pos, unpack_open(left) if left else (), bool(live),
+                None if hears is None else tuple(json.loads(hears)), first,
             )
+            for name, since, pos, left, live, hears, first in rows
+        ]  # fmt: skip
+
+    async def register(
+        self, positions: Sequence[Position], renamed: Mapping[str, str], tokens: Mapping[str, int] | None = None
+    ) -> None:
+        """Add reactions that are new or were retired, note what the others hear, and carry over those that are renamed
+        (old name to new) with all that is theirs.
+        """
+        async with self.transaction(tokens or {}):
+            for old, new in renamed.items():
+                self._rename(old, new)
+            taken = dict(self._db.execute("SELECT coalesce(first, reaction), reaction FROM reaction"))
+            for p in positions:
+                hears = None if p.hears is None else json.dumps(p.hears)
+                other = taken.get(p.reaction, p.reaction) != p.reaction  # who was called so keeps it in ids and keys
+                first = f"{p.reaction}@{p.since}" if other else None
+                self._db.execute(_REGISTER, (p.reaction, p.since, p.pos, hears, first))
         self._load_names()
+
+    def _rename(self, old: str, new: str) -> None:
+        self._db.execute("UPDATE reaction SET first = coalesce(first, reaction) WHERE reaction = ?", (old,))
+        self._db.execute("DELETE FROM reaction WHERE reaction = ? AND NOT live", (new,))
+        for table in ("reaction", "parked", "note"):
+            self._db.execute(f"UPDATE {table} SET reaction = ? WHERE reaction = ?", (new, old))
+        self._db.execute("UPDATE memory SET name = ? WHERE name = ?", (new, old))
+        numbers = "(SELECT number FROM name WHERE name = ?)"
+        for column, form in (("by", "{}"), ("type", "callboard.Timer[{}]")):
+            self._db.execute("INSERT OR IGNORE INTO name (name) VALUES (?)", (form.format(new),))
+            query = f"UPDATE log SET {column} = {numbers} WHERE {column} = {numbers}"
+            self._db.execute(query, (form.format(new), form.format(old)))
 
     async def own(self, service: str) -> Ownership | None:
         """Take the service for this process, or None while another live process owns it."""
@@ -363,7 +387,7 @@ class SqliteLedger:
         if lock is not None and not lock.take():
             return None
         try:
-            ownership = self._take_over(service)
+            ownership = self._take_over(service, lock)
         except BaseException:
             if lock is not None:
                 lock.release()
@@ -373,17 +397,23 @@ class SqliteLedger:
         self._tokens[service] = ownership.token
         return ownership
 
-    def _take_over(self, service: str) -> Ownership:
+    def _take_over(self, service: str, lock: ServiceLock | None) -> Ownership:
         with sqlite_errors(self.url):
             self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._check({})
                 before = self._db.execute("SELECT clean FROM owner WHERE service = ?", (service,)).fetchone()
-                token = self._db.execute(_TAKE_OVER, (service, f"pid {os.getpid()}")).fetchone()[0]
+                token = int(self._db.execute(_TAKE_OVER, (service, f"pid {os.getpid()}")).fetchone()[0])
+                identity, head = self._db.execute("SELECT hex(identity), head FROM ledger").fetchone()
+                if lock is not None:
+                    lock.refuse_old_copy(identity, token - 1, head)
                 self._db.execute("COMMIT")
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
-        return Ownership(int(token), before is None or bool(before[0]))
+        if lock is not None:
+            lock.note(identity, token, head)
+        return Ownership(token, before is None or bool(before[0]))
 
     async def disown(self, service: str, *, clean: bool) -> None:
         """Let another process own it; `clean` if nothing of it was running.
@@ -393,9 +423,12 @@ class SqliteLedger:
         with sqlite_errors(self.url):
             self._db.execute("PRAGMA busy_timeout = 5000")
             query = "UPDATE owner SET clean = ? WHERE service = ? AND token = ?"
-            self._db.execute(query, (clean, service, self._tokens.pop(service, 0)))
+            token = self._tokens.pop(service, 0)
+            self._db.execute(query, (clean, service, token))
             self._db.execute("PRAGMA busy_timeout = 0")
+            identity, head = self._db.execute("SELECT hex(identity), head FROM ledger").fetchone()
         if lock := self._locks.pop(service, None):
+            lock.note(identity, token, head)
             lock.release()
 
     async def owners(self) -> dict[str, str]:
@@ -409,19 +442,23 @@ class SqliteLedger:
 
     async def verify(self) -> list[str]:
         """What is wrong with the database, in words; empty if nothing is."""
-        faults = [row[0] for row in self._all("PRAGMA integrity_check", ()) if row[0] != "ok"]
-        head = self._one("SELECT head FROM ledger")
-        newest = self._one("SELECT coalesce(max(pos), 0) FROM log")
-        if newest > head:
-            faults.append(f"the log goes to position {newest}, the head says {head}")
-        ahead = self._all("SELECT reaction, pos FROM reaction WHERE pos > ?", (head,))
-        faults += [f"{name} stands at {pos}, behind the head {head}" for name, pos in ahead]
-        twice = self._all("SELECT id, count(*) FROM log GROUP BY id HAVING count(*) > 1 LIMIT 20", ())
-        faults += [f"the event {event_id} stands {count} times in the log" for event_id, count in twice]
-        orphans = self._one("SELECT count(*) FROM parked p WHERE NOT EXISTS (SELECT 1 FROM log l WHERE l.pos = p.pos)")
-        if orphans:
-            faults.append(f"{orphans} parked deliveries have no event in the log")
-        return faults
+        return faults(self._all)
+
+    async def pruned_to(self) -> int:
+        """No flow that was pruned began after this moment; 0 if none was."""
+        return self._one("SELECT pruned_to FROM ledger")
+
+    async def backup(self, place: str) -> None:
+        """A copy of one moment is at `place`, whole and sound; work goes on meanwhile."""
+        with copied(self.url, self._db, Path(place)) as copy:
+            looked = SqliteLedger(f"sqlite:///{copy}", read_only=True)
+            await looked.open((), ())
+            try:
+                found = await looked.verify()
+            finally:
+                await looked.close()
+            if found:
+                raise LedgerError(f"{self.url}: the copy is not sound, and was not kept: {found[0]}")
 
     @contextlib.asynccontextmanager
     async def transaction(self, tokens: Mapping[str, int]) -> AsyncIterator[SqliteTransaction]:
@@ -433,10 +470,10 @@ class SqliteLedger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._check(tokens)
-                head, edits = self._db.execute("SELECT head, edits FROM ledger").fetchone()
-                tx = SqliteTransaction(self._db, head, edits, self._numbers, self._names)
+                counts = self._db.execute("SELECT head, edits, prunes, pruned_to FROM ledger").fetchone()
+                tx = SqliteTransaction(self._db, counts, self._numbers, self._names)
                 yield tx
-                self._db.execute("UPDATE ledger SET head = ?, edits = ?", (tx.head, tx.edits))
+                self._db.execute(_COUNTS, (tx.head, tx.edits, tx.prunes, tx.pruned_to))
                 self._db.execute("COMMIT")
             except BaseException:
                 if self._db.in_transaction:
@@ -444,9 +481,10 @@ class SqliteLedger:
                 raise
 
     def _check(self, tokens: Mapping[str, int]) -> None:
+        refuse_fork(self.url, self._worker)
         layout = self._db.execute("PRAGMA user_version").fetchone()[0]
         if layout != LAYOUT:
-            raise LedgerError(
+            raise LedgerLost(
                 f"{self.url}: a newer callboard migrated it to layout {layout}: restart this process with that version"
             )
         if not tokens:

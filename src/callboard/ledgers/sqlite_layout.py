@@ -14,18 +14,20 @@ from callboard.ledger import Entry, FlowRow, Parked, Scatter
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-LAYOUT = 1
+LAYOUT = 2
 PAGE = 400  # rows in one statement; below SQLite's limit of bound values
 
 TABLES = """
 CREATE TABLE ledger (one INTEGER PRIMARY KEY CHECK (one = 1), identity BLOB NOT NULL, head INTEGER NOT NULL,
-    edits INTEGER NOT NULL);
+    edits INTEGER NOT NULL, pruned_to INTEGER NOT NULL DEFAULT 0, prunes INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE name (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE log (pos INTEGER PRIMARY KEY, id TEXT NOT NULL, type INTEGER NOT NULL, flow INTEGER NOT NULL,
     time INTEGER NOT NULL,
     key TEXT, cause INTEGER NOT NULL, by INTEGER NOT NULL, data BLOB NOT NULL, more BLOB);
 CREATE INDEX log_flow ON log (flow);
-CREATE TABLE supplied (id TEXT PRIMARY KEY, pos INTEGER NOT NULL, digest BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE supplied (id TEXT PRIMARY KEY, pos INTEGER NOT NULL, digest BLOB NOT NULL, gone INTEGER) WITHOUT ROWID;
+CREATE INDEX supplied_pos ON supplied (pos);
+CREATE INDEX supplied_gone ON supplied (gone) WHERE gone IS NOT NULL;
 CREATE TABLE flow (number INTEGER NOT NULL, name TEXT NOT NULL, id TEXT NOT NULL, key TEXT, started INTEGER NOT NULL,
     deadline INTEGER, timed_out INTEGER NOT NULL DEFAULT 0, failing INTEGER, verdict TEXT, ended INTEGER, by TEXT,
     leaked TEXT,
@@ -35,7 +37,7 @@ CREATE UNIQUE INDEX flow_id ON flow (id, name);
 CREATE INDEX flow_due ON flow (deadline) WHERE deadline IS NOT NULL AND verdict IS NULL AND timed_out = 0;
 CREATE INDEX flow_failing ON flow (failing) WHERE failing IS NOT NULL AND verdict IS NULL;
 CREATE TABLE reaction (reaction TEXT PRIMARY KEY, since INTEGER NOT NULL, pos INTEGER NOT NULL, open BLOB,
-    live INTEGER NOT NULL DEFAULT 1) WITHOUT ROWID;
+    live INTEGER NOT NULL DEFAULT 1, hears TEXT, first TEXT) WITHOUT ROWID;
 CREATE TABLE owner (service TEXT PRIMARY KEY, token INTEGER NOT NULL, process TEXT NOT NULL,
     clean INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE parked (reaction TEXT NOT NULL, pos INTEGER NOT NULL, effect INTEGER NOT NULL, flow INTEGER NOT NULL,
@@ -52,6 +54,19 @@ CREATE TABLE note (pos INTEGER NOT NULL, reaction TEXT NOT NULL, flow INTEGER NO
     time INTEGER NOT NULL);
 CREATE INDEX note_flow ON note (flow);
 """
+
+# What makes a ledger of an older layout one of the next. Steps only add: another worker may be reading meanwhile.
+MIGRATIONS = {
+    1: """
+ALTER TABLE ledger ADD COLUMN pruned_to INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE ledger ADD COLUMN prunes INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE supplied ADD COLUMN gone INTEGER;
+CREATE INDEX supplied_pos ON supplied (pos);
+CREATE INDEX supplied_gone ON supplied (gone) WHERE gone IS NOT NULL;
+ALTER TABLE reaction ADD COLUMN hears TEXT;
+ALTER TABLE reaction ADD COLUMN first TEXT;
+""",
+}
 
 PUT_LOG = "INSERT INTO log (pos, id, type, flow, time, key, cause, by, data, more) VALUES "
 GET_LOG = "SELECT pos, id, type, flow, time, key, cause, by, data, more FROM log "

@@ -5,8 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 from pathlib import Path
+from weakref import WeakSet
 
-from callboard.errors import LedgerError
+from callboard.errors import LedgerError, LedgerLost
 
 _NETWORKED = frozenset(
     (
@@ -31,6 +32,7 @@ class ServiceLock:
     """Held by at most one live process; the kernel frees it when that process dies, however it dies."""
 
     def __init__(self, ledger: Path, service: str) -> None:
+        self._ledger = ledger
         self._path = ledger.with_name(f"{ledger.name}.{service}.lock")
         self._file: int | None = None
 
@@ -43,7 +45,25 @@ class ServiceLock:
             os.close(file)
             return False
         self._file = file
+        _HELD.add(self)
         return True
+
+    def note(self, identity: str, token: int, head: int) -> None:
+        """How far the ledger had come, for `refuse_old_copy`."""
+        if self._file is not None:
+            os.pwrite(self._file, f"{identity} {token:>12} {head:>19}\n".encode(), 0)
+
+    def refuse_old_copy(self, identity: str, token: int, head: int) -> None:
+        """Raises LedgerError if the same ledger had come further, under this very lock, than the file says now."""
+        noted = os.pread(self._file, 128, 0).decode(errors="replace").split() if self._file is not None else []
+        if len(noted) != 3 or noted[0] != identity or not (noted[1] + noted[2]).isdigit():
+            return
+        if int(noted[1]) > token or int(noted[2]) > head:
+            raise LedgerError(
+                f"{self._ledger}: is an old copy: events went to position {noted[2]} "
+                f"here, the copy ends at {head}. What was done after it was made will be done again. "
+                f"If it was restored on purpose, remove {self._path.name} beside it and start again"
+            )
 
     def release(self) -> None:
         """Another process may take it.
@@ -53,6 +73,25 @@ class ServiceLock:
         if self._file is not None:
             os.close(self._file)
             self._file = None
+        _HELD.discard(self)
+
+
+_HELD: WeakSet[ServiceLock] = WeakSet()
+
+
+def _let_go() -> None:
+    """A fork holds no lock: or else it would keep a standby out after the owner's death."""
+    for lock in list(_HELD):
+        lock.release()
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
+def refuse_fork(url: str, worker: int) -> None:
+    """Raises LedgerLost in a fork of the process that opened the ledger: SQLite's connection is not its own."""
+    if os.getpid() != worker:
+        raise LedgerLost(f"{url}: was opened before this process was forked: open a board of its own in the fork")
 
 
 def file_system_of(path: Path, mounts: str) -> str:

@@ -40,10 +40,13 @@ class SqliteTransaction:
     """The writes of one commit, with the write lock held."""
 
     def __init__(
-        self, db: sqlite3.Connection, head: int, edits: int, numbers: dict[str, int], names: dict[int, str]
+        self,
+        db: sqlite3.Connection,
+        counts: tuple[int, int, int, int],
+        numbers: dict[str, int],
+        names: dict[int, str],
     ) -> None:
-        self.head = head
-        self.edits = edits
+        self.head, self.edits, self.prunes, self.pruned_to = counts
         self._db = db
         self._numbers = numbers
         self._names = names
@@ -148,7 +151,7 @@ class SqliteTransaction:
 
     async def supply(self, rows: Sequence[Supplied]) -> None:
         """Remember these idempotency keys and ids from outside."""
-        self._db.executemany("INSERT INTO supplied VALUES (?, ?, ?)", rows)
+        self._db.executemany("INSERT INTO supplied (id, pos, digest) VALUES (?, ?, ?)", rows)
 
     async def start_flows(self, rows: Sequence[FlowRow]) -> None:
         """Begin these flows. Their keys must be new."""
@@ -170,3 +173,30 @@ class SqliteTransaction:
     async def lend(self) -> SqliteLent:
         """SQL of a reaction becomes part of this commit."""
         return SqliteLent(self._db)
+
+    async def prune(self, flows: Collection[int], *, kept: Collection[str], upto: int, now: int) -> int:
+        """Forget these flows but for their events of the types `kept`; returns how many events went."""
+        spared = [self._numbers[name] for name in kept if name in self._numbers]
+        gone = 0
+        for page in pages(sorted(flows)):
+            these, numbers = f"IN ({marks(len(page))})", tuple(page)
+            of_them = f"pos IN (SELECT pos FROM log WHERE flow {these})"
+            self._db.execute(f"DELETE FROM supplied WHERE digest = x'' AND {of_them}", numbers)
+            self._db.execute(f"UPDATE supplied SET gone = ? WHERE {of_them}", (now, *numbers))
+            going = f"DELETE FROM log WHERE flow {these} AND type NOT IN ({marks(len(spared))})"
+            gone += self._db.execute(going, (*numbers, *spared)).rowcount
+            for table, column in (("memory", "flow"), ("note", "flow"), ("flow", "number")):
+                self._db.execute(f"DELETE FROM {table} WHERE {column} {these}", numbers)
+        self.pruned_to = max(self.pruned_to, upto)
+        self.prunes += 1
+        return gone
+
+    async def forget(self, before: int, *, limit: int) -> int:
+        """Forget idempotency keys of flows that were pruned before this moment; returns how many."""
+        late = "SELECT id FROM supplied WHERE gone IS NOT NULL AND gone < ? LIMIT ?"
+        return self._db.execute(f"DELETE FROM supplied WHERE id IN ({late})", (before, limit)).rowcount
+
+    async def retire(self, reactions: Collection[str]) -> None:
+        """Nobody waits for these reactions any more; registered again they start anew."""
+        rows = [(reaction,) for reaction in reactions]
+        self._db.executemany("UPDATE reaction SET live = 0, open = NULL WHERE reaction = ?", rows)

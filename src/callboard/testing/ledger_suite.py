@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from callboard.errors import LedgerBusy, LedgerLost
+from callboard.errors import LedgerBusy, LedgerError, LedgerLost
 from callboard.ledger import (
     Entry,
     FlowRow,
@@ -214,7 +215,7 @@ async def test_sql_of_a_reaction_is_kept_or_taken_back_with_its_run(place: Place
             for number, keep in enumerate((True, False, True)):
                 lent = await tx.lend()
                 lent.execute("CREATE TABLE IF NOT EXISTS lent (number INTEGER)")
-                lent.execute(f"INSERT INTO lent VALUES ({number})")
+                lent.execute("INSERT INTO lent VALUES (?)", (number,))
                 assert await lent.end(keep=keep)
         async with ledger.transaction({}) as tx:
             lent = await tx.lend()
@@ -380,6 +381,108 @@ async def _listed(
     return [(row.number, row.name) for row in sorted(rows, key=lambda row: (-row.number, row.name))]
 
 
+# what is forgotten
+
+
+async def _over(ledger: Ledger) -> None:
+    """Two flows with all that may be remembered of them; the second goes on."""
+    async with ledger.transaction({}) as tx:
+        await tx.append([an_entry(1), an_entry(2), an_entry(3, type="ItemsReserved", flow=1), an_entry(4, flow=1)])
+        await tx.start_flows([FlowRow(1, "checkout", "id-1", "o-1", 1), FlowRow(2, "checkout", "id-2", "o-2", 2)])
+        await tx.remember([Memory(flow, "once", "orders:end", "", flow) for flow in (1, 2)])
+        await tx.note([Note(flow, "inventory.reserve", flow, "failed", "x", 1) for flow in (1, 2)])
+        await tx.supply([Supplied("mark-1", 1, b""), Supplied("key-1", 3, b"digest"), Supplied("key-2", 2, b"digest")])
+
+
+@in_loop
+async def test_a_pruned_flow_is_gone_but_for_what_is_kept(place: Place) -> None:
+    async with place.connect() as ledger:
+        await _over(ledger)
+        async with ledger.transaction({}) as tx:
+            before = tx.prunes
+            assert await tx.prune([1], kept=["ItemsReserved", "Unknown"], upto=77, now=100) == 2
+        assert [entry.pos for entry in await ledger.read(0, limit=10)] == [2, 3]
+        assert [row.number for row in await ledger.flows_by_number([1, 2])] == [2]
+        assert [memory.flow for memory in await ledger.memories([1, 2])] == [2]
+        assert (await ledger.notes(1), len(await ledger.notes(2))) == ([], 1)
+        assert await ledger.verify() == []
+        async with ledger.transaction({}) as tx:
+            assert tx.prunes > before
+
+
+@in_loop
+async def test_numbers_are_not_given_again_when_nothing_is_left(place: Place) -> None:
+    async with place.connect() as ledger:
+        await _over(ledger)
+        async with ledger.transaction({}) as tx:
+            await tx.prune([1, 2], kept=[], upto=1, now=100)
+        assert await ledger.read(0, limit=10) == []
+    async with place.connect() as ledger:
+        assert await ledger.head() == 4
+
+
+@in_loop
+async def test_keys_of_what_was_pruned_are_known_until_they_are_forgotten_and_marks_are_not(place: Place) -> None:
+    async with place.connect() as ledger:
+        await _over(ledger)
+        async with ledger.transaction({}) as tx:
+            await tx.prune([1], kept=[], upto=1, now=100)
+        assert set(await ledger.supplied(["mark-1", "key-1", "key-2"])) == {"key-1", "key-2"}
+        async with ledger.transaction({}) as tx:
+            assert await tx.forget(100, limit=10) == 0
+            assert await tx.forget(101, limit=10) == 1
+        assert set(await ledger.supplied(["mark-1", "key-1", "key-2"])) == {"key-2"}
+
+
+@in_loop
+async def test_how_far_it_was_pruned_never_goes_back(place: Place) -> None:
+    async with place.connect() as ledger:
+        await _over(ledger)
+        assert await ledger.pruned_to() == 0
+        for flow, upto in ((1, 77), (2, 5)):
+            async with ledger.transaction({}) as tx:
+                await tx.prune([flow], kept=[], upto=upto, now=100)
+        assert await ledger.pruned_to() == 77
+        async with ledger.transaction({}) as tx:
+            assert tx.pruned_to == 77
+
+
+@in_loop
+async def test_pruning_that_was_not_committed_never_happened(place: Place) -> None:
+    async with place.connect() as ledger:
+        await _over(ledger)
+        with pytest.raises(ZeroDivisionError):
+            await _pruned_and_failed(ledger)
+        assert len(await ledger.read(0, limit=10)) == 4
+        assert (await ledger.pruned_to(), len(await ledger.memories([1]))) == (0, 1)
+
+
+async def _pruned_and_failed(ledger: Ledger) -> None:
+    async with ledger.transaction({}) as tx:
+        await tx.prune([1], kept=[], upto=77, now=100)
+        raise ZeroDivisionError
+
+
+@in_loop
+async def test_a_backup_is_the_whole_of_one_moment_and_replaces_nothing(place: Place, tmp_path: Path) -> None:
+    async with place.connect() as ledger:
+        await _over(ledger)
+        copy = tmp_path / "copy.db"
+        try:
+            await ledger.backup(str(copy))
+        except LedgerError:
+            pytest.skip("this ledger is copied by its own tools")
+        await log(ledger, an_entry(5))
+        with pytest.raises(LedgerError):
+            await ledger.backup(str(copy))
+        assert await ledger.head() == 5
+        assert _names_in(tmp_path) == {"copy.db"}
+
+
+def _names_in(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir() if file.name.startswith("copy")}
+
+
 # who reads, and who owns
 
 
@@ -391,6 +494,41 @@ async def test_a_reaction_stands_where_it_was_put(place: Place) -> None:
         async with ledger.transaction({}) as tx:
             await tx.advance([Position("inventory.reserve", 0, 9, (7, 12))])
         assert await ledger.positions() == [Position("inventory.reserve", 5, 9, (7, 12))]
+
+
+@in_loop
+async def test_what_a_reaction_hears_is_noted_and_may_change(place: Place) -> None:
+    async with place.connect() as ledger:
+        await ledger.register([Position("inventory.reserve", 5, 5, (), hears=("A",))], {})
+        await ledger.register([Position("inventory.reserve", 9, 9, (), hears=("A", "B"))], {})
+        await ledger.register([Position("inventory.count", 1, 1, ())], {})
+        count, reserve = await ledger.positions()
+        assert (reserve.since, reserve.pos, reserve.hears) == (5, 5, ("A", "B"))
+        assert (reserve.may_hear("B"), reserve.may_hear("C"), count.may_hear("C")) == (True, False, True)
+
+
+@in_loop
+async def test_a_retired_reaction_that_comes_back_starts_anew(place: Place) -> None:
+    async with place.connect() as ledger:
+        await ledger.register([Position("inventory.reserve", 5, 5, ())], {})
+        async with ledger.transaction({}) as tx:
+            await tx.advance([Position("inventory.reserve", 0, 9, (7,))])
+            await tx.retire(["inventory.reserve"])
+        assert [each.live for each in await ledger.positions()] == [False]
+        await ledger.register([Position("inventory.reserve", 20, 20, ())], {})
+        assert await ledger.positions() == [Position("inventory.reserve", 20, 20, ())]
+
+
+@in_loop
+async def test_a_renamed_reaction_is_known_in_ids_and_keys_as_before_and_nobody_else_is(place: Place) -> None:
+    async with place.connect() as ledger:
+        await ledger.register([Position("inventory.reserve", 0, 0, ())], {})
+        await ledger.register([], {"inventory.reserve": "inventory.take"})
+        await ledger.register([], {"inventory.take": "inventory.grab"})
+        await ledger.register([Position("inventory.reserve", 8, 8, ())], {})
+        known = {each.reaction: each.known_as for each in await ledger.positions()}
+        assert known["inventory.grab"] == "inventory.reserve"
+        assert known["inventory.reserve"] not in ("inventory.reserve", "inventory.grab")
 
 
 @in_loop

@@ -1,0 +1,85 @@
+"""`callboard ledger prune`."""
+
+import asyncio
+from datetime import timedelta
+from random import Random
+
+import click
+
+from callboard.choreography import Choreography
+from callboard.cli.asking import Plan, carry_out
+from callboard.cli.command import Command, option
+from callboard.cli.discovery import find_app
+from callboard.cli.output import counted
+from callboard.cli.reading import now, reading
+from callboard.cli.settings import Duration, app_options, ledger_option, ledger_url
+from callboard.errors import LedgerBusy
+from callboard.hops.retention import DEFAULT_KEEP, Found, Retention, look, look_through, remove
+from callboard.ledger import Ledger
+from callboard.run import open_ledger
+
+
+@click.command(cls=Command, name="prune")
+@app_options
+@ledger_option
+@option("--keep", type=Duration(), default="30d", help="How long a flow is kept once it is over.")
+@option("--dry-run", is_flag=True, help="Only say what would go, and what holds back the rest.")
+@option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
+def command(
+    *, app_argument: str | None, app: str | None, ledger: str | None, keep: timedelta, dry_run: bool, yes: bool
+) -> int:
+    """Forget flows that are over and old enough, now. Workers do it by themselves, and go on meanwhile.
+
+    APP says which flows are kept longer, and which events for ever.
+    """
+    choreography, url = find_app(app, app_argument), ledger_url(ledger)
+    retention = Retention(choreography, keep)
+    found = asyncio.run(_found(url, retention))
+    held = [f"held back: {line}" for line in held_lines(found)]
+    plan = Plan("prune", [choreography.name], [f"{counted(len(found.going), 'flow')}", *held])
+
+    async def do() -> list[str | None]:
+        opened = open_ledger(url)
+        await opened.open((), ())
+        try:
+            flows, events = await _prune(opened, retention)
+        finally:
+            await opened.close()
+        plan.came[choreography.name] = f"{counted(flows, 'flow')} with {counted(events, 'event')} gone"
+        return [None]
+
+    return carry_out(plan, do, dry_run=dry_run, yes=yes)
+
+
+def held_lines(found: Found) -> list[str]:
+    """What holds flows back that are old enough, the most first."""
+    return [
+        f"{counted(count, 'flow')}: {hold.reaction + ', ' if hold.reaction else ''}{hold.why}"
+        for hold, count in found.held.most_common()
+    ]
+
+
+async def survey(ledger: Ledger, choreography: Choreography | None) -> Found:
+    """What may go by the usual time, and what holds back the rest."""
+    return await look_through(ledger, Retention(choreography, DEFAULT_KEEP), now(), steps=50)
+
+
+async def _found(url: str, retention: Retention) -> Found:
+    async with reading(url) as ledger:
+        return await look_through(ledger, retention, now())
+
+
+async def _prune(ledger: Ledger, retention: Retention) -> tuple[int, int]:
+    flows = events = after = 0
+    chance = Random()  # noqa: S311 - spreads the next tries
+    while True:
+        found = await look(ledger, retention, now(), after=after)
+        try:
+            async with ledger.transaction({}) as tx:
+                gone, count = await remove(ledger, tx, retention, now(), found.going)
+        except LedgerBusy:
+            await asyncio.sleep(chance.uniform(0.001, 0.01))
+            continue
+        flows, events, after = flows + len(gone), events + count, found.looked
+        if not found.more:
+            return flows, events

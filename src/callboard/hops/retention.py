@@ -1,0 +1,168 @@
+"""Retention: flows that are over and old enough are forgotten, a whole flow at a time, in small batches.
+
+Who decides is the ledger alone: what is committed of flows, positions and parked rows, read under the write lock. So a
+worker, and an operator beside it, may prune at any time, and what is not finished anywhere stays.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from callboard.clock import FOREVER
+from callboard.ids import began_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from callboard.choreography import Choreography
+    from callboard.hops.work import Work
+    from callboard.ledger import Entry, FlowRow, Ledger, Parked, Position, Transaction
+
+T = TypeVar("T")
+DEFAULT_KEEP = timedelta(days=30)
+BATCH = 512  # events of the log that are looked at in one step
+
+
+class Hold(NamedTuple):
+    """What keeps old flows in the ledger: a reaction ("" where it is the flow itself), and why."""
+
+    reaction: str
+    why: str
+
+
+class Found(NamedTuple):
+    """One step through the log: the flows that may go, what holds others back, and where the next step begins."""
+
+    going: dict[int, str]  # number and id of each
+    held: Counter[Hold]
+    looked: int  # everything up to here was looked at
+    more: bool  # what comes behind may be old enough too
+
+
+class Retention:
+    """How long what is kept. `keep` is for flows whose `Flow` does not say it."""
+
+    def __init__(
+        self, choreography: Choreography | None, keep: timedelta = DEFAULT_KEEP, *, separate: bool = False
+    ) -> None:
+        flows = choreography.flows if choreography is not None else {}
+        kinds = choreography.events.values() if choreography is not None else ()
+        self.keep = keep
+        self.kept = frozenset(kind.name for kind in kinds if kind.forever)
+        self._by_name = {name: flow.keep for name, flow in flows.items() if flow.keep is not None}
+        timeouts = [flow.timeout for flow in flows.values() if flow.timeout is not None]
+        self._elsewhere = max(timeouts, default=timedelta(0)) if separate else timedelta(0)
+        self.shortest = min([keep, *self._by_name.values()])
+
+    def of(self, rows: Sequence[FlowRow]) -> timedelta:
+        """How long the flow of these rows is kept once it is over.
+
+        One that nobody here watches may go on in another ledger: it is kept for the longest timeout of a flow, too.
+        """
+        named = [self._by_name.get(row.name, self.keep) for row in rows if row.name]
+        if named:
+            return max(named)
+        return self.keep if self.keep == FOREVER else self.keep + self._elsewhere
+
+
+def before(now: int, keep: timedelta) -> int:
+    """The moment up to which something must be over to be old enough."""
+    return now - keep // timedelta(microseconds=1)
+
+
+async def look(ledger: Ledger, retention: Retention, now: int, *, after: int = 0, limit: int = BATCH) -> Found:
+    """What may go, among the flows that began in the next `limit` events behind `after`."""
+    entries = await ledger.read(after, limit=limit)
+    oldest = before(now, retention.shortest)
+    old = [entry for entry in entries if entry.time <= oldest]
+    looked = old[-1].pos if old else after
+    starts = {entry.flow: entry.id for entry in old if entry.pos == entry.flow}
+    held: Counter[Hold] = Counter()
+    going = await judge(ledger, retention, now, starts, held) if starts else {}
+    return Found(going, held, looked, len(old) == limit)
+
+
+async def look_through(ledger: Ledger, retention: Retention, now: int, *, steps: int = 1000) -> Found:
+    """What may go, and what holds back the rest, in the whole log; `more` if it is too long to be looked through."""
+    found = total = await look(ledger, retention, now)
+    while found.more and (steps := steps - 1):
+        found = await look(ledger, retention, now, after=found.looked)
+        total.going.update(found.going)
+        total.held.update(found.held)
+    return total._replace(looked=found.looked, more=found.more)
+
+
+async def judge(
+    ledger: Ledger, retention: Retention, now: int, starts: Mapping[int, str], held: Counter[Hold]
+) -> dict[int, str]:
+    """Those of these flows that may go; what holds the others back is counted in `held`."""
+    rows = _grouped(await ledger.flows_by_number(starts), lambda row: row.number)
+    entries = _grouped(await ledger.flow_entries(starts), lambda entry: entry.flow)
+    parked = _grouped(await ledger.parked(flows=starts), lambda row: row.flow)
+    readers = [position for position in await ledger.positions() if position.live]
+    going: dict[int, str] = {}
+    for flow, event_id in starts.items():
+        mine = entries.get(flow, [])
+        if not rows.get(flow) and all(entry.type in retention.kept for entry in mine):
+            continue  # what is left of it stays
+        ended = max([*(entry.time for entry in mine), *(row.ended or 0 for row in rows.get(flow, ()))], default=now)
+        if ended > before(now, retention.of(rows.get(flow, ()))):
+            continue
+        holds = set(_holds(rows.get(flow, ()), mine, parked.get(flow, ()), readers, now))
+        if holds:
+            held.update(holds)
+        else:
+            going[flow] = event_id
+    return going
+
+
+def _holds(
+    rows: Sequence[FlowRow], entries: Sequence[Entry], parked: Sequence[Parked], readers: Sequence[Position], now: int
+) -> Iterable[Hold]:
+    for row in rows:
+        if row.name and row.verdict is None:
+            late = row.deadline is not None and row.deadline <= now
+            yield Hold("", f"{row.name} is {'stuck' if late else 'running'}")
+    for waiting in parked:
+        yield Hold(waiting.reaction, "a dead letter" if waiting.why == "dead" else f"parked, {waiting.why}")
+    for reader in readers:
+        if any(reader.may_hear(entry.type) and not reader.finished(entry.pos) for entry in entries):
+            yield Hold(reader.reaction, "has not come so far")
+
+
+def _grouped(rows: Iterable[T], flow_of: Callable[[T], int]) -> dict[int, list[T]]:
+    found: dict[int, list[T]] = {}
+    for row in rows:
+        found.setdefault(flow_of(row), []).append(row)
+    return found
+
+
+async def remove(
+    ledger: Ledger, tx: Transaction, retention: Retention, now: int, flows: Mapping[int, str]
+) -> tuple[list[int], int]:
+    """Those of the flows that may still go are gone with this commit; returns them, and how many events they had."""
+    going = await judge(ledger, retention, now, flows, Counter())
+    if not going:
+        return [], 0
+    upto = max(began_at(event_id) for event_id in going.values())
+    events = await tx.prune(going, kept=retention.kept, upto=upto, now=now)
+    return list(going), events
+
+
+async def prune(work: Work, retention: Retention, *, after: int = 0, limit: int = BATCH) -> Found:
+    """One batch: what may go among the next events behind `after` is gone, with all that is remembered of it.
+
+    Raises LedgerBusy if somebody else is committing, and nothing is gone then. A crash leaves whole flows.
+    """
+    now = work.now()
+    found = await look(work.ledger, retention, now, after=after, limit=limit)
+    if not found.going:
+        return found
+    async with work.ledger.transaction(work.tokens) as tx:
+        gone, _ = await remove(work.ledger, tx, retention, now, found.going)
+        await tx.forget(before(now, retention.keep), limit=limit)
+    work.prunes = tx.prunes
+    work.views.forget(gone)
+    return found
