@@ -207,6 +207,11 @@ class Runner:
         """Reactions that the ledger does not know start from now, or from the beginning where they say so."""
         choreography, ledger, abroad = self.work.choreography, self.work.ledger, self.work.abroad
         known = {position.reaction for position in await ledger.positions() if position.live}
+        if abroad is None and RELAY in known and self._wanted:
+            raise LedgerError(
+                f"{ledger.url}: other ledgers hear of what is logged here, and it would not be sent: "
+                "give it the broker that it was run with, open(broker=...) or --broker"
+            )
         head = await ledger.head()
         new: list[Position] = []
         for path, contract in self._contracts():

@@ -15,9 +15,18 @@ from callboard.board import FlowHandle
 from callboard.choreography import Choreography
 from callboard.cli.command import Command, Refusal, meant, option
 from callboard.cli.discovery import find_app
+from callboard.cli.elsewhere import broker_for, flows_of
 from callboard.cli.output import counted, note, say, say_json, shown_duration
 from callboard.cli.reading import flow_document, name_of, now, status_of, tone_of
-from callboard.cli.settings import Duration, app_option, json_option, ledger_option, ledger_url
+from callboard.cli.settings import (
+    Duration,
+    app_option,
+    broker_option,
+    broker_url,
+    json_option,
+    ledger_option,
+    ledger_url,
+)
 from callboard.codecs.json import JsonCodec
 from callboard.errors import CodecError
 from callboard.event import EventType
@@ -29,6 +38,7 @@ from callboard.ledger import FlowRow
 @click.argument("data", metavar="[JSON|@FILE|-]", required=False)
 @app_option
 @ledger_option
+@broker_option
 @option(
     "--idempotency-key", metavar="KEY", help="The same call with the same key is one publish, however often it is made."
 )
@@ -42,13 +52,15 @@ def command(
     data: str | None,
     app: str | None,
     ledger: str | None,
+    broker: str | None,
     idempotency_key: str | None,
     patience: timedelta | None,
     as_json: bool,
 ) -> int:
     """Publish EVENT with what it carries as JSON; several at once, in one commit, as a JSON list.
 
-    It is durable when the command ends. A worker that runs on the ledger reacts to it, now or when it is started.
+    It is durable when the command ends. A worker that runs on the ledger reacts to it, now or when it is started. With
+    --broker the ledger may be one of its own: the event goes on to the ledger that keeps its flow.
     """
     choreography = find_app(app)
     kind = find_event(choreography, event)
@@ -59,7 +71,8 @@ def command(
     path = Path(url.removeprefix("sqlite:///"))
     if url.startswith("sqlite:///") and not path.exists():
         note(f"{path} is new: it is created")
-    return asyncio.run(_publish(choreography, url, events, idempotency_key, patience, as_json=as_json))
+    road = broker_for(url, broker_url(broker), choreography, flows_of(choreography, kind))
+    return asyncio.run(_publish(choreography, url, events, idempotency_key, patience, broker=road, as_json=as_json))
 
 
 def find_event(choreography: Choreography, name: str) -> EventType:
@@ -122,9 +135,10 @@ async def _publish(
     key: str | None,
     patience: timedelta | None,
     *,
+    broker: str | None,
     as_json: bool,
 ) -> int:
-    async with choreography.open(url, services=[]) as board:
+    async with choreography.open(url, broker=broker, services=[]) as board:
         handles = await board.publish(events, idempotency_key=key) if events else []
         rows = [await _row(handle, patience) for handle in handles]
         owners = await board.work.ledger.owners()

@@ -11,6 +11,7 @@ from callboard.choreography import Choreography
 from callboard.cli.command import Refusal, meant
 from callboard.cli.output import instant, shown_duration
 from callboard.errors import LedgerError
+from callboard.hops.abroad import RELAY
 from callboard.ids import FLOW_LENGTH
 from callboard.ledger import FlowRow, Ledger, Parked
 from callboard.run import open_ledger
@@ -154,7 +155,7 @@ async def find_flow(ledger: Ledger, target: str, choreography: Choreography | No
     if len(found) > 1:
         raise Refusal(2, f"{target!r} is the key of {len(found)} flows: say which, {' or '.join(map(name_of, found))}")
     if not found:
-        raise Refusal(4, await _no_flow(ledger, target, names))
+        raise Refusal(4, await _no_flow(ledger, target, names, choreography))
     return found[0]
 
 
@@ -165,13 +166,32 @@ async def _flow_names(ledger: Ledger, choreography: Choreography | None) -> list
     return list(dict.fromkeys(row.name for row in newest))
 
 
-async def _no_flow(ledger: Ledger, target: str, names: Sequence[str]) -> str:
+async def _no_flow(ledger: Ledger, target: str, names: Sequence[str], choreography: Choreography | None) -> str:
+    for name in names:
+        if (name == target.partition("/")[0] or len(names) == 1) and (
+            home := await kept_by(ledger, choreography, name)
+        ) is not None:
+            return f"no such flow: {target!r}: the ledger of {home} keeps {name}, name that one with --ledger"
     newest = await ledger.list_flows(name=None, status=None, before=None, limit=500, now=now())
     if not newest:
         return f"no such flow: {target!r}, this ledger holds none yet"
     known = [*map(name_of, newest), *(row.key or "" for row in newest)]
     hint = meant(target, known) if "?" in meant(target, known) else f": name it as {names[0]}/KEY, or by its id"
     return f"no such flow: {target!r}{hint} (`callboard flows list` shows what there is)"
+
+
+async def kept_by(ledger: Ledger, choreography: Choreography | None, name: str) -> str | None:
+    """The service whose ledger keeps the flows of this name, if this is not that ledger."""
+    flow = choreography.flows.get(name) if choreography is not None else None
+    if choreography is None or flow is None or not await is_one_of_several(ledger):
+        return None
+    home = choreography.home_of(flow).name
+    return None if home in await ledger.owners() else home
+
+
+async def is_one_of_several(ledger: Ledger) -> bool:
+    """Whether services of the choreography keep other ledgers, as its workers said."""
+    return any(position.reaction == RELAY for position in await ledger.positions())
 
 
 async def parked_by_flow(ledger: Ledger, flows: Iterable[FlowRow]) -> dict[int, list[Parked]]:

@@ -17,6 +17,7 @@ from callboard.cli.output import masked, note, shown_duration
 from callboard.cli.settings import (
     Duration,
     app_options,
+    broker_option,
     broker_url,
     ledger_option,
     ledger_url,
@@ -35,7 +36,7 @@ def run_options(function: F) -> F:
     for each in (
         option("--grace", metavar="DURATION", help="How long what runs may take to finish at the end.  [default: 30s]"),
         option("--services", metavar="A,B", help="Only these services; the others are left to other workers."),
-        option("--broker", metavar="URL", help="What carries events to services with ledgers of their own."),
+        broker_option,
         option(
             "--ports",
             metavar="NAME",

@@ -141,6 +141,13 @@ def ledger_option(function: F) -> F:
     return option("--ledger", metavar="URL", help="The ledger, as in sqlite:///shop.db.")(function)
 
 
+def broker_option(function: F) -> F:
+    """`--broker`."""
+    return option("--broker", metavar="URL", help="What carries events to services with ledgers of their own.")(
+        function
+    )
+
+
 def json_option(function: F) -> F:
     """`--json`."""
     return option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")(function)
