@@ -36,7 +36,7 @@ class RoomFreed:
     rehearsal_id: str
 
 
-rooms, stage = Service("rooms"), Service("stage")
+rooms = Service("rooms")
 
 
 @state(key="room")
@@ -52,21 +52,21 @@ def hold(asked: RoomAsked, room: Room | None) -> RoomHeld:
     return RoomHeld(rehearsal_id=asked.rehearsal_id, room=asked.room)
 
 
-@rooms.reaction(compensates=hold)
+# Both may be asked at one moment, when the cast confirms just as the deadline passes. `once=` lets one of them run.
+@rooms.reaction(compensates=hold, once="end")
 def free(late: FlowTimedOut[RoomAsked], held: RoomHeld, room: Room | None) -> RoomFreed:
     assert room is not None
     room.held_by.remove(held.rehearsal_id)
     return RoomFreed(rehearsal_id=late.started.rehearsal_id)
 
 
-@stage.reaction(needs=RoomHeld)
+@rooms.reaction(needs=RoomHeld, once="end")
 def confirm(cast: CastConfirmed) -> RehearsalSet:
     return RehearsalSet(rehearsal_id=cast.rehearsal_id)
 
 
 theatre = Choreography(
     "theatre",
-    stage,
     rooms,
     incoming=CastConfirmed,  # said by the world outside; it joins the flow whose key it carries
     flows=[

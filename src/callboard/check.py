@@ -81,6 +81,22 @@ class Report(Struct, frozen=True):
     choreography: Choreography
     findings: Sequence[Finding]
     extents: Sequence[Extent]
+    allowed: Sequence[Finding] = ()  # found too, and allowed by a comment that says why
+    notes: Sequence[str] = ()  # on the check itself: comments that allow nothing, a search that was cut short
+
+    @property
+    def states(self) -> int:
+        """How many were looked at."""
+        return sum(each.states for each in self.extents)
+
+    @property
+    def bounded(self) -> bool:
+        """There are more, and what lies there was not looked at."""
+        return any(each.bounded for each in self.extents)
+
+    def count(self, severity: Severity) -> int:
+        """How many findings are so severe."""
+        return sum(each.severity == severity for each in self.findings)
 
 
 def place_of_contract(contract: Contract) -> Place:

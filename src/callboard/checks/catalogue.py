@@ -4,6 +4,9 @@ from collections.abc import Collection
 
 from callboard.check import SEVERITIES, Check, Report
 from callboard.checks import (
+    allowances as allowances_of,
+)
+from callboard.checks import (
     assumed_order,
     both_outcomes,
     dead_reactions,
@@ -27,7 +30,7 @@ from callboard.checks import (
     unreachable_completions,
     unsaid_events,
 )
-from callboard.checks.subject import Subject
+from callboard.checks.subject import LIMIT, Subject
 from callboard.choreography import Choreography
 
 FILES = (
@@ -61,12 +64,22 @@ def check(
     choreography: Choreography,
     *,
     select: Collection[str] = (),
+    ignore: Collection[str] = (),
     broker: str | None = None,
-    limit: int = 200_000,
+    limit: int = LIMIT,
 ) -> Report:
-    """What is wrong with it, by severity, then code, then place. `select` holds codes or their beginnings."""
+    """What is wrong with it, by severity, code and place. `select` and `ignore` hold codes or their beginnings."""
     subject = Subject(choreography, broker=broker, limit=limit)
-    asked = [each for code, each in CHECKS.items() if not select or code.startswith(tuple(select))]
-    found = [finding for each in asked for finding in each.find(subject)]
+    codes = [code for code in CHECKS if _begins(code, select or ("CB",)) and not _begins(code, ignore)]
+    found = [finding for code in codes for finding in CHECKS[code].find(subject)]
     found.sort(key=lambda it: (SEVERITIES.index(it.severity), it.code, it.place.file, it.place.line, it.about))
-    return Report(choreography, found, subject.extents)
+    allowances = allowances_of.read(choreography)
+    allowed = [each for each in found if any(it.allows(each) for it in allowances)]
+    notes = list(allowances_of.unused(allowances, allowed, codes))
+    if subject.cut_short:
+        notes.append("the search for dead letters that stall a flow was bounded: CB305 may name too few reactions")
+    return Report(choreography, [each for each in found if each not in allowed], subject.extents, allowed, notes)
+
+
+def _begins(code: str, beginnings: Collection[str]) -> bool:
+    return code.startswith(tuple(beginnings)) if beginnings else False

@@ -23,10 +23,11 @@ def _of(subject: Subject, world: World, contract: Contract) -> Iterator[Finding]
         for part in world.extraction.parts(contract.path):
             bit = world.bits.get(what, contract.path, part)
             for flow in world.flows if bit else ():
-                state = world.first(bit | world.extraction.verdict(flow, good=False), ends=True)
+                about = bit | world.extraction.verdict(flow, good=False)
+                state = world.first(about, ends=True)
                 if state is not None:
                     title, fix = _text(subject, world, contract, what, state)
-                    yield at_reaction(contract, CHECK, title, fix, **told(world, state))
+                    yield at_reaction(contract, CHECK, title, fix, **told(world, state, about))
                     return
 
 

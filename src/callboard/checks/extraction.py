@@ -454,9 +454,12 @@ class Extraction:
                 switches.append(Switch(off=applied, set=self.effect_bit("early", doer, part)))
                 switches.append(Switch(on=applied, clear=applied))
             return switches
-        if not self.effects.is_effect(contract) or not self.effects.takes(contract, outcome):
+        is_effect = self.effects.is_effect(contract)
+        if not (is_effect or path in self.effects.compensations) or not self.effects.takes(contract, outcome):
             return []
         applied = self.effect_bit("applied", path, slot.part)
+        if not is_effect:
+            return [Switch(set=applied)]
         switches = []
         if self._counts_twice(contract, slot):
             ever = self.effect_bit("ever", path, slot.part)

@@ -13,7 +13,8 @@ def find(subject: Subject) -> Iterator[Finding]:
             for part in world.extraction.parts(contract.path) if contract.options.pivot else ():
                 bit = world.bits.get("applied", contract.path, part)
                 for flow in world.flows if bit else ():
-                    state = world.first(bit | world.extraction.verdict(flow, good=False), ends=True)
+                    about = bit | world.extraction.verdict(flow, good=False)
+                    state = world.first(about, ends=True)
                     if state is None:
                         continue
                     bad = [str(kind) for kind in world.said(state) if kind in subject.paths.bad]
@@ -23,7 +24,7 @@ def find(subject: Subject) -> Iterator[Finding]:
                         f"{flow.name} fails after {contract.name}, which cannot be undone",
                         f"let what may still fail ({', '.join(sorted(bad))}) come before {contract.name}, or "
                         "exclude it with once= in one service",
-                        **told(world, state),
+                        **told(world, state, about),
                     )
                     break
 

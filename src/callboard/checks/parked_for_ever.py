@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from callboard.check import Check, Finding
 from callboard.checks.subject import Subject, at_reaction, told
-from callboard.checks.unfinished_flows import stuck
+from callboard.checks.unfinished_flows import blocking, stuck
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -13,7 +13,7 @@ def find(subject: Subject) -> Iterator[Finding]:
         for flow in world.flows:
             state = stuck(world, flow, parked=True)
             if state is not None:
-                contract, what = world.waiting(state)[0]
+                contract, what = blocking(world, flow, state)[0]
                 yield at_reaction(
                     contract,
                     CHECK,

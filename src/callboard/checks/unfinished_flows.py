@@ -6,16 +6,28 @@ from callboard.check import Check, Finding
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow, told
 from callboard.checks.world import World
+from callboard.contract import Contract, types_in
 from callboard.flow import Flow
 
 
 def stuck(world: World, flow: Flow, *, parked: bool) -> int | None:
     """The nearest end without a verdict, in which the world has said all it may; with or without parked deliveries."""
-    no_verdict = world.extraction.verdicts(flow)
+    verdicts = world.extraction.verdicts(flow)
     for state in world.exploration.ends:
-        if state & no_verdict == 0 and bool(world.waiting(state)) == parked and not world.silent(state):
+        if not state & verdicts and bool(blocking(world, flow, state)) == parked and not world.silent(state):
             return state
     return None
+
+
+def blocking(world: World, flow: Flow, state: int) -> list[tuple[Contract, str]]:
+    """The reactions that wait, and what they wait for, of those that could bring the flow to its end."""
+    ending = {*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ())}
+    paths = world.extraction.paths
+    return [
+        (contract, what)
+        for contract, what in world.waiting(state)
+        if any(paths.leads_to(kind, ending) for kind in contract.emits)
+    ]
 
 
 def find(subject: Subject) -> Iterator[Finding]:

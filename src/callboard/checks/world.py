@@ -14,6 +14,9 @@ from callboard.flow import Flow
 SMALL = 20_000  # up to so many states all are explored, beyond it so many that every end is among them
 
 
+ITS_TURN = "its turn"
+
+
 class World:
     """The net of one starting event, explored."""
 
@@ -119,7 +122,7 @@ class World:
                 if needs is not None
                 else []
             )
-            yield " and ".join(map(str, missing)) or "its turn"
+            yield " and ".join(map(str, missing)) or ITS_TURN
         halves = [each.name for each in contract.triggers] if contract.gathered is None else ["part 1", "part 2"]
         here = [name for name in halves if state & self.bits.get("half", slot, name)]
         if here and slot.heard is None:
@@ -131,7 +134,8 @@ class World:
         return [
             contract
             for path, contract in self.extraction.contracts.items()
-            if any(state & self.bits.get(what, path, part) for part in self.extraction.parts(path))
+            if self.extraction.effects.is_effect(contract)
+            and any(state & self.bits.get(what, path, part) for part in self.extraction.parts(path))
         ]
 
     def end(self, state: int) -> tuple[str, ...]:
@@ -144,7 +148,7 @@ class World:
         effects = self.extraction.effects
         lines += [f"the effect of {each.path} stands ({_named(effects.shared(each))})" for each in self.standing(state)]
         lines += [f"nobody knows whether {each.path} took effect" for each in self.standing(state, "unknown")]
-        lines += [f"{contract.path} waits for {what}" for contract, what in self.waiting(state)]
+        lines += [f"{contract.path} waits for {what}" for contract, what in self.waiting(state) if what != ITS_TURN]
         return tuple(lines)
 
 

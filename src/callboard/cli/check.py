@@ -1,33 +1,110 @@
 """`callboard check`."""
 
+from pathlib import Path
+
 import click
 
-from callboard.check import Finding
-from callboard.cli.command import Command
+from callboard.check import Report
+from callboard.cli.command import Command, Refusal, meant, option
 from callboard.cli.discovery import find_app
-from callboard.cli.output import say, say_json
-from callboard.cli.settings import app_options, json_option
+from callboard.cli.output import note, say
+from callboard.cli.settings import app_options
+
+FORMS = ("text", "json", "sarif", "github", "junit")
+BROKERS = ("memory", "sqlite", "kafka", "rabbitmq", "nats", "redis", "sqs")
 
 
 @click.command(cls=Command, name="check")
 @app_options
-@json_option
-def command(app_argument: str | None, app: str | None, *, as_json: bool) -> int:
-    """Say what can go wrong with the choreography of APP, and how. Opens no connection."""
+@option("-o", "--output", "--format", "output", type=click.Choice(FORMS), default="text", help="For whom it is told.")
+@option("--json", "as_json", is_flag=True, help="The same as --output json.")
+@option("--sarif", "as_sarif", is_flag=True, help="The same as --output sarif.")
+@option("--select", metavar="CODES", help="Only these, as in CB2 or CB101,CB301.")
+@option("--ignore", metavar="CODES", help="All but these.")
+@option("--strict", is_flag=True, help="Warnings fail too.")
+@option("--broker", type=click.Choice(BROKERS), help="What lies between the services, for the order of events.")
+@option("--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Known findings, which do not fail.")
+@option("--write-baseline", is_flag=True, help="Write what is found now to --baseline.")
+@option("--max-states", type=click.IntRange(1), default=200_000, help="Stop exploring there, and say so.")
+@option("--explain", metavar="CODE", help="Teach a property, by an example and its repair.")
+@option("-v", "--verbose", is_flag=True, help="Say what is taken for granted, and what was allowed.")
+def command(
+    *,
+    app_argument: str | None,
+    app: str | None,
+    output: str,
+    select: str | None,
+    ignore: str | None,
+    broker: str | None,
+    baseline: Path | None,
+    max_states: int,
+    explain: str | None,
+    **flags: bool,
+) -> int:
+    """Say what can go wrong with the choreography of APP, and how, from its signatures alone. Opens no connection."""
     from callboard.checks.catalogue import check
 
-    report = check(find_app(app, app_argument))
-    if as_json:
-        say_json("check", {"findings": [_as_json(each) for each in report.findings]})
-    for finding in () if as_json else report.findings:
-        say(f"{finding.code} {finding.title}", "failure" if finding.severity == "error" else "wait")
-        say(f"  {finding.place} {finding.place.name}", "quiet")
-        say(f"  fix: {finding.fix}")
-    return int(any(each.severity == "error" for each in report.findings))
+    if explain is not None:
+        return _teach(explain)
+    if flags["write_baseline"] and baseline is None:
+        raise Refusal(2, "--write-baseline wants to know where: --baseline FILE")
+    found = check(
+        find_app(app, app_argument), select=_codes(select), ignore=_codes(ignore), broker=broker, limit=max_states
+    )
+    report = found if baseline is None else _compare(found, baseline, write=flags["write_baseline"])
+    form = "json" if flags["as_json"] else "sarif" if flags["as_sarif"] else output
+    if form == "text":
+        from callboard.cli.check_text import tell
+
+        tell(report, verbose=flags["verbose"])
+    else:
+        from callboard.cli.check_formats import FORMATS
+
+        say(FORMATS[form](report))
+    for each in report.notes:
+        note(f"note: {each}")
+    return int(bool(report.count("error") or (flags["strict"] and report.count("warning"))))
 
 
-def _as_json(finding: Finding) -> dict[str, object]:
+def _codes(given: str | None) -> list[str]:
+    """The codes in `CB2,CB301`. Exit 2 for one that is the beginning of none."""
+    from callboard.checks.catalogue import CHECKS
+
+    codes = [each.strip().upper() for each in (given or "").split(",") if each.strip()]
+    for code in codes:
+        if not any(known.startswith(code) for known in CHECKS):
+            raise Refusal(2, f"there is no check {code}{meant(code, list(CHECKS))}")
+    return codes
+
+
+def _teach(code: str) -> int:
+    from callboard.checks.catalogue import CHECKS
+    from callboard.cli.check_text import teach
+
+    if code.upper() not in CHECKS:
+        raise Refusal(4, f"there is no check {code}{meant(code.upper(), list(CHECKS))}")
+    teach(CHECKS[code.upper()])
+    return 0
+
+
+def _compare(report: Report, file: Path, *, write: bool) -> Report:
+    """Without the findings that the file knows. What it knows and is gone is a note."""
+    import json
+
     import msgspec
 
-    document: dict[str, object] = msgspec.to_builtins(finding)
-    return document
+    if write:
+        names = sorted({each.name for each in report.findings})
+        file.write_text(json.dumps({"schema": "callboard.baseline/v1", "findings": names}, indent=2) + "\n", "utf-8")
+    try:
+        known = set(json.loads(file.read_text("utf-8"))["findings"])
+    except FileNotFoundError:
+        raise Refusal(4, f"there is no baseline {file}: --write-baseline makes it") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise Refusal(2, f"{file} is no baseline ({error}): --write-baseline makes it anew") from error
+    left = [each for each in report.findings if each.name not in known]
+    gone = known - {each.name for each in report.findings}
+    notes = [*report.notes, f"{len(report.findings) - len(left)} findings are known from {file}"]
+    if gone:
+        notes.append(f"no longer found: {', '.join(sorted(gone))}. --write-baseline takes them out of {file}")
+    return msgspec.structs.replace(report, findings=left, notes=notes)
