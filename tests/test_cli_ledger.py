@@ -6,20 +6,17 @@ import os
 import re
 import shutil
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import Result
-from msgspec import structs
 
 from callboard import Choreography
 from callboard.cli import prune
-from callboard.cli.dead_letters import Wanted, find_letters, what_came
-from callboard.cli.reading import reading
 from tests.postoffice import (
     FILE,
     HonestTill,
@@ -330,7 +327,9 @@ def test_dead_letters_are_listed_with_their_flow_and_their_error() -> None:
     items = told("dead-letters", "list")["items"]
     assert [each["flow"] for each in items] == ["letter/heavy", "letter/heavy/2"]
     assert items[0]["id"] == f"van.deliver@{items[0]['position']}"
-    assert items[0]["error"].endswith("no spare one")
+    what, more, place = items[0]["error"].splitlines()
+    assert (what, more) == ("RuntimeError: the tyre is flat", "and there is no spare one")
+    assert re.fullmatch(r" +at tests\.postoffice\.deliver:\d+ < tests\.postoffice\.drive:\d+", place)
     assert items[0]["attempts"] == 2
     text = said("dlq", "list")
     assert "the tyre is flat …" in text
@@ -366,7 +365,8 @@ def test_a_dead_letter_is_shown_in_full() -> None:
 def asked(ledger: Path) -> list[str | None]:
     db = sqlite3.connect(ledger)
     try:
-        return [row[0] for row in db.execute("SELECT asked FROM parked WHERE why = 'dead' ORDER BY pos")]
+        rows = db.execute("SELECT asked FROM parked WHERE why = 'dead' ORDER BY pos")
+        return [None if wish is None else json.loads(wish)["what"] for (wish,) in rows]
     finally:
         db.close()
 
@@ -375,30 +375,114 @@ def test_a_replay_is_a_wish_that_is_left_for_the_owner(ledger: Path) -> None:
     first, second = letters()
     assert said("dead-letters", "replay", first, "--yes") == f"{first}: asked\n"
     assert asked(ledger) == ["replay", None]
-    assert "replay asked" in said("flows", "show", "heavy")
+    assert "replay asked by" in said("flows", "show", "heavy")
     assert said("dead-letters", "discard", second, "--yes", "--json")
     assert asked(ledger) == ["replay", "discard"]
 
 
-def test_what_came_of_a_replay_is_read_from_the_log_after_it() -> None:
-    async def look(reaction: str, told: int) -> str:
-        async with reading(URL) as held:
-            letter = (await find_letters(URL, Wanted()))[0][0]
-            row = structs.replace(letter.row, reaction=reaction, pos=1) if reaction else letter.row
-            return await what_came(held, replace(letter, row=row), 0, told)
-
-    assert asyncio.run(look("", 1000)).startswith("done, emitted ")
-    assert asyncio.run(look("van.remind", 0)) == "done, emitted nothing"
-
-
-def test_one_open_replay_for_each_dead_letter(ledger: Path) -> None:
+def test_a_second_click_is_the_same_replay(ledger: Path) -> None:
     first, second = letters()
-    said("dead-letters", "replay", first, "--yes")
-    result = command("dead-letters", "replay", first, "--yes")
-    assert result.exit_code == 1
-    assert "asked already" in result.output
-    assert "asked already" in said("dead-letters", "replay", first, second, "--yes", code=5)
+    said("dead-letters", "replay", first, "--yes", "--as", "ann")
+    assert "asked already by ann" in said("dead-letters", "replay", first, "--yes")
+    before = dead_rows(ledger)[0]
+    assert "asked already by ann" in said("dead-letters", "replay", first, second, "--yes")
     assert asked(ledger) == ["replay", "replay"]
+    assert dead_rows(ledger)[0] == before
+    assert "replay was asked already by ann" in said("dead-letters", "discard", first, "--yes", code=1)
+
+
+def dead_rows(ledger: Path) -> list[Any]:
+    with closing(sqlite3.connect(ledger)) as db:
+        return db.execute("SELECT pos, asked, due, data FROM parked WHERE why = 'dead' ORDER BY pos").fetchall()
+
+
+def at_work(*typed: str) -> Callable[..., Any]:
+    """What is typed while a worker runs; its van has a flat tyre as long as the file says so."""
+
+    async def do() -> Result:
+        async with post.open(URL, ports=[HonestTill(), RustyVan()]):
+            return await asyncio.to_thread(command, *typed)
+
+    return lambda: asyncio.run(do())
+
+
+def test_a_replay_is_watched_until_it_is_known_what_came_of_it(ledger: Path) -> None:
+    first, second = letters()
+    failed = at_work("dead-letters", "replay", "--all", "--yes", "--wait", "20s", "--note", "new tyre")()
+    assert failed.exit_code == 1
+    assert f"{first}: no, failed again; asked by" in failed.stdout
+    (ledger.parent / "flat-tyre").unlink()
+    done = at_work("dead-letters", "replay", first, "--yes", "--wait", "20s", "--as", "ann")()
+    assert done.exit_code == 0
+    assert f"{first}: done, emitted LetterDelivered; asked by ann (rp-" in done.stdout
+    assert [each["id"] for each in told("dead-letters", "list")["items"]] == [second]
+    story = said("flows", "show", "heavy", "--app", APP)
+    assert "asked: replay by ann (rp-" in story
+    assert "replayed: done, emitted LetterDelivered; asked by ann" in story
+    assert "new tyre" in said("dead-letters", "show", second)
+
+
+def test_a_bulk_replay_has_a_rate_and_its_wishes_outlive_the_command(ledger: Path) -> None:
+    result = command("dead-letters", "replay", "--reaction", "van", "--yes", "--rate", "30/m", "--wait", "10ms")
+    assert result.exit_code == 1
+    assert "It stays asked for" in result.stdout
+    first, second = (row[2] for row in dead_rows(ledger))
+    assert second - first == 2_000_000
+    assert "is no rate" in command("dead-letters", "replay", "--all", "--yes", "--rate", "fast").output
+
+
+def test_a_dry_run_says_what_would_be_refused_and_changes_nothing(ledger: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as db, db:
+        db.execute("UPDATE flow SET verdict = 'failed' WHERE key = 'heavy'")
+    first, second = letters()
+    result = command("dead-letters", "replay", "--all", "--dry-run")
+    assert f"replay {first}: RuntimeError: the tyre is flat … (letter/heavy has its verdict, failed" in result.stderr
+    assert "1 of these would be refused" in result.stderr
+    items = told("dead-letters", "replay", "--all", "--dry-run")["items"]
+    assert "verdict" in items[0]["why_not"]
+    assert items[1] == {"id": second, "done": False, "why_not": "dry run", "came": None}
+    assert asked(ledger) == [None, None]
+
+
+def test_even_though_ended_shows_the_verdict_first(ledger: Path) -> None:
+    with closing(sqlite3.connect(ledger)) as db, db:
+        db.execute("UPDATE flow SET verdict = 'failed' WHERE key = 'heavy'")
+    result = command("dead-letters", "replay", letters()[0], "--even-though-ended", "--yes")
+    assert result.exit_code == 0
+    assert "its flow has its verdict: failed" in result.stderr
+    assert asked(ledger) == ["replay", None]
+
+
+def test_dead_letters_of_one_cause_are_one_group() -> None:
+    [group] = told("dead-letters", "groups")["items"]
+    assert (group["dead_letters"], group["flows"], group["reaction"]) == (2, 2, "van.deliver")
+    assert group["group"].startswith("1-")
+    assert group["group"] in said("dead-letters", "groups")
+    short = group["group"][2:6]
+    assert len(told("dead-letters", "list", "--group", short)["items"]) == 2
+    assert told("dead-letters", "list", "--group", "0000")["items"] == []
+    assert len(told("dead-letters", "replay", "--group", short, "--yes")["items"]) == 2
+
+
+def test_a_dead_letter_is_edited_with_its_lineage(ledger: Path) -> None:
+    first = letters()[0]
+    dry = command("dead-letters", "edit", first, "--set", "letter_id=heavy", "--app", APP, "--dry-run")
+    assert "nothing is different" in dry.stderr
+    for typed, word in (
+        (("--set", "letter_id=light"), "stays 'heavy'"),
+        (("--set", "letter_id=5"), "letter_id"),
+        (("{",), "nothing was written"),
+        (("--set", "letter_id"), "write NAME=JSON"),
+        ((), "what is to be changed?"),
+    ):
+        assert word in refused("dead-letters", "edit", first, *typed, "--app", APP, "--yes", code=2)
+    assert [row[3] for row in dead_rows(ledger)] == [None, None]
+    same = json.dumps({"letter_id": "heavy"})
+    assert "edited" in said("dead-letters", "edit", first, same, "--app", APP, "--yes", "--as", "ann", "--note", "#7")
+    assert dead_rows(ledger)[0][3] == b'{"letter_id":"heavy"}'
+    shown = said("dead-letters", "show", first)
+    assert "edited: by ann (#7): nothing is different" in shown
+    assert "came as" in shown
 
 
 def test_a_flow_that_has_its_verdict_refuses_a_replay(ledger: Path) -> None:

@@ -14,6 +14,7 @@ from callboard.brokers.memory import MemoryBroker
 from callboard.envelope import Envelope
 from callboard.errors import LedgerLost
 from callboard.hops.retention import Retention, prune
+from callboard.ledger import Note, Wish
 from tests.apart import Crash, Site, Town, crash_at
 from tests.errands import (
     BikeMoved,
@@ -205,7 +206,8 @@ async def test_bytes_that_are_no_envelope_are_kept_as_they_came(tmp_path: Path) 
         (kept,) = await ledger.entries([dead.pos])
         assert kept.data == b"\xffnonsense"
         assert (await town.sites["desk"].board.flow("errand", "e-1").completion(timedelta(0))).succeeded
-        assert await ledger.ask(dead.reaction, dead.pos, 0, "discard")
+        dead.asked = Wish("discard")
+        assert await ledger.ask([dead], [Note(dead.pos, dead.reaction, dead.flow, "asked", "discard", 0)]) == [True]
         await town.rest(upto=MINUTE)
         assert not await ledger.parked()
         assert await ledger.verify() == []
@@ -533,7 +535,9 @@ async def test_what_comes_again_after_its_flow_was_pruned_is_a_dead_letter_and_h
         assert (letter.error or "").startswith("too old to tell")
         told = await desk.work.ledger.parked(why=["dead"])
         assert len(told) == 2  # ErrandTaken and ErrandDone; what the desk sent itself is no riddle
-        assert await bikes.work.ledger.ask(letter.reaction, letter.pos, 0, "replay")
+        letter.asked = Wish("replay")
+        note = Note(letter.pos, letter.reaction, letter.flow, "asked", "replay", 0)
+        assert await bikes.work.ledger.ask([letter], [note]) == [True]
         await bikes.intake()
         await town.rest(upto=MINUTE)
         assert (await types(bikes)).count("ErrandTaken") == 2

@@ -20,7 +20,7 @@ from callboard import (
     event,
 )
 from callboard.hops import reading
-from tests.support.desk import Desk, on_stage, told
+from tests.support.desk import Clerk, Desk, on_stage, told
 from tests.support.ledger import Crash, Trick, busy, crash, disk_full
 from tests.support.outside import Next, Outside
 from tests.support.stage import Stage
@@ -204,7 +204,7 @@ async def test_whoever_waits_for_a_flow_is_told_of_its_end_in_every_worker(tmp_p
 # failed verdicts
 
 
-def charging(*, keeps: str | None = None, compensated: bool = True) -> Choreography:
+def charging(*, keeps: str | None = None, compensated: bool = True, home: str = "bank") -> Choreography:
     """Cancelling is said at once; what was charged is refunded meanwhile."""
     bank, desk = Service("bank"), Service("desk")
 
@@ -224,7 +224,8 @@ def charging(*, keeps: str | None = None, compensated: bool = True) -> Choreogra
     def cancel(why: CancelAsked) -> Cancelled:
         return Cancelled(order=why.order)
 
-    return Choreography("orders", bank, desk, flows=[order()], incoming=SAID)
+    services = (bank, desk) if home == "bank" else (desk, bank)
+    return Choreography("orders", *services, flows=[order()], incoming=SAID)
 
 
 @pytest.mark.parametrize("restart", [True, False])
@@ -308,7 +309,6 @@ async def test_an_effect_that_nobody_undoes_has_leaked_unless_it_is_kept_on_purp
         assert (done.verdict, done.leaked) == ("failed", leaked)
 
 
-@pytest.mark.xfail(reason="an effect that commits after a failed verdict is not told", strict=True)
 async def test_an_effect_that_was_on_its_way_at_a_failed_verdict_and_that_nobody_undoes_has_leaked(
     tmp_path: Path,
 ) -> None:
@@ -320,6 +320,40 @@ async def test_an_effect_that_was_on_its_way_at_a_failed_verdict_and_that_nobody
         await stage.run()
         assert await stage.count(Charged) == 1
         assert (await stage.completion("order", "x")).leaked == ("bank.charge",)
+        [note] = [each for each in await stage.notes("order", "x") if each.what == "after the verdict"]
+        assert (note.reaction, note.why) == ("bank.charge", "order has failed, not undone now: bank.charge")
+
+
+async def test_what_was_begun_before_a_restart_and_ends_after_the_failed_verdict_has_leaked(tmp_path: Path) -> None:
+    outside = Outside()
+    outside.next("take", "wait", "wait")
+    async with on_stage(charging(compensated=False), tmp_path, outside) as stage:
+        await stage.say(X, HELD, CANCEL)
+        assert (await stage.completion("order", "x")).leaked == ()
+        await stage.restart()
+        await stage.run()
+        outside.let_go()
+        await stage.run()
+        assert (await stage.completion("order", "x")).leaked == ("bank.charge",)
+
+
+async def test_an_effect_of_another_process_that_ends_after_the_failed_verdict_has_leaked(tmp_path: Path) -> None:
+    outside, choreography = Outside(), charging(compensated=False, home="desk")
+    outside.next("take", "wait")
+    bank, desk = choreography.services["bank"], choreography.services["desk"]
+    file, keeper = tmp_path / "orders.db", Clerk(outside)
+    async with (
+        Stage(choreography, file, services=[desk]) as home,
+        Stage(choreography, file, ports=[keeper], services=[bank], clock=home.clock, seed=1000) as other,
+    ):
+        await home.say(X, HELD)
+        await other.run()
+        await home.say(CANCEL)
+        assert (await home.completion("order", "x")).leaked == ()
+        outside.let_go()
+        await other.run()
+        await home.run()
+        assert (await home.completion("order", "x")).leaked == ("bank.charge",)
 
 
 async def test_nothing_leaks_that_was_never_taken(tmp_path: Path) -> None:

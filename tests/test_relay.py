@@ -4,12 +4,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
+from typing import Literal
 
 import pytest
 
 from callboard.brokers.memory import MemoryBroker
 from callboard.errors import BrokerUnavailable, LedgerBusy
 from callboard.hops.abroad import RELAY
+from callboard.ledger import Note, Wish
 from callboard.ledgers.sqlite import SqliteLedger
 from tests.apart import Crash, Site, Town, crash_at
 from tests.errands import ErrandAsked, build
@@ -138,7 +140,7 @@ async def test_one_that_cannot_be_sent_is_a_dead_letter_and_starves_nobody(tmp_p
 
 @pytest.mark.parametrize(("wish", "arrived"), [("replay", 3), ("discard", 2)])
 async def test_a_dead_letter_of_the_relay_can_be_sent_again_or_discarded(
-    tmp_path: Path, wish: str, arrived: int
+    tmp_path: Path, wish: Literal["replay", "discard"], arrived: int
 ) -> None:
     errands = build()
     broker = MemoryBroker(largest=2_000)
@@ -148,7 +150,10 @@ async def test_a_dead_letter_of_the_relay_can_be_sent_again_or_discarded(
         await desk.publish(ErrandAsked(errand_id=what[:5], what=what))
     await until_idle(desk)
     broker._largest = 10_000
-    assert await desk.work.ledger.ask(RELAY, 2, 0, wish)
+    (letter,) = await desk.work.ledger.parked(reactions=[RELAY])
+    letter.asked = Wish(wish, by="ann")
+    note = Note(letter.pos, RELAY, letter.flow, "asked", wish, 0)
+    assert await desk.work.ledger.ask([letter], [note]) == [True]
     assert await desk.relay() == 1
     assert await desk.relay() == 0
     assert not await desk.work.ledger.parked()

@@ -14,6 +14,7 @@ from callboard.hops.abroad import Ending, Refusal
 from callboard.hops.answers import error_of, find_start, read_answer, told_entries
 from callboard.hops.publish import Placed, Publication
 from callboard.ledger import StateWrite
+from callboard.letters import DeadLetters
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -351,6 +352,17 @@ class Board:
             known = ", ".join(self.choreography.flows) or "none"
             raise NoSuchFlow(f"{self.choreography.name} declares no flow {name!r} (it declares: {known})")
         return FlowHandle(self, name, str(key), None, None, is_new=False)
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """What has failed for good in this ledger, and what can be done with it."""
+        work = self.work
+
+        def wake() -> None:
+            work.wishes = True
+            work.wake()
+
+        return DeadLetters(work.ledger, work.now, choreography=self.choreography, codec=work.codec, wake=wake)
 
     async def load(self, cls: type[T], key: object) -> T | None:
         """The state row as it is committed, or None."""

@@ -48,6 +48,21 @@ class Entry(Struct):
     value: Any = None  # the event itself, if it may be handed on in memory
 
 
+class Wish(Struct, frozen=True, omit_defaults=True):
+    """What an operator wants done with a dead letter. Its owner does it when the row is due."""
+
+    what: Literal["replay", "discard"]
+    by: str = "an operator"
+    batch: str = ""  # what was asked for together with it
+    stops: Literal["line", "batch"] = "line"  # what of the batch is not begun any more once a replay failed again
+    late: bool = False  # also in a flow that has its verdict
+
+
+def shown_batch(batch: str) -> str:
+    """How a batch stands behind a note, where it is looked for."""
+    return f" ({batch})" if batch else ""
+
+
 class Parked(Struct):
     """A delivery that is not finished and does not run: its only home while it is parked."""
 
@@ -61,15 +76,15 @@ class Parked(Struct):
     attempts: int = 0
     error: str | None = None
     missing: str | None = None
-    asked: str | None = None  # "replay" or "discard", by an operator
-    data: bytes | None = None  # an edited payload
+    asked: Wish | None = None
+    data: bytes | None = None  # the edited payload: only this reaction is given it
 
 
 class Memory(NamedTuple):
-    """Something that is remembered of a flow (and part) until the flow is pruned."""
+    """Something that is remembered of a flow (and part) until the flow is pruned; flow 0 is the ledger itself."""
 
     flow: int
-    kind: Literal["once", "closed", "answered", "undone", "unknown", "effect", "watched"]
+    kind: Literal["once", "closed", "answered", "undone", "unknown", "effect", "watched", "stopped"]
     name: str
     part: str
     pos: int
@@ -134,6 +149,8 @@ class Position(Struct):
     live: bool = True  # False: it was retired, and nobody waits for it
     hears: tuple[str, ...] | None = None  # the types it hears; None: nobody knows, it may be any
     first: str | None = None  # the name under which ids and keys are made, where it was renamed
+    paused: int | None = None  # until when a breaker keeps it from running
+    by: str | None = None  # which one: the name of its port
 
     @property
     def known_as(self) -> str:
@@ -290,8 +307,11 @@ class Ledger(Protocol):
 
     async def owners(self) -> dict[str, str]: ...
 
-    async def ask(self, reaction: str, pos: int, effect: int, what: str) -> bool:
-        """Leave an operator's wish (replay or discard) on a parked delivery for its owner; False if it is not there."""
+    async def ask(self, letters: Sequence[Parked], notes: Sequence[Note]) -> list[bool]:
+        """Leave what an operator wants on these dead letters: a wish, when it is due, an edited payload; one note each.
+
+        One commit. False for one that is no dead letter any more, or of which something is wanted already.
+        """
         ...
 
     async def pruned_to(self) -> int:

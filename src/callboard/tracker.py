@@ -16,7 +16,7 @@ from callboard.contract import AllOf, OneOf, Shape, allowed, holds, types_in
 from callboard.errors import CodecError
 from callboard.event import FlowTimedOut
 from callboard.ids import FLOW_LENGTH, child, tag
-from callboard.ledger import Entry
+from callboard.ledger import Entry, Note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from callboard.ledger import FlowRow, Ledger, Memory, Parked
 
 _AT_ONCE = 256  # deadlines announced in one commit
+_FAILED = 50_000  # failed flows that are kept in mind; older ones are looked up
 
 
 class Tracker:
@@ -59,12 +60,18 @@ class Tracker:
         self._failing: dict[tuple[int, str], FlowRow] = {}
         self._next: int | None = None
         self._news = False  # somebody else has committed
+        contracts = choreography.contracts
+        self._effects = {path for path, each in contracts.items() if takes_effect(choreography, each)}
+        self._effects |= {path for paths in choreography.compensations.values() for path in paths}
+        self._failed: set[int] = set()  # of the flows that began since `_since`
+        self._since = 0
 
     async def load(self) -> None:
         """Read what was undecided when the process before this one stopped."""
         names = list(self._flows)
         self._failing = {(row.number, row.name): row for row in await self._ledger.flows_failing(names)}
         self._next = await self._ledger.next_deadline(names)
+        self._since = await self._ledger.head()
 
     def hears(self, kind: str) -> bool:
         """Whether an event of this type may end a flow."""
@@ -80,12 +87,12 @@ class Tracker:
         self._news = True
 
     async def may_end(self, work: Any, group: Any) -> bool:
-        """Whether a failed flow waits for nothing more: its last compensation may be done, elsewhere."""
+        """Whether a failed flow waits for nothing more, its last compensation may be done elsewhere, or has leaked."""
         for row in self._failing.values() if self._news else ():
             if not await self._pending(work, row.number, await _entries_of(self._ledger, group, row.number)):
                 return True
         self._news = False
-        return False
+        return bool(self._late(group))
 
     def begun(self, rows: Iterable[FlowRow]) -> None:
         """These flows have begun: their deadlines are watched."""
@@ -102,6 +109,7 @@ class Tracker:
         changed: dict[tuple[int, str], FlowRow] = {}
         await self._complete(work, group, changed)
         await self._settle_failing(work, group, changed)
+        await self._recount(work, group)
         if group.deadlines:
             await self._time_out(work, group, changed)
         await self._close_over(work, group, changed)
@@ -171,6 +179,35 @@ class Tracker:
             _change(group, changed, row, before)
             del self._failing[key]
             group.undo.append(partial(self._failing.__setitem__, key, row))
+            self._failed.add(row.number)
+
+    # what commits after a failed verdict
+
+    def _late(self, group: Any) -> dict[int, Entry]:
+        """What may have changed what leaked of a flow: the last effect, or undoing, of each that may have failed."""
+        return {
+            entry.flow: entry
+            for entry in group.seen
+            if entry.by in self._effects and (entry.flow in self._failed or entry.flow <= self._since)
+        }
+
+    async def _recount(self, work: Any, group: Any) -> None:
+        """What was on its way at a failed verdict may have taken its effect since, or undone one: it is told."""
+        if len(self._failed) > _FAILED:
+            self._failed, self._since = set(), work.head
+        late = self._late(group)
+        for row in await self._ledger.flows_by_number(late) if late else ():
+            if row.verdict != "failed" or row.name not in self._flows:
+                continue
+            entry, before = late[row.number], row.leaked
+            entries = await _entries_of(self._ledger, group, row.number)
+            memories = [m for outcome in group.outcomes for m in outcome.memories if m.flow == row.number]
+            memories += await self._ledger.memories([row.number])
+            row.leaked = ", ".join(_leaked(work, self._choreography, entries, memories)) or None
+            if row.leaked != before:
+                group.recounted.append(row)
+                why = f"{row.name} has failed, not undone now: {row.leaked or 'nothing'}"
+                group.notes.append(Note(entry.cause, entry.by or "", row.number, "after the verdict", why, group.now))
 
     async def _pending(self, work: Any, flow: int, entries: Sequence[Entry]) -> bool:
         """Whether a compensation was asked in this flow and is neither done nor dead."""

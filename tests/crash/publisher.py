@@ -4,14 +4,18 @@ Whatever it publishes carries an idempotency key: after a kill it says everythin
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from random import Random
 from typing import Any
 
+from msgspec.structs import replace
+
 from callboard import CallboardError, Conflict, FlowHasEnded, FlowIsOpen, KeyReused, LedgerBusy
 from callboard.board import Board, FlowHandle
+from callboard.ledger import Note, Wish
 
 from .lines import Reading
 from .scenes import Scene
@@ -164,12 +168,14 @@ class Publisher:
             await asyncio.sleep(0.5)
             for row in await ledger.parked(why=["dead"]):
                 place = (row.reaction, row.pos, row.effect)
+                wish = replace(row, asked=Wish("replay", by=self.name))
+                note = Note(row.pos, row.reaction, row.flow, "asked", "replay", time.time_ns() // 1000)
                 if asked[place] > REPLAYS or (not self.enough.is_set() and self.chance.random() < 0.5):
                     continue
                 if row.asked is not None or any(each.verdict for each in await ledger.flows_by_number([row.flow])):
                     continue
                 try:
-                    if await ledger.ask(*place, "replay"):
+                    if await ledger.ask([wish], [note]) == [True]:
                         asked[place] += 1
                         self.say("replay", reaction=row.reaction)
                 except (LedgerBusy, CallboardError) as error:

@@ -9,6 +9,8 @@ from random import Random
 from typing import Any, Self, TypeVar
 from unittest.mock import patch
 
+from msgspec.structs import replace
+
 from callboard import Choreography, ManualClock, Service
 from callboard import run as running
 from callboard.board import Board, Completion, FlowHandle
@@ -16,7 +18,7 @@ from callboard.errors import LedgerBusy, LedgerError
 from callboard.event import event_type
 from callboard.hops.react import react
 from callboard.hops.work import Work
-from callboard.ledger import FlowRow, Ledger, Note, Parked
+from callboard.ledger import FlowRow, Ledger, Note, Parked, Wish
 from callboard.run import Runner
 
 from .ledger import StagedLedger, ticks
@@ -261,11 +263,13 @@ class Stage:
         await self.drive(change())
 
     async def ask(self, row: Parked, what: str) -> bool:
-        """An operator, in a worker of his own, asks for a replay or for a dead letter to be discarded."""
+        """An operator, in a worker of his own, asks for a replay, verdict or not, or gives a dead letter up."""
         other = StagedLedger(f"sqlite:///{self.file}")
         await other.open((), ())
         try:
-            return await other.ask(row.reaction, row.pos, row.effect, what)
+            wish = replace(row, asked=Wish("replay" if what == "replay" else "discard", late=True))
+            note = Note(row.pos, row.reaction, row.flow, "asked", what, self.work.now())
+            return (await other.ask([wish], [note]))[0]
         finally:
             await other.close()
 

@@ -21,6 +21,7 @@ class Plan:
     lines: list[str]
     note: str = ""
     came: dict[str, str] = field(default_factory=dict[str, str])  # what came of one, by its name, where that is known
+    refused: dict[str, str | None] = field(default_factory=dict[str, "str | None"])  # what is known beforehand
 
 
 def carry_out(
@@ -35,8 +36,9 @@ def carry_out(
     if plan.note:
         note(plan.note)
     if dry_run:
-        note(f"dry run: nothing was changed, {counted(len(plan.names), 'item')} would be")
-        return _account(plan, ["dry run"] * len(plan.names), as_json=as_json, code=0)
+        count = sum(plan.refused.get(name) is None for name in plan.names)
+        note(f"dry run: nothing was changed, {counted(count, 'item')} would be")
+        return _account(plan, [plan.refused.get(name) or "dry run" for name in plan.names], as_json=as_json, code=0)
     if not plan.names:
         return _account(plan, [], as_json=as_json, code=0)
     if not yes:
@@ -67,7 +69,7 @@ def _account(plan: Plan, failures: list[str | None], *, as_json: bool, code: int
             for name, why in zip(plan.names, failures, strict=True)
         ]
         say_json(plan.verb, {"items": items})
-    elif failures and failures[0] != "dry run":
+    elif failures and "dry run" not in failures:
         for name, why in zip(plan.names, failures, strict=True):
             did = plan.came.get(name, "cancelled" if plan.verb == "cancel" else "asked")
             say(f"{name}: {did}" if why is None else f"{name}: no, {why}", "" if why is None else "failure")

@@ -1,9 +1,9 @@
 """`callboard dead-letters`."""
 
 import asyncio
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -11,55 +11,15 @@ import click
 
 from callboard.cli.asking import Plan, carry_out
 from callboard.cli.command import F, Group, Refusal, meant, option
+from callboard.cli.discovery import find_app
 from callboard.cli.output import instant, note, say, say_json, shown_moment, table
-from callboard.cli.reading import first_line, letter_id, name_of, now, parked_document, reading
-from callboard.cli.settings import Duration, json_option, ledger_option, ledger_url
+from callboard.cli.reading import first_line, name_of, now, parked_document, reading
+from callboard.cli.settings import Duration, app_option, given_bytes, json_option, ledger_option, ledger_url
 from callboard.cli.story import shown_note
-from callboard.ledger import Entry, FlowRow, Ledger, Note, Parked
+from callboard.errors import CodecError
+from callboard.ledger import Note
+from callboard.letters import Batch, DeadLetter, DeadLetters, letter_id, operator
 from callboard.run import open_ledger
-
-
-@dataclass(frozen=True)
-class Letter:
-    """A dead letter, with what it is about."""
-
-    row: Parked
-    entry: Entry | None
-    flow: FlowRow | None
-
-    @property
-    def id(self) -> str:
-        return letter_id(self.row)
-
-    @property
-    def why_not(self) -> str | None:
-        """Why nothing can be asked for it now."""
-        if self.row.asked:
-            return f"{self.row.asked} was asked already, its worker has not come to it"
-        if self.flow is not None and self.flow.verdict is not None:
-            return (
-                f"{name_of(self.flow)} has its verdict, {self.flow.verdict}: what comes late would change what is over"
-            )
-        return None
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """Which dead letters are meant."""
-
-    reaction: str | None = None
-    flow: str | None = None
-    error: str | None = None
-    limit: int | None = None
-
-    def takes(self, letter: Letter) -> bool:
-        """Whether this one is meant."""
-        path, flow = letter.row.reaction, letter.flow
-        return (
-            (self.reaction is None or path == self.reaction or path.startswith(f"{self.reaction}."))
-            and (self.error is None or self.error.lower() in (letter.row.error or "").lower())
-            and (self.flow is None or (flow is not None and self.flow in (name_of(flow), flow.key)))
-        )
 
 
 @click.group(cls=Group, name="dead-letters")
@@ -71,6 +31,7 @@ def filters(function: F) -> F:
     """The options that say which dead letters are meant."""
     for each in (
         option("--limit", type=click.IntRange(1), default=1000, help="At most so many, the oldest first."),
+        option("--group", metavar="GROUP", help="Only those of this group; the beginning of its name is enough."),
         option("--error", metavar="TEXT", help="Only those whose error contains TEXT."),
         option("--flow", metavar="NAME/KEY", help="Only those of this flow."),
         option("--reaction", metavar="SERVICE.NAME", help="Only those of this reaction, or of this service."),
@@ -83,11 +44,10 @@ def filters(function: F) -> F:
 @ledger_option
 @filters
 @json_option
-def list_command(
-    ledger: str | None, reaction: str | None, flow: str | None, error: str | None, limit: int, *, as_json: bool
-) -> None:
+def list_command(ledger: str | None, *, as_json: bool, **wanted: Any) -> None:
     """List dead letters, the oldest first."""
-    letters, more = asyncio.run(find_letters(ledger_url(ledger), Wanted(reaction, flow, error, limit)))
+    letters = _found(ledger_url(ledger), wanted)
+    letters, more = letters[: wanted["limit"]], len(letters) > wanted["limit"]
     if as_json:
         say_json("dead-letters", {"items": [_document(each) for each in letters], "more": more})
         return
@@ -98,7 +58,28 @@ def list_command(
         note("there are more: a larger --limit shows them")
 
 
-def _cells(letter: Letter) -> tuple[str, ...]:
+def _found(url: str, wanted: dict[str, Any], ids: Sequence[str] = ()) -> list[DeadLetter]:
+    """Those that are meant, and one more than the limit if there are more. Exit 4 for an id that there is not."""
+
+    async def find() -> list[DeadLetter]:
+        async with reading(url) as ledger:
+            letters = DeadLetters(ledger, now)
+            found = await letters.find(*ids, **{**wanted, "limit": wanted["limit"] + 1})
+            known = [letter_id(row) for row in await ledger.parked(why=["dead"])] if ids else []
+        for id in ids:
+            if id not in known:
+                raise Refusal(4, f"there is no dead letter {id!r}{_hint(id, known)}")
+        return found
+
+    return asyncio.run(find())
+
+
+def _hint(id: str, known: list[str]) -> str:
+    hint = meant(id, known) if known else ": there is none at all"
+    return hint if "?" in hint or not known else ": `dead-letters list` shows them"
+
+
+def _cells(letter: DeadLetter) -> tuple[str, ...]:
     row, entry = letter.row, letter.entry
     return (
         letter.id,
@@ -106,21 +87,57 @@ def _cells(letter: Letter) -> tuple[str, ...]:
         "" if letter.flow is None else name_of(letter.flow),
         "" if entry is None else shown_moment(entry.time),
         str(row.attempts),
-        row.asked or "",
+        row.asked.what if row.asked is not None else "edited" if row.data is not None else "",
         first_line(row.error or ""),
     )
 
 
-def _document(letter: Letter) -> dict[str, object]:
-    row, entry = letter.row, letter.entry
+def _document(letter: DeadLetter) -> dict[str, object]:
+    entry = letter.entry
     return {
-        **parked_document(row, now()),
+        **parked_document(letter.row, now()),
+        "group": letter.group,
         "event_id": None if entry is None else entry.id,
         "type": None if entry is None else entry.type,
         "time": None if entry is None else instant(entry.time),
         "flow": None if letter.flow is None else name_of(letter.flow),
-        "replay_refused": letter.why_not,
+        "edited": letter.row.data is not None,
+        "replay_refused": letter.why_not(),
     }
+
+
+@command.command()
+@ledger_option
+@filters
+@json_option
+def groups(ledger: str | None, *, as_json: bool, **wanted: Any) -> None:
+    """Dead letters of one cause together: the same reaction, error and place in the code."""
+
+    async def find() -> dict[str, list[DeadLetter]]:
+        async with reading(ledger_url(ledger)) as opened:
+            return await DeadLetters(opened, now).groups(**wanted)
+
+    items = [
+        {
+            "group": name,
+            "reaction": letters[0].row.reaction,
+            "dead_letters": len(letters),
+            "flows": len({each.row.flow for each in letters}),
+            "first": instant(min(each.entry.time for each in letters if each.entry is not None)),
+            "last": instant(max(each.entry.time for each in letters if each.entry is not None)),
+            "error": letters[0].error,
+            "ids": [each.id for each in letters],
+        }
+        for name, letters in asyncio.run(find()).items()
+    ]
+    if as_json:
+        say_json("dead-letter-groups", {"items": items})
+        return
+    columns = ("group", "dead_letters", "flows", "reaction", "first", "last")
+    cells = [(*(str(each[name]) for name in columns), first_line(str(each["error"]))) for each in items]
+    table(("GROUP", "LETTERS", "FLOWS", "REACTION", "FIRST EVENT", "LAST EVENT", "ERROR OF THE FIRST"), cells)
+    if not items:
+        note("there is no dead letter")
 
 
 @command.command()
@@ -128,10 +145,12 @@ def _document(letter: Letter) -> dict[str, object]:
 @ledger_option
 @json_option
 def show(letter: str, ledger: str | None, *, as_json: bool) -> None:
-    """Show one dead letter: what it carries, each attempt, its error in full."""
-    found, notes = asyncio.run(_one(ledger_url(ledger), letter))
-    entry = found.entry
-    data = (found.row.data or (entry.data if entry else b"")).decode("utf-8", "backslashreplace")
+    """Show one dead letter: what it carries, each attempt, its error in full, and who did what with it."""
+    (found,), notes = (
+        _found(ledger_url(ledger), {"limit": 1}, [letter]),
+        asyncio.run(_notes(ledger_url(ledger), letter)),
+    )
+    entry, data = found.entry, found.data.decode("utf-8", "backslashreplace")
     if as_json:
         said = [{"what": each.what, "why": each.why, "time": instant(each.time)} for each in notes]
         say_json("dead-letter", {**_document(found), "data": data, "notes": said})
@@ -143,26 +162,40 @@ def show(letter: str, ledger: str | None, *, as_json: bool) -> None:
     say(f"attempts   {found.row.attempts}")
     for each in notes:
         say(f"           {shown_moment(each.time)} {shown_note(each)}", "quiet")
-    say(f"error      {found.row.error or ''}")
-    say(f"data       {data}")
-    say(f"replay     {found.why_not or f'callboard dead-letters replay {found.id}'}")
+    say(f"error      {found.error}")
+    say(f"group      {found.group}")
+    if found.row.data is not None and entry is not None:
+        say(f"came as    {entry.data.decode('utf-8', 'backslashreplace')}")
+    say(f"{'edited    ' if found.row.data is not None else 'data      '} {data}")
+    say(f"replay     {found.why_not() or f'callboard dead-letters replay {found.id}'}")
 
 
-async def _one(url: str, target: str) -> tuple[Letter, list[Note]]:
-    letters, _ = await find_letters(url, Wanted(), (target,))
+async def _notes(url: str, id: str) -> list[Note]:
     async with reading(url) as ledger:
-        return letters[0], await _notes(ledger, letters[0])
+        row = next(each for each in await ledger.parked(why=["dead"]) if letter_id(each) == id)
+        told = await ledger.notes(row.flow)
+    return [each for each in told if (each.pos, each.reaction) == (row.pos, row.reaction)]
 
 
-def wishes(function: F) -> F:
-    """The arguments of what is asked for: which dead letters, and whether to ask first."""
+def audit(function: F) -> F:
+    """Who does it, and why; and whether to ask first."""
     for each in (
         json_option,
         option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked."),
-        option("--dry-run", is_flag=True, help="Only say what would be done."),
-        option(
-            "--all", "every", is_flag=True, help="All that fit; else name them, or say --reaction, --flow or --error."
-        ),
+        option("--dry-run", is_flag=True, help="Only say what would be done, and what would be refused."),
+        option("--as", "by", metavar="NAME", help="Who you are, for the record.  [default: the user of this system]"),
+        option("--note", "remark", metavar="TEXT", default="", help="Why, for the record."),
+    ):
+        function = each(function)
+    return function
+
+
+def wishes(function: F) -> F:
+    """The arguments of what is asked for: which dead letters, by whom, and why."""
+    for each in (
+        audit,
+        option("--wait", "patience", type=Duration(), help="Wait so long to see what becomes of them."),
+        option("--all", "every", is_flag=True, help="All that fit; else name them, or say which by another option."),
         filters,
         ledger_option,
         click.argument("letters", nargs=-1, metavar="[ID]..."),
@@ -171,147 +204,202 @@ def wishes(function: F) -> F:
     return function
 
 
+class Rate(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument] - older clicks
+    """`20/s`, `100/m`, or a number a second."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """How many a second."""
+        if isinstance(value, float):
+            return value
+        number, _, unit = str(value).partition("/")
+        try:
+            rate = float(number) / Duration.units[unit.strip() or "s"]
+        except (ValueError, KeyError):
+            rate = 0.0
+        if rate > 0:
+            return rate
+        return self.fail(f"{value!r} is no rate: write 20/s, 100/m or 1000/h", param, ctx)
+
+
 @command.command()
 @wishes
-@option("--wait", "patience", type=Duration(), help="Wait so long to see what becomes of them.")
-def replay(**wish: Any) -> int:
+@option("--rate", type=Rate(), help="At most so many, as 20/s or 100/m; else all at once.")
+@option("--stop-on-failure", is_flag=True, help="One at a time; the first that fails again keeps back the rest.")
+@option("--even-though-ended", is_flag=True, help="Also in flows that have their verdict, which is shown first.")
+def replay(*, rate: float | None, stop_on_failure: bool, even_though_ended: bool, **wish: Any) -> int:
     """Ask for one more attempt. It reaches only the reaction that failed, under its old idempotency key.
 
-    The worker that owns the reaction does it; without one it is done when a worker starts.
+    The worker that owns the reaction does it; without one it is done when a worker starts. What fails again keeps back
+    the others of its line. The same command, given again, asks for nothing twice and goes on watching.
     """
-    return _ask("replay", **wish)
+
+    async def ask(letters: DeadLetters, chosen: list[DeadLetter], by: str | None, note: str) -> Batch:
+        return await letters.replay(
+            chosen,
+            by=by,
+            note=note,
+            rate=rate,
+            stop_on_failure=stop_on_failure,
+            even_though_ended=even_though_ended,
+        )
+
+    return _carry_out("replay", ask, late=even_though_ended, **wish)
 
 
 @command.command()
 @wishes
 def discard(**wish: Any) -> int:
     """Ask to give dead letters up: what waits behind them goes on, and the record says so."""
-    return _ask("discard", **wish)
+
+    async def ask(letters: DeadLetters, chosen: list[DeadLetter], by: str | None, note: str) -> Batch:
+        return await letters.discard(chosen, by=by, note=note)
+
+    return _carry_out("discard", ask, late=True, **wish)
 
 
-def _chosen(url: str, wanted: Wanted, letters: Sequence[str], *, every: bool) -> list[Letter]:
-    if not (letters or every or wanted.reaction or wanted.flow or wanted.error):
-        raise Refusal(2, "which ones? Name their ids, or say --reaction, --flow, --error, or --all")
-    found, more = asyncio.run(find_letters(url, wanted, letters))
-    if more:
-        note(f"more fit: the first {len(found)} are taken (--limit)")
-    return found
-
-
-def _ask(
+def _carry_out(
     what: str,
+    ask: Callable[[DeadLetters, list[DeadLetter], str | None, str], Awaitable[Batch]],
     *,
     ledger: str | None,
     letters: Sequence[str],
     every: bool,
+    late: bool,
+    by: str | None,
+    remark: str,
+    patience: timedelta | None,
     dry_run: bool,
     yes: bool,
     as_json: bool,
-    patience: timedelta | None = None,
     **wanted: Any,
 ) -> int:
     url = ledger_url(ledger)
-    chosen = _chosen(url, Wanted(**wanted), letters, every=every)
-    lines = [f"{each.id}: {first_line(each.row.error or '')}" + _refusal(each, what) for each in chosen]
-    plan = Plan(what, [each.id for each in chosen], lines)
+    if not (letters or every or any(wanted[name] for name in ("reaction", "flow", "error", "group"))):
+        raise Refusal(2, "which ones? Name their ids, or say --reaction, --flow, --error, --group, or --all")
+    chosen = _found(url, wanted, letters)
+    if len(chosen) > wanted["limit"]:
+        note(f"more fit: the first {wanted['limit']} are taken (--limit)")
+    chosen = chosen[: wanted["limit"]]
+    refusals = [each.why_not(what, late=late) for each in chosen]
+    plan = Plan(what, [each.id for each in chosen], [_line(*pair) for pair in zip(chosen, refusals, strict=True)])
+    plan.note = f"{sum(map(bool, refusals))} of these would be refused" if any(refusals) else ""
+    plan.refused = dict(zip(plan.names, refusals, strict=True))
 
     async def do() -> list[str | None]:
-        opened = open_ledger(url)
-        await opened.open((), ())
-        try:
-            head, notes = await opened.head(), [len(await _notes(opened, each)) for each in chosen]
-            answers = [await _wish(opened, each, what) for each in chosen]
+        async with _opened(url) as found:
+            batch = await ask(found, chosen, by, remark)
             if patience is not None:
-                asked = [n for n, why in enumerate(answers) if why is None]
-                await _watch(opened, chosen, asked, answers, patience)
-                for n in asked:
-                    if answers[n] is None:
-                        plan.came[chosen[n].id] = await what_came(opened, chosen[n], head, notes[n])
-            return answers
-        finally:
-            await opened.close()
+                await _watch(batch, patience)
+        return [_account(batch, each, plan, patience) for each in chosen]
 
     return carry_out(plan, do, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-def _refusal(letter: Letter, what: str) -> str:
-    return f" ({letter.why_not})" if what == "replay" and letter.why_not else ""
+def _line(letter: DeadLetter, refusal: str | None) -> str:
+    if refusal is None and letter.verdict is not None:
+        refusal = f"its flow has its verdict: {letter.verdict}"
+    return f"{letter.id}: {first_line(letter.error)}{f' ({refusal})' if refusal else ''}"
 
 
-async def _wish(ledger: Ledger, letter: Letter, what: str) -> str | None:
-    if what == "replay" and letter.why_not is not None:
-        return letter.why_not
-    row = letter.row
-    if not await ledger.ask(row.reaction, row.pos, row.effect, what):
-        return "it is no dead letter any more, or something was asked for it already"
+def _account(batch: Batch, letter: DeadLetter, plan: Plan, patience: timedelta | None) -> str | None:
+    """Why it was not done, or None."""
+    if (why := batch.refused.get(letter.id)) is not None:
+        return why
+    came = batch.came.get(letter.id)
+    if came is not None:
+        plan.came[letter.id] = came
+        failed = came.startswith(("failed again", "not replayed"))
+        return came if failed else None
+    if patience is not None:
+        return f"not done within {patience}: does a worker run its service? It stays asked for"
+    earlier = letter.row.asked
+    plan.came[letter.id] = "asked" if earlier is None else f"asked already by {earlier.by}"
     return None
 
 
-async def _watch(
-    ledger: Ledger, letters: Sequence[Letter], asked: Sequence[int], answers: list[str | None], patience: timedelta
-) -> None:
-    """Look what becomes of those that were asked for, until all are decided or patience ends."""
-    asked = list(asked)
-    limit = now() + round(patience.total_seconds() * 1_000_000)
-    while asked and now() < limit:
+async def _watch(batch: Batch, patience: timedelta) -> None:
+    """Until all are decided or patience ends; how far it is, where somebody sits and sees it."""
+    limit, total = now() + round(patience.total_seconds() * 1_000_000), len(batch.asked)
+    while not await batch.look() and now() < limit:
+        if sys.stderr.isatty():
+            failed = sum(came.startswith(("failed", "not replayed")) for came in batch.came.values())
+            click.echo(f"\r{len(batch.came)} of {total} done, {failed} failed again ({batch.id})", err=True, nl=False)
         await asyncio.sleep(0.05)
-        for number in list(asked):
-            before = letters[number].row
-            rows = await ledger.parked(flow=before.flow, reactions=[before.reaction])
-            row = next((each for each in rows if (each.pos, each.effect) == (before.pos, before.effect)), None)
-            if row is None:
-                asked.remove(number)
-            elif row.why == "dead" and row.asked is None:
-                answers[number] = f"it failed again: {row.error}"
-                asked.remove(number)
-    for number in asked:
-        answers[number] = f"not done within {patience}: does a worker run its service?"
+    if sys.stderr.isatty():
+        click.echo(f"\r{len(batch.came)} of {total} done ({batch.id})".ljust(60), err=True)
 
 
-async def _notes(ledger: Ledger, letter: Letter) -> list[Note]:
-    row = letter.row
-    return [each for each in await ledger.notes(row.flow) if (each.pos, each.reaction) == (row.pos, row.reaction)]
+@asynccontextmanager
+async def _opened(url: str) -> AsyncIterator[DeadLetters]:
+    ledger = open_ledger(url)
+    await ledger.open((), ())
+    try:
+        yield DeadLetters(ledger, now)
+    finally:
+        await ledger.close()
 
 
-async def what_came(ledger: Ledger, letter: Letter, head: int, told: int) -> str:
-    """What the run after this head made of it; `told` notes were there before."""
-    row = letter.row
-    for each in (await _notes(ledger, letter))[told:]:
-        if each.what in ("skipped", "discarded", "retired"):
-            return shown_note(each)
-    emitted = Counter(
-        entry.type.removeprefix("callboard.")
-        for entry in await ledger.flow_entries([row.flow])
-        if entry.pos > head and entry.by == row.reaction and row.pos in (entry.cause, *entry.causes)
-    )
-    shown = [name if count == 1 else f"{count} {name}" for name, count in emitted.items()]
-    return f"done, emitted {', '.join(shown) or 'nothing'}"
+@command.command()
+@click.argument("letter", metavar="ID")
+@click.argument("data", metavar="[JSON|@FILE|-]", required=False)
+@option("--set", "fields", metavar="FIELD=JSON", multiple=True, help="Change this field, and leave the others.")
+@app_option
+@ledger_option
+@audit
+def edit(
+    *,
+    letter: str,
+    data: str | None,
+    fields: tuple[str, ...],
+    app: str | None,
+    ledger: str | None,
+    by: str | None,
+    remark: str,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Change what the next replay of a dead letter gives to the reaction that failed, and to nobody else.
+
+    Give all of it, or some fields with --set. It must be an event of its type, and stays in its line and flow; its
+    idempotency key stays too. What was changed, by whom and why is on record.
+    """
+    if (data is None) == (not fields):
+        raise Refusal(2, "what is to be changed? Give all of it as JSON, @file or -, or fields with --set NAME=JSON")
+    changes = given_bytes(data) if data is not None else dict(_field(each) for each in fields)
+    url, choreography = ledger_url(ledger), find_app(app)
+    (found,) = _found(url, {"limit": 1}, [letter])
+    if (why := found.why_not()) is not None:
+        raise Refusal(1, f"{letter}: {why}")
+
+    async def through(how: Callable[[DeadLetters], Awaitable[list[str]]]) -> list[str]:
+        async with choreography.open(url, services=[]) as board:
+            return await how(board.dead_letters)
+
+    try:
+        said = asyncio.run(through(lambda letters: letters.differences(found, changes)))
+    except CodecError as error:
+        raise Refusal(2, f"{error}: nothing was written") from error
+    plan = Plan("edit", [letter], [f"{letter}: {each}" for each in said or ["nothing is different"]])
+
+    async def do() -> list[str | None]:
+        await through(lambda letters: letters.edit(found, changes, by=by or operator(), note=remark))
+        plan.came[letter] = f"edited; give it with `callboard dead-letters replay {letter}`"
+        return [None]
+
+    return carry_out(plan, do, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
-async def find_letters(url: str, wanted: Wanted, targets: Sequence[str] = ()) -> tuple[list[Letter], bool]:
-    """Those that are meant, the oldest first, and whether there are more than the limit."""
-    async with reading(url) as ledger:
-        rows = await ledger.parked(why=["dead"])
-        letters = [Letter(row, None, None) for row in rows]
-        if targets:
-            letters = [_named(target, letters) for target in targets]
-        letters = [each for each in await _with_events(ledger, letters) if wanted.takes(each)]
-    return letters[: wanted.limit], wanted.limit is not None and len(letters) > wanted.limit
+def _field(given: str) -> tuple[str, Any]:
+    """`amount=5`, `iban="DE12"`; what is no JSON is a text."""
+    import json
 
-
-def _named(target: str, letters: Sequence[Letter]) -> Letter:
-    for each in letters:
-        if each.id == target:
-            return each
-    known = [each.id for each in letters]
-    hint = meant(target, known) if known else ": there is none at all"
-    raise Refusal(
-        4,
-        f"there is no dead letter {target!r}{hint if '?' in hint or not known else ': `dead-letters list` shows them'}",
-    )
-
-
-async def _with_events(ledger: Ledger, letters: Sequence[Letter]) -> list[Letter]:
-    entries = {entry.pos: entry for entry in await ledger.entries({each.row.pos for each in letters})}
-    flows = {row.number: row for row in await ledger.flows_by_number({each.row.flow for each in letters}) if row.name}
-    return [Letter(each.row, entries.get(each.row.pos), flows.get(each.row.flow)) for each in letters]
+    name, equals, value = given.partition("=")
+    if not equals:
+        raise Refusal(2, f"--set {given!r}: write NAME=JSON, as in --set amount=5 or --set iban=DE12")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

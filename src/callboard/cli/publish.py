@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import sys
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -23,6 +22,7 @@ from callboard.cli.settings import (
     app_option,
     broker_option,
     broker_url,
+    given_bytes,
     json_option,
     ledger_option,
     ledger_url,
@@ -89,14 +89,7 @@ def find_event(choreography: Choreography, name: str) -> EventType:
 def _read(kind: EventType, data: str | None) -> bytes:
     if data is None:
         raise Refusal(2, f"what does the {kind} carry? Give it as JSON, @file or -: {_skeleton(kind)}")
-    if data == "-":
-        return sys.stdin.buffer.read()
-    if data.startswith("@"):
-        try:
-            return Path(data[1:]).read_bytes()
-        except OSError as error:
-            raise Refusal(2, f"{data[1:]} cannot be read: {error.strerror}") from error
-    return data.encode()
+    return given_bytes(data)
 
 
 def _skeleton(kind: EventType) -> str:

@@ -14,6 +14,7 @@ from callboard.errors import LedgerError
 from callboard.hops.abroad import RELAY
 from callboard.ids import FLOW_LENGTH
 from callboard.ledger import FlowRow, Ledger, Parked
+from callboard.letters import PLACE, letter_id
 from callboard.run import open_ledger
 
 COUNTED = 10_000  # rows that are counted one by one before "more than" is said
@@ -105,21 +106,17 @@ def parked_document(row: Parked, moment: int) -> dict[str, Any]:
         "attempts": row.attempts,
         "error": row.error,
         "missing": row.missing,
-        "asked": row.asked,
+        "asked": None if row.asked is None else row.asked.what,
+        "asked_by": None if row.asked is None else row.asked.by,
+        "batch": None if row.asked is None else row.asked.batch or None,
         "says": shown_wait(row, moment),
     }
 
 
 def first_line(text: str) -> str:
     """The first line of an error, with a sign that there is more."""
-    first, _, rest = text.strip().partition("\n")
+    first, _, rest = PLACE.sub("", text).strip().partition("\n")
     return f"{first} …" if rest else first
-
-
-def letter_id(row: Parked) -> str:
-    """`payments.charge@12`: the reaction and the event's position; a compensation's effect behind it."""
-    effect = "" if row.effect == 0 else f":{'unknown' if row.effect < 0 else row.effect}"
-    return f"{row.reaction}@{row.pos}{effect}"
 
 
 def shown_wait(row: Parked, moment: int) -> str:
@@ -128,7 +125,8 @@ def shown_wait(row: Parked, moment: int) -> str:
     missing = row.missing or "what it needs"
     match row.why:
         case "dead":
-            asked = f", {row.asked} asked" if row.asked else ""
+            wish = row.asked
+            asked = f", {wish.what} asked by {wish.by}{f', due {when}' if when else ''}" if wish is not None else ""
             return f"dead letter {letter_id(row)}{asked}: {first_line(row.error or 'no reason was kept')}"
         case "retry":
             return f"next attempt {when}"

@@ -171,6 +171,18 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[re
             self.fail(f"{value!r} is no duration: write 500ms, 30s, 2m, 1h or 7d", param, ctx)
 
 
+def given_bytes(data: str) -> bytes:
+    """What was typed, what stands in `@file`, or what comes in by `-`."""
+    if data == "-":
+        return sys.stdin.buffer.read()
+    if data.startswith("@"):
+        try:
+            return Path(data[1:]).read_bytes()
+        except OSError as error:
+            raise Refusal(2, f"{data[1:]} cannot be read: {error.strerror}") from error
+    return data.encode()
+
+
 def is_interactive() -> bool:
     """Whether somebody can be asked."""
     return sys.stdin.isatty() and sys.stderr.isatty()

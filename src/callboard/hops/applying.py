@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from callboard.hops.attempt import key_of_row
+from callboard.ledger import Memory, Note, shown_batch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -12,7 +14,7 @@ if TYPE_CHECKING:
     from callboard.hops.deliveries import Delivery, Key, Reader
     from callboard.hops.group import Group, Outcome
     from callboard.hops.work import Work
-    from callboard.ledger import Parked
+    from callboard.ledger import Parked, Wish
 
 
 def apply(work: Work, group: Group, outcome: Outcome) -> None:
@@ -30,6 +32,8 @@ def apply(work: Work, group: Group, outcome: Outcome) -> None:
             view.add(entry)
     if outcome.done and delivery.parked is not None:
         outcome.drops.append((reader, delivery.parked))
+        if (wish := delivery.wish) is not None:
+            _answer(work, group, outcome, wish)
     for owner, row in outcome.drops:
         work.drop_row(owner, (row.pos, row.effect))
         _drop_active(work, delivery, owner, row)
@@ -40,6 +44,27 @@ def apply(work: Work, group: Group, outcome: Outcome) -> None:
     group.keys.update(delivery.keys)
     if outcome.done:
         release(work, delivery)
+
+
+def _answer(work: Work, group: Group, outcome: Outcome, wish: Wish) -> None:
+    """What came of a replay is written down. One that failed again stops those of its batch that are not begun."""
+    delivery = outcome.delivery
+    if any(note.what == "not replayed" for note in outcome.notes):
+        return
+    path, flow = delivery.reader.path, delivery.entry.flow
+    back = next((row.why for _, row in outcome.parks if (row.pos, row.effect) == delivery.row), None)
+    emitted = Counter(entry.type.removeprefix("callboard.") for entry in outcome.entries)
+    names = ", ".join(name if count == 1 else f"{count} {name}" for name, count in emitted.items())
+    skips = [note.why for note in outcome.notes if note.what == "skipped"]
+    came = f"skipped, {skips[0]}" if skips else f"done, emitted {names or 'nothing'}"
+    if back is not None:
+        came = "failed again" if back == "dead" else f"it goes on by itself now: {back}"
+    why = f"{came}; asked by {wish.by}{shown_batch(wish.batch)}"
+    outcome.notes.append(Note(delivery.entry.pos, path, flow, "replayed", why, group.now))
+    if back == "dead" and wish.batch:
+        place = "" if wish.stops == "batch" else f"{path} {delivery.line}"
+        outcome.memories.append(Memory(0, "stopped", wish.batch, place, delivery.entry.pos))
+        work.stops.add((wish.batch, place))
 
 
 def _drop_active(work: Work, delivery: Delivery, owner: Reader, row: Parked) -> None:

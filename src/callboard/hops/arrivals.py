@@ -17,7 +17,7 @@ from callboard.hops.envelopes import kind_of, mark_of, opened
 from callboard.hops.group import Group
 from callboard.hops.publish import Candidate, Publication, publish
 from callboard.ids import FLOW_LENGTH, began_at, flow_id
-from callboard.ledger import Entry, FlowRow, Memory, Note, Parked, Supplied
+from callboard.ledger import Entry, FlowRow, Memory, Note, Parked, Supplied, shown_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,9 +97,10 @@ class Arrivals:
         """What was parked is tried again, or given up because its time is over or an operator wants it."""
         now, place = self._group.now, (row.reaction, row.pos, row.effect)
         entry = next(iter(await self._work.ledger.entries([row.pos])), None)
-        if row.asked == "discard" or entry is None:
+        by = "an operator" if row.asked is None else f"{row.asked.by}{shown_batch(row.asked.batch)}"
+        if entry is None or (row.asked is not None and row.asked.what == "discard"):
             self._unparked.append(place)
-            self._notes.append(Note(row.pos, row.reaction, row.flow, "discarded", "by an operator", now))
+            self._notes.append(Note(row.pos, row.reaction, row.flow, "discarded", f"by {by}", now))
         elif row.asked is None and row.due is not None and row.due <= now:
             self._again = row
             self._park(entry, "dead", error=f"never came: {row.missing}")
@@ -108,9 +109,13 @@ class Arrivals:
             await self.look_up([delivery])
             self._again, parked = row, len(self._parked)
             await self._enter(delivery)
-            if len(self._parked) == parked:
+            back = self._parked[-1].why if len(self._parked) > parked else None
+            if back is None:
                 self._unparked.append(place)
                 self._notes.append(Note(row.pos, row.reaction, row.flow, "taken in", row.missing or "again", now))
+            if row.asked is not None:
+                came = {None: "done, taken in", "dead": "failed again"}.get(back, "it goes on by itself now")
+                self._notes.append(Note(row.pos, row.reaction, row.flow, "replayed", f"{came}; asked by {by}", now))
         self._again = None
 
     async def write(self, tx: Transaction) -> None:
@@ -247,7 +252,9 @@ class Arrivals:
             self._memories.append(memory)
         else:
             entries = await self._work.ledger.flow_entries([row.number])
-            self._append(ending(row, memory, entries, self._group.now))
+            told = ending(row, memory, entries, self._group.now)
+            if all(entry.id != told.id for entry in entries):  # it asked before, and was told with the verdict
+                self._append(told)
 
     def _append(self, entry: Entry) -> None:
         self._group.append(entry)
@@ -303,7 +310,8 @@ class Arrivals:
         pos, flow = (
             (again.pos, again.flow) if again is not None else (entry.pos, entry.flow) if entry is not None else (0, 0)
         )
-        due = (again.due if again is not None else now + self._patience()) if why == "waiting" else None
+        since = again.due if again is not None and again.why == "waiting" else None
+        due = (since or now + self._patience()) if why == "waiting" else None
         attempts = again.attempts + 1 if again is not None else 1
         self._parked.append(
             Parked(

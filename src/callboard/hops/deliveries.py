@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from callboard.contract import Contract
     from callboard.hops.plain import Plan
-    from callboard.ledger import Entry, Parked
+    from callboard.ledger import Entry, Parked, Wish
     from callboard.reaction import Reaction
 
 Key = tuple[str, ...]
@@ -38,6 +38,7 @@ class Delivery:
         "entry",
         "keys",
         "line",
+        "logged",
         "parked",
         "part",
         "reader",
@@ -53,6 +54,7 @@ class Delivery:
         self.reader = reader
         self.entry = entry
         self.trigger = entry  # the event itself; a timer's entry stands for the event that armed it
+        self.logged: Entry | None = None  # the event as the log has it, where an operator has edited it
         self.value: Any = None
         self.line = ""
         self.part = ""
@@ -74,7 +76,13 @@ class Delivery:
     @property
     def wished(self) -> bool:
         """Whether an operator asked for this attempt."""
-        return self.parked is not None and self.parked.asked == "replay"
+        return self.wish is not None
+
+    @property
+    def wish(self) -> Wish | None:
+        """The replay that an operator asked for."""
+        wish = self.parked.asked if self.parked is not None else None
+        return wish if wish is not None and wish.what == "replay" else None
 
     @property
     def row(self) -> RowKey:

@@ -176,6 +176,7 @@ def _join(delivery: Delivery, contract: Contract, seen: Seen) -> dict[str, Input
     mine = next(p for p in contract.triggers if any(kind.name == trigger.type for kind in p.types))
     if firsts[mine.name].pos != trigger.pos:
         return Skip("late part")
+    firsts[mine.name] = trigger  # it may have been edited
     if len(firsts) < len(contract.triggers):
         missing = [" | ".join(k.name for k in p.types) for p in contract.triggers if p.name not in firsts]
         if len(firsts) > 1:
@@ -201,6 +202,7 @@ def _gather(delivery: Delivery, gathered: Gathered, scattered: EventType, seen: 
     parts = {ordinal: entry for ordinal, entry in every.items() if entry.pos <= delivery.trigger.pos}
     if parts[frame.ordinal].pos != delivery.trigger.pos:
         return Skip("late part")
+    parts[frame.ordinal] = delivery.trigger  # it may have been edited
     if len(parts) < frame.size:
         if len(parts) > 1:
             return Skip("gathered")

@@ -78,6 +78,8 @@ class Group:
         self.decided: list[FlowRow] = []
         self.raws: list[tuple[Delivery, Ready]] | None = None  # to be run inside the commit; None: of no such group
         self.tx: Transaction | None = None  # open, and lent to them
+        self.recounted: list[FlowRow] = []  # failed before: what leaked has changed
+        self.notes: list[Note] = []  # what the tracker has to tell
 
     def append(self, entry: Entry) -> None:
         """Give the entry its place behind the head; it is final if nobody else commits before."""

@@ -61,7 +61,7 @@ async def _reconsider(work: Work, abroad: Abroad, service: str | None, limit: in
 
 async def _is_ready(work: Work, row: Parked) -> bool:
     if row.asked is not None:
-        return True
+        return (row.due or 0) <= work.now()
     if row.why != "waiting":
         return False
     if row.due is not None and row.due <= work.now():

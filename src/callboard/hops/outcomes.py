@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from traceback import walk_tb
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from callboard.errors import CodecError, PublishInReaction, TooLarge, TransactionRefused
 from callboard.event import ReactionFailed, event_type
@@ -12,13 +15,14 @@ from callboard.hops.gate import NO_EFFECT, UNKNOWN, entries_of
 from callboard.hops.group import Outcome
 from callboard.hops.limits import encoded, few_enough
 from callboard.ids import child
-from callboard.ledger import Entry, Memory, Note, Parked, Scatter
+from callboard.ledger import Entry, Memory, Note, Parked, Scatter, shown_batch
 
 if TYPE_CHECKING:
     from callboard.hops.deliveries import Delivery
     from callboard.hops.work import Work
     from callboard.ledger import Why
 
+_NOT_THEIRS = {"callboard", "asyncio", "concurrent"}  # whose frames tell nothing of the cause
 # running it again gives the same
 _NO_MORE_ATTEMPTS = (UndeclaredReturn, CodecError, PublishInReaction, TooLarge, TransactionRefused)
 
@@ -149,6 +153,18 @@ def parked(
     return outcome
 
 
+def refused(delivery: Delivery, why: str, now: int) -> Outcome:
+    """What an operator asked for is not done: the dead letter is as it was."""
+    outcome = Outcome(delivery)
+    row = delivery.parked
+    assert row is not None
+    assert row.asked is not None
+    outcome.parks.append((delivery.reader, replace(row, asked=None, due=None)))
+    why = f"{why}; asked by {row.asked.by}{shown_batch(row.asked.batch)}"
+    outcome.notes.append(Note(row.pos, row.reaction, row.flow, "not replayed", why, now))
+    return outcome
+
+
 def _text_of(error: BaseException) -> str:
     """What an error says, as it can be written: it may hold half of a character, or be unable to say anything."""
     try:
@@ -156,6 +172,14 @@ def _text_of(error: BaseException) -> str:
     except Exception:
         text = f"{type(error).__name__}, and it failed to say what it is"
     return text.encode(errors="replace").decode()[:2000]
+
+
+def _place_of(error: BaseException) -> str:
+    """Where in the user's code an error was raised, outermost first: what tells dead letters of one cause together."""
+    frames = [frame for frame, _ in walk_tb(error.__traceback__)]
+    named = [(frame.f_globals.get("__name__") or "?", frame.f_code.co_name, frame.f_lineno) for frame in frames]
+    mine = [f"{name}.{function}:{line}" for name, function, line in named if name.partition(".")[0] not in _NOT_THEIRS]
+    return f"\n    at {' < '.join([*mine[:1], *mine[1:][-3:]])}" if mine else ""
 
 
 def failed(
@@ -178,16 +202,9 @@ def failed(
     else:
         outcome = dead(work, delivery, text, now, effect=place)
     outcome.attempt = attempt
-    outcome.notes.append(
-        Note(
-            delivery.entry.pos,
-            delivery.reader.path,
-            delivery.entry.flow,
-            "failed",
-            f"attempt {delivery.attempts}: {text}",
-            now,
-        )
-    )
+    outcome.parks[0][1].error = f"{text}{_place_of(error)}"
+    why = f"attempt {delivery.attempts}: {text}"
+    outcome.notes.append(Note(delivery.entry.pos, delivery.reader.path, delivery.entry.flow, "failed", why, now))
     if delivery.reader.contract.options.compensates is not None:
         close(work, outcome, delivery, now)
     if attempt is not None:
@@ -215,7 +232,7 @@ def dead(work: Work, delivery: Delivery, why: str, now: int, *, effect: int = 0)
         return outcome
     kind = f"callboard.ReactionFailed[{trigger.type}]"
     try:
-        event = work.value(trigger)
+        event = work.value(delivery.logged or trigger)  # an edited payload reaches nobody else
         told = ReactionFailed(event=event, reaction=delivery.reader.path, error=why, attempts=delivery.attempts)
         written = work.codec.encode(told)
     except CodecError:
@@ -244,4 +261,16 @@ def wait_for(work: Work, delivery: Delivery, missing: str, now: int, *, half: bo
     return parked(delivery, "half" if half else "waiting", due=due, missing=missing)
 
 
-__all__ = ["NO_EFFECT", "UNKNOWN", "close", "dead", "failed", "micros", "parked", "skipped", "succeeded", "wait_for"]
+__all__ = [
+    "NO_EFFECT",
+    "UNKNOWN",
+    "close",
+    "dead",
+    "failed",
+    "micros",
+    "parked",
+    "refused",
+    "skipped",
+    "succeeded",
+    "wait_for",
+]

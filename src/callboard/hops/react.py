@@ -66,6 +66,8 @@ async def _begin(work: Work) -> Group:
         work.moved = True
         if work.watcher is not None:
             await work.watcher.look()
+        work.wishes = True
+    if work.wishes:
         await _notice_wishes(work)
     if work.stopped and now >= work.next_look:
         await _notice_ends(work, now)
@@ -80,12 +82,13 @@ async def _begin(work: Work) -> Group:
 
 async def _notice_wishes(work: Work) -> None:
     """What operators asked for while nobody looked."""
+    work.wishes = False
     for wish in await work.ledger.parked(reactions=list(work.readers), asked=True):
         reader = work.readers[wish.reaction]
         known = reader.rows.get((wish.pos, wish.effect))
         if known is not None and known.asked is None:
-            known.asked = wish.asked
-            known.data = wish.data
+            known.asked, known.due, known.data = wish.asked, wish.due, wish.data
+            work.agenda.add(reader, known)
             work.due_now.append((reader, known))
 
 

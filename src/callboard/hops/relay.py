@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from callboard.hops.abroad import RELAY
 from callboard.hops.envelopes import seal
-from callboard.ledger import Note, Parked, Position
+from callboard.ledger import Note, Parked, Position, shown_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from callboard.hops.abroad import Abroad
     from callboard.hops.work import Work
-    from callboard.ledger import Entry
+    from callboard.ledger import Entry, Wish
 
 _BEHIND = 4096  # positions after which the place is saved although there is more to send
 
@@ -68,16 +68,23 @@ def _dead_letter(entry: Entry, why: str) -> Parked:
 
 async def _wishes(work: Work, abroad: Abroad, limit: int) -> int:
     """Dead letters of the relay that an operator wants sent again, or given up."""
-    rows = await work.ledger.parked(reactions=[RELAY], asked=True, limit=limit)
+    now = work.now()
+    asked = await work.ledger.parked(reactions=[RELAY], asked=True, limit=limit)
+    rows = {row.pos: row.asked for row in asked if row.asked is not None and (row.due or 0) <= now}
     if not rows:
         return 0
-    entries = {entry.pos: entry for entry in await work.ledger.entries([row.pos for row in rows])}
-    again = [entries[row.pos] for row in rows if row.asked == "replay" and row.pos in entries]
+    entries = {entry.pos: entry for entry in await work.ledger.entries(rows)}
+    again = [entries[pos] for pos, wish in rows.items() if wish.what == "replay" and pos in entries]
     why = await _send(work, abroad, again)
     left = [_dead_letter(entry, why[entry.id]) for entry in again if entry.id in why]
     async with work.ledger.transaction({RELAY: abroad.token or 0}) as tx:
-        await tx.unpark([(RELAY, row.pos, 0) for row in rows])
+        await tx.unpark([(RELAY, pos, 0) for pos in rows])
         await tx.park(left)
-        notes = [Note(row.pos, RELAY, row.flow, f"{row.asked}ed", "by an operator", work.now()) for row in rows]
-        await tx.note(notes)
+        await tx.note([_answer(entry, rows[entry.pos], why.get(entry.id), now) for entry in entries.values()])
     return len(rows)
+
+
+def _answer(entry: Entry, wish: Wish, why: str | None, now: int) -> Note:
+    came = "sent" if why is None else "failed again"
+    said = f"{came}; asked by {wish.by}{shown_batch(wish.batch)}" if wish.what == "replay" else f"by {wish.by}"
+    return Note(entry.pos, RELAY, entry.flow, f"{wish.what}ed", said, now)

@@ -78,6 +78,8 @@ def _forget_decisions(group: Group, emitted: int) -> None:
     group.undo.clear()
     group.closed.clear()
     group.decided = []
+    group.recounted.clear()
+    group.notes.clear()
     del group.entries[emitted:]
 
 
@@ -141,11 +143,11 @@ async def _write(work: Work, group: Group, tx: Transaction) -> None:
         await tx.edit()
     if memories := [memory for outcome in outcomes for memory in outcome.memories]:
         await tx.remember(memories)
-    if notes := [note for outcome in outcomes for note in outcome.notes]:
+    if notes := [*(note for outcome in outcomes for note in outcome.notes), *group.notes]:
         await tx.note(notes)
     await _write_parked(outcomes, tx)
-    if group.decided:
-        await tx.update_flows(group.decided)
+    if group.decided or group.recounted:
+        await tx.update_flows([*group.decided, *group.recounted])
     if group.closed:
         await _write_closed(group, tx)
     if supplied := [each for p in published for each in p.supplied]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from callboard.errors import CodecError
 from callboard.hops.applying import apply, put_off, release, rows_held, uncommitted
 from callboard.hops.gate import Arm, Dead, Ready, Seen, Skip, Wait, decide, entries_of
-from callboard.hops.outcomes import dead, failed, parked, skipped, wait_for
+from callboard.hops.outcomes import dead, failed, parked, refused, skipped, wait_for
 from callboard.hops.running import begin_run
 from callboard.hops.work import TIMER
 
@@ -34,6 +36,7 @@ async def prepare(work: Work, deliveries: Iterable[Delivery]) -> list[Delivery]:
         if missing and work.group:
             _add_uncommitted(work, work.group, missing)
     for delivery in fetch:
+        _edit(delivery)
         if not delivery.line:
             address(work, delivery)
     await work.rows.fetch(_row_keys(fetch))
@@ -49,6 +52,17 @@ def _add_uncommitted(work: Work, group: Group, flows: set[int]) -> None:
         for memory in outcome.memories:
             if memory.flow in flows:
                 work.views[memory.flow].memories.append(memory)
+
+
+def _edit(delivery: Delivery) -> None:
+    """An operator has edited the payload: this reaction is given the edited one, and nobody else."""
+    data = delivery.parked.data if delivery.parked is not None else None
+    if data is None or data == delivery.trigger.data:
+        return
+    edited = replace(delivery.trigger, data=data, value=None)
+    if delivery.entry is delivery.trigger:
+        delivery.entry = edited
+    delivery.trigger, delivery.logged = edited, delivery.trigger
 
 
 def _row_keys(deliveries: Iterable[Delivery]) -> Iterable[tuple[str, str]]:
@@ -77,6 +91,8 @@ def address(work: Work, delivery: Delivery) -> None:
         keys.append(("pair", reader.pair, str(entry.flow), delivery.part if reader.pair_by_part else ""))
     if options.once is not None:
         keys.append(("once", contract.service, options.once, str(entry.flow), delivery.part))
+    if (wish := delivery.wish) is not None and wish.stops == "batch":
+        keys.append(("batch", wish.batch))  # one at a time: what fails stops the rest
     delivery.keys = tuple(keys)
 
 
@@ -98,7 +114,7 @@ async def consider(work: Work, group: Group, delivery: Delivery) -> None:
     if _behind(work, delivery):
         _set_behind(work, group, delivery)
         return
-    if not _its_turn(work, delivery):
+    if not _its_turn(work, delivery) or _is_stopped(work, group, delivery):
         return
     if _comes_later(work, group, delivery) or _must_wait(work, delivery):
         put_off(work, delivery)
@@ -214,6 +230,15 @@ def _pair_is_read(work: Work, pair: str, pos: int) -> bool:
     """Whether nothing of a reaction or its compensations can stand unread below `pos`: it would have to go first."""
     places = (max(r.pos, work.read if r.lag is None else r.lag) for r in work.world.pairs[pair])
     return all(place >= pos for place in places)
+
+
+def _is_stopped(work: Work, group: Group, delivery: Delivery) -> bool:
+    """Whether another replay of its batch has failed again: then it is the dead letter that it was."""
+    wish = delivery.wish
+    if wish is None or delivery.announced or not work.is_stopped(delivery, wish):
+        return False
+    apply(work, group, refused(delivery, "another replay of its batch failed", group.now))
+    return True
 
 
 def _decide(work: Work, group: Group, delivery: Delivery) -> Any:

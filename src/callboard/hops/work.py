@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from callboard.hops.deliveries import RowKey
     from callboard.hops.group import Group
     from callboard.hops.publish import Publication
-    from callboard.ledger import FlowRow, Ledger, Parked, Position
+    from callboard.ledger import FlowRow, Ledger, Parked, Position, Wish
 
 TIMER = "callboard.Timer["
 
@@ -76,6 +76,8 @@ class Work:
     silent_effects: set[str] = field(
         default_factory=set[str]
     )  # whose runs count as effects also when they emit nothing
+    wishes: bool = False  # operators may have asked for something
+    stops: set[tuple[str, str]] = field(default_factory=set[tuple[str, str]])  # batches, and lines of them, that failed
     looks_back: bool = False  # some reaction looks back into its flow
     watcher: Watcher | None = None
     abroad: Abroad | None = None  # None: all services share this ledger
@@ -366,6 +368,10 @@ class Work:
             wanting.discard((reader.path, (parked.pos, parked.effect)))
             if not wanting:
                 del self.wants[parked.flow]
+
+    def is_stopped(self, delivery: Delivery, wish: Wish) -> bool:
+        """Whether a replay of its batch, or of its batch in its line, has failed again."""
+        return not self.stops.isdisjoint({(wish.batch, ""), (wish.batch, f"{delivery.reader.path} {delivery.line}")})
 
     def heard_by(self, entry: Entry) -> Iterable[Reader]:
         """The readers of this process that the entry is for."""

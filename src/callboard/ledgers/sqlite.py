@@ -25,6 +25,7 @@ from callboard.ledgers.sqlite_layout import (
     entry_of,
     flow_of,
     marks,
+    pack_wish,
     pages,
     parked_of,
     sqlite_errors,
@@ -40,7 +41,10 @@ if TYPE_CHECKING:
     from callboard.ledger import Why
 
 _UNTOLD = "deadline IS NOT NULL AND verdict IS NULL AND timed_out = 0 AND failing IS NULL"
-_ASK = "UPDATE parked SET asked = ? WHERE reaction = ? AND pos = ? AND effect = ? AND why = 'dead' AND asked IS NULL"
+_ASK = (
+    "UPDATE parked SET asked = ?, due = ?, data = ? "
+    "WHERE reaction = ? AND pos = ? AND effect = ? AND why = 'dead' AND asked IS NULL"
+)
 _COUNTS = "UPDATE ledger SET head = ?, edits = ?, prunes = ?, pruned_to = ?"
 _REGISTER = (
     "INSERT INTO reaction (reaction, since, pos, hears, first) VALUES (?, ?, ?, ?, ?) ON CONFLICT (reaction) DO UPDATE "
@@ -343,13 +347,13 @@ class SqliteLedger:
 
     async def positions(self) -> list[Position]:
         """Where every reaction that this ledger knows stands."""
-        rows = self._all("SELECT reaction, since, pos, open, live, hears, first FROM reaction ORDER BY reaction", ())
+        query = "SELECT reaction, since, pos, open, live, hears, first, paused, by FROM reaction ORDER BY reaction"
         return [
             Position(
                 name, since, pos, unpack_open(left) if left else (), bool(live),
-                None if hears is None else tuple(json.loads(hears)), first,
+                None if hears is None else tuple(json.loads(hears)), first, *paused,
             )
-            for name, since, pos, left, live, hears, first in rows
+            for name, since, pos, left, live, hears, first, *paused in self._all(query, ())
         ]  # fmt: skip
 
     async def register(
@@ -435,10 +439,20 @@ class SqliteLedger:
         """Who owned each service last."""
         return dict(self._all("SELECT service, process FROM owner", ()))
 
-    async def ask(self, reaction: str, pos: int, effect: int, what: str) -> bool:
-        """Leave an operator's wish (replay or discard) on a parked delivery for its owner; False if it is not there."""
-        with sqlite_errors(self.url):
-            return self._db.execute(_ASK, (what, reaction, pos, effect)).rowcount == 1
+    async def ask(self, letters: Sequence[Parked], notes: Sequence[Note]) -> list[bool]:
+        """Leave what an operator wants on these dead letters: a wish, when it is due, an edited payload; one note each.
+
+        One commit. False for one that is no dead letter any more, or of which something is wanted already.
+        """
+        done: list[bool] = []
+        async with self.transaction({}) as tx:
+            for letter, note in zip(letters, notes, strict=True):
+                wish = pack_wish(letter.asked).decode() if letter.asked else None
+                values = (wish, letter.due, letter.data, letter.reaction, letter.pos, letter.effect)
+                done.append(self._db.execute(_ASK, values).rowcount == 1)
+                if done[-1]:
+                    await tx.note([note])
+        return done
 
     async def verify(self) -> list[str]:
         """What is wrong with the database, in words; empty if nothing is."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from callboard.errors import LedgerBusy, LedgerCorrupt, LedgerError
-from callboard.ledger import Entry, FlowRow, Parked, Scatter
+from callboard.ledger import Entry, FlowRow, Parked, Scatter, Wish
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -37,7 +37,7 @@ CREATE UNIQUE INDEX flow_id ON flow (id, name);
 CREATE INDEX flow_due ON flow (deadline) WHERE deadline IS NOT NULL AND verdict IS NULL AND timed_out = 0;
 CREATE INDEX flow_failing ON flow (failing) WHERE failing IS NOT NULL AND verdict IS NULL;
 CREATE TABLE reaction (reaction TEXT PRIMARY KEY, since INTEGER NOT NULL, pos INTEGER NOT NULL, open BLOB,
-    live INTEGER NOT NULL DEFAULT 1, hears TEXT, first TEXT) WITHOUT ROWID;
+    live INTEGER NOT NULL DEFAULT 1, hears TEXT, first TEXT, paused INTEGER, by TEXT) WITHOUT ROWID;
 CREATE TABLE owner (service TEXT PRIMARY KEY, token INTEGER NOT NULL, process TEXT NOT NULL,
     clean INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE parked (reaction TEXT NOT NULL, pos INTEGER NOT NULL, effect INTEGER NOT NULL, flow INTEGER NOT NULL,
@@ -65,6 +65,9 @@ CREATE INDEX supplied_pos ON supplied (pos);
 CREATE INDEX supplied_gone ON supplied (gone) WHERE gone IS NOT NULL;
 ALTER TABLE reaction ADD COLUMN hears TEXT;
 ALTER TABLE reaction ADD COLUMN first TEXT;
+ALTER TABLE reaction ADD COLUMN paused INTEGER;
+ALTER TABLE reaction ADD COLUMN by TEXT;
+UPDATE parked SET asked = json_object('what', asked) WHERE asked IS NOT NULL;
 """,
 }
 
@@ -89,6 +92,8 @@ class More(msgspec.Struct, array_like=True):
 
 pack = msgspec.msgpack.Encoder().encode
 unpack_more = msgspec.msgpack.Decoder(More).decode
+pack_wish = msgspec.json.Encoder().encode
+unpack_wish = msgspec.json.Decoder(Wish).decode
 unpack_open = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 
 
@@ -114,7 +119,10 @@ def entry_of(row: LogRow, names: Mapping[int, str]) -> Entry:
 
 def parked_of(row: Sequence[Any]) -> Parked:
     """The parked delivery that a row holds."""
-    return Parked(*row)
+    parked = Parked(*row)
+    if parked.asked is not None:
+        parked.asked = unpack_wish(row[10])
+    return parked
 
 
 def flow_of(row: Sequence[Any]) -> FlowRow:

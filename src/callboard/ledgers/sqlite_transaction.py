@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from callboard.ledgers.sqlite_layout import PUT_LOG, marks, more_of, pack, pages
+from callboard.ledgers.sqlite_layout import PUT_LOG, marks, more_of, pack, pack_wish, pages
 from callboard.ledgers.sqlite_lent import SqliteLent
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _PUT_PARKED = (
 _PUT_FLOW = "INSERT INTO flow (number, name, id, key, started, deadline) VALUES "
 _SET_FLOW = (
     "UPDATE flow SET deadline = ?, timed_out = ?, failing = ?, verdict = ?, ended = ?, by = ?, leaked = ? "
-    "WHERE number = ? AND name = ? AND verdict IS NULL"
+    "WHERE number = ? AND name = ? AND coalesce(verdict, ?) IS ?"
 )
 
 
@@ -127,7 +127,7 @@ class SqliteTransaction:
                     p.attempts,
                     p.error,
                     p.missing,
-                    p.asked,
+                    pack_wish(p.asked).decode() if p.asked else None,
                     p.data,
                 )
             self._db.execute(_PUT_PARKED + marks(len(page), 12), values)
@@ -146,8 +146,9 @@ class SqliteTransaction:
 
     async def advance(self, positions: Sequence[Position]) -> None:
         """Move these reactions to where they stand now; never back, though their owner may be reading the log again."""
-        rows = [(p.pos, pack(p.open) if p.open else None, p.reaction) for p in positions]
-        self._db.executemany("UPDATE reaction SET pos = max(pos, ?), open = ? WHERE reaction = ?", rows)
+        rows = [(p.pos, pack(p.open) if p.open else None, p.paused, p.by, p.reaction) for p in positions]
+        query = "UPDATE reaction SET pos = max(pos, ?), open = ?, paused = ?, by = ? WHERE reaction = ?"
+        self._db.executemany(query, rows)
 
     async def supply(self, rows: Sequence[Supplied]) -> None:
         """Remember these idempotency keys and ids from outside."""
@@ -160,9 +161,13 @@ class SqliteTransaction:
             self._db.execute(_PUT_FLOW + marks(len(page), 6), values)
 
     async def update_flows(self, rows: Sequence[FlowRow]) -> None:
-        """Store what the tracker decided; a flow that has its verdict is left alone."""
+        """Store what the tracker decided; the verdict that a flow has is left alone."""
         values = [
-            (f.deadline, f.timed_out, f.failing, f.verdict, f.ended, f.by, f.leaked, f.number, f.name) for f in rows
+            (
+                *(f.deadline, f.timed_out, f.failing, f.verdict, f.ended, f.by, f.leaked),
+                *(f.number, f.name, f.verdict, f.verdict),
+            )
+            for f in rows
         ]
         self._db.executemany(_SET_FLOW, values)
 

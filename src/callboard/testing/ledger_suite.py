@@ -29,6 +29,7 @@ from callboard.ledger import (
     StateWrite,
     Supplied,
     Transaction,
+    Wish,
 )
 from callboard.testing.adapters import in_loop, new_place
 
@@ -284,10 +285,15 @@ async def test_a_wish_is_left_once_on_a_dead_letter_that_is_there(place: Place) 
         await log(ledger, an_entry(1), an_entry(2))
         async with ledger.transaction({}) as tx:
             await tx.park([a_row(1, why="dead"), a_row(2)])
-        assert await operator.ask("inventory.reserve", 1, 0, "replay")
-        assert not await operator.ask("inventory.reserve", 1, 0, "discard")
-        assert not await operator.ask("inventory.reserve", 2, 0, "replay")
-        assert [(row.pos, row.asked) for row in await ledger.parked(asked=True)] == [(1, "replay")]
+        replay, discard = Wish("replay", by="ann", batch="rp-1", stops="batch", late=True), Wish("discard")
+        wanted = [a_row(1, asked=replay, due=7, data=b"edited"), a_row(2, asked=replay)]
+        notes = [Note(row.pos, row.reaction, row.flow, "asked", "replay", 5) for row in wanted]
+        assert await operator.ask(wanted, notes) == [True, False]
+        assert await operator.ask([a_row(1, asked=discard)], notes[:1]) == [False]
+        assert [(row.pos, row.asked, row.due, row.data) for row in await ledger.parked(asked=True)] == [
+            (1, replay, 7, b"edited")
+        ]
+        assert await ledger.notes(1) == notes[:1]
 
 
 # flows
