@@ -726,14 +726,17 @@ def test_a_ledger_of_an_older_layout_is_named_with_its_way_out_and_migrated(ledg
         for index in ("supplied_pos", "supplied_gone"):
             db.execute(f"DROP INDEX {index}")
         for table, column in (("ledger", "pruned_to"), ("ledger", "prunes"), ("supplied", "gone"),
-                              ("reaction", "hears"), ("reaction", "first")):  # fmt: skip
+                              ("reaction", "hears"), ("reaction", "first"),
+                              ("reaction", "paused"), ("reaction", "by")):  # fmt: skip
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("UPDATE parked SET asked = 'replay' WHERE why = 'dead'")
         db.execute("PRAGMA user_version = 1")
     assert "its layout is 1" in refused("flows", "list", code=3)
     assert "callboard ledger migrate" in refused("ledger", "status", code=3)
     assert "has the layout" in said("ledger", "migrate")
     assert len(told("flows", "list")["items"]) == 5
     assert told("ledger", "verify")["sound"]
+    assert {each["asked"] for each in told("dead-letters", "list")["items"]} == {"replay"}
     assert "no such file" in refused("ledger", "migrate", "--ledger", "sqlite:///nowhere.db", code=3)
     assert not Path("nowhere.db").exists()
 
