@@ -74,7 +74,7 @@ typing: $(READY) ## the public API as users' type checkers see it: what they acc
 	@$(PY) -m pyright tests/typing tests/targets
 	@$(PYTEST) -q -m typing || [ $$? -eq 5 ] # 5: no test is marked so
 
-.PHONY: saboteurs crash-test model
+.PHONY: saboteurs crash-test model agree
 saboteurs: $(READY) ## plant a break of each promise; the suite must catch every one
 	@$(PY) tests/saboteurs/run.py
 
@@ -87,6 +87,9 @@ model: $(READY) ## the executable model of the react group, and the shortcuts th
 .PHONY: asyncapi
 asyncapi: $(READY) ## every AsyncAPI document through the parser of the AsyncAPI project; fetches it once, with npm
 	@$(PY) tools/asyncapi.py
+
+agree: $(READY) ## the same random schedules for the model and the real thing, which must agree; SCHEDULES=200
+	@$(PY) -m tests.model.agree $(SCHEDULES)
 
 .PHONY: clean
 clean: ## remove .venv, caches and what was built

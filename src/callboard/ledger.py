@@ -19,6 +19,10 @@ Why = Literal["behind", "retry", "waiting", "half", "timer", "running", "dead"]
 parts of a join or gather, until its timer is due, while it runs once more, or because its attempts are used up."""
 
 
+NO_EFFECT = 0
+"""What a compensation undid that was asked with nothing to undo, or that settled an unknown outcome."""
+
+
 class Scatter(NamedTuple):
     """One frame of a scatter: which `list[...]` an event came from, its place in it, and how many there are."""
 

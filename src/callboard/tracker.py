@@ -16,7 +16,7 @@ from callboard.contract import AllOf, OneOf, Shape, allowed, holds, types_in
 from callboard.errors import CodecError
 from callboard.event import FlowTimedOut
 from callboard.ids import FLOW_LENGTH, child, tag
-from callboard.ledger import Entry, Note
+from callboard.ledger import NO_EFFECT, Entry, Note
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from callboard.flow import Flow
     from callboard.ledger import FlowRow, Ledger, Memory, Parked
 
+_OF_EFFECTS = ("undone", "effect", "unknown")
 _AT_ONCE = 256  # deadlines announced in one commit
 _FAILED = 50_000  # failed flows that are kept in mind; older ones are looked up
 
@@ -304,9 +305,9 @@ def _close_waits(readers: Iterable[Any], group: Any, row: FlowRow) -> None:
     for reader in readers:
         for place in list(reader.flow_rows.get(row.number, ())):
             parked = reader.rows[place]
-            if parked.why in ("waiting", "half", "timer") and parked.pos < (
-                row.failing or group.head + len(group.entries) + 1
-            ):
+            before = row.failing or group.head + len(group.entries) + 1
+            waits = parked.why in ("waiting", "half", "timer") and parked.attempts == 0  # or else it may have acted
+            if waits and parked.pos < before:
                 group.closed.append((reader, parked))
 
 
@@ -417,7 +418,8 @@ def _leaked(work: Any, choreography: Choreography, entries: Sequence[Entry], mem
     for path, contract in choreography.contracts.items():
         if contract.options.keeps is not None or not takes_effect(choreography, contract):
             continue
-        undone = {memory.pos for memory in memories if memory.kind == "undone" and memory.name == path}
+        kept = {kind: {m.pos for m in memories if m.kind == kind and m.name == path} for kind in _OF_EFFECTS}
+        undone = kept["undone"]
         if _is_elsewhere(work, contract):
             undone = _undone_elsewhere(choreography, path, entries)
         pairs = [choreography.contracts[each] for each in choreography.compensations.get(path, ())]
@@ -428,6 +430,7 @@ def _leaked(work: Any, choreography: Choreography, entries: Sequence[Entry], mem
             if entry.by == path and not entry.type.startswith("callboard.") and entry.type not in failures
             and (not kinds or entry.type in kinds)
         ]  # fmt: skip
-        if any(entry.pos not in undone for entry in taken):
+        stands = any(pos not in undone for pos in (*(entry.pos for entry in taken), *kept["effect"]))
+        if stands or (kept["unknown"] and NO_EFFECT not in undone):
             leaked.append(path)
     return leaked

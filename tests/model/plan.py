@@ -40,6 +40,7 @@ class Plan:
 
     seed: int
     calm: bool
+    declining: bool  # though all else is calm, the bank and the carrier say no to some
     orders: dict[str, Order]
     stock: dict[str, int]
     inputs: tuple[Input, ...]  # in the order of publication
@@ -56,7 +57,7 @@ class Plan:
     poisoned: bool  # a few reactions fail for ever, or kill the process
 
     @classmethod
-    def of(cls, seed: int, *, calm: bool = False) -> "Plan":
+    def of(cls, seed: int, *, calm: bool = False, declining: bool = False) -> "Plan":
         """Draw the plan of a seed."""
         skus = {f"o{i}": "ab"[int(draw(seed, "sku", i) * 1.2)] for i in range(1 + int(draw(seed, "orders") * 4))}
         orders = {flow: Order(flow, sku, 1 + int(draw(seed, "quantity", flow) * 2)) for flow, sku in skus.items()}
@@ -64,6 +65,7 @@ class Plan:
         return cls(
             seed=seed,
             calm=calm,
+            declining=declining or not calm,
             orders=orders,
             inputs=_inputs(seed, orders, calm=calm),
             stock={sku: 99 if calm else int(draw(seed, "stock", sku) * 4) for sku in "ab"},
@@ -85,7 +87,9 @@ class Plan:
 
     def declines(self, port: str, key: str) -> bool:
         """Whether the provider says no to this key: always the same answer."""
-        return not self.calm and port != "club" and draw(self.seed, "declines", port, key) < 0.15
+        return (
+            self.declining and port != "club" and draw(self.seed, "declines", port, key) < (0.5 if self.calm else 0.15)
+        )
 
     def fault(self, port: str, op: str, key: str, call: int) -> Literal["", "refused", "lost"]:
         """What becomes of the n-th call under one key: refused before it took place, or its answer lost afterwards."""

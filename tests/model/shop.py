@@ -229,6 +229,11 @@ def heard_by(event: Event) -> list[Reaction]:
     ]
 
 
+def flow_of(key: str) -> str:
+    """The flow whose call has this key."""
+    return key.partition("#")[0]
+
+
 class Account(NamedTuple):
     """What the outside world knows of one (port, key)."""
 
@@ -251,7 +256,7 @@ class Outside:
         if call in self.pending:
             self.pending.remove(call)
         count = self.calls[call.port, call.op, call.key] = self.calls.get((call.port, call.op, call.key), 0) + 1
-        fault = "" if call.op == "pause" else self.plan.fault(call.port, call.op, call.key, count)
+        fault = "" if call.op == "pause" else self.plan.fault(call.port, call.op, flow_of(call.key), count)
         if fault != "refused":
             call.answer = self.answer(call.port, call.op, call.key)
         call.handled, call.lost = True, bool(fault)
@@ -259,7 +264,7 @@ class Outside:
     def answer(self, port: str, op: str, key: str) -> str | None:
         """Keep one key to one effect."""
         account = self.accounts.get((port, key), Account())
-        if op == "take" and not account.taken and not account.closed and not self.plan.declines(port, key):
+        if op == "take" and not account.taken and not account.closed and not self.plan.declines(port, flow_of(key)):
             account = account._replace(taken=1)
         elif op == "void":
             account = account._replace(voided=account.taken, closed=self.plan.closing)
@@ -273,5 +278,5 @@ class Outside:
         return sum(
             account.taken - account.voided
             for (name, key), account in self.accounts.items()
-            if name == port and key.split("#")[0] == flow
+            if name == port and flow_of(key) == flow
         )

@@ -226,6 +226,28 @@ SABOTEURS = (
         "        if False:\n",
         "compensation",
     ),
+    _plan(
+        7,
+        "a_compensation_starts_before_the_log_is_read",
+        "hops/turns.py",
+        "    return all(place >= pos for place in places)\n",
+        "    return True\n",
+        "recovery",
+    ),
+    _plan(
+        7,
+        "a_group_built_again_forgets_what_it_has_undone",
+        "hops/turns.py",
+        "                work.views[memory.flow].memories.append(memory)\n",
+        "                pass\n",
+        "recovery",
+    ),
+    Saboteur(
+        7,
+        "an_attempt_that_gave_way_is_closed_with_the_verdict",
+        (Change("tracker.py", " and parked.attempts == 0  # or else it may have acted", ""),),
+        ("tests/model/test_agree.py",),
+    ),
     # 8. Failures have a path
     _plan(
         8,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callboard.contract import Gathered, Given, Trigger, holds, types_in
 from callboard.event import attribute
-from callboard.ledger import Entry
+from callboard.ledger import NO_EFFECT, Entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from callboard.hops.views import View
     from callboard.ledger import Scatter
 
-NO_EFFECT = 0
 UNKNOWN = -1  # an attempt failed, and nobody knows whether its outside call took place
 
 

@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from callboard.errors import CodecError, PublishInReaction, TooLarge, TransactionRefused
 from callboard.event import ReactionFailed, event_type
 from callboard.hops.attempt import Attempt, UndeclaredReturn, emissions, id_of, scatters_of
-from callboard.hops.gate import NO_EFFECT, UNKNOWN, entries_of
+from callboard.hops.gate import UNKNOWN, entries_of
 from callboard.hops.group import Outcome
 from callboard.hops.limits import encoded, few_enough
 from callboard.ids import child
-from callboard.ledger import Entry, Memory, Note, Parked, Scatter, shown_batch
+from callboard.ledger import NO_EFFECT, Entry, Memory, Note, Parked, Scatter, shown_batch
 
 if TYPE_CHECKING:
     from callboard.hops.deliveries import Delivery
@@ -98,9 +98,8 @@ def _undone(work: Work, outcome: Outcome, attempt: Attempt, now: int) -> None:
     delivery = attempt.delivery
     contract = delivery.reader.contract
     undone = f"{contract.service}.{contract.options.compensates}"
-    effect = attempt.effect.pos if isinstance(attempt.effect, Entry) else (attempt.effect or 0)
-    if effect > 0:
-        outcome.memories.append(Memory(delivery.trigger.flow, "undone", undone, delivery.part, effect))
+    effect = attempt.effect.pos if isinstance(attempt.effect, Entry) else (attempt.effect or NO_EFFECT)
+    outcome.memories.append(Memory(delivery.trigger.flow, "undone", undone, delivery.part, effect))
     close(work, outcome, delivery, now)
 
 

@@ -145,7 +145,7 @@ async def _never_came(work: Work, group: Group, delivery: Delivery) -> Outcome:
     row = delivery.parked
     assert row is not None
     flows = await work.ledger.flows_by_number([row.flow])
-    if flows and all(flow.verdict is not None for flow in flows):
+    if row.attempts == 0 and flows and all(flow.verdict is not None for flow in flows):
         return skipped(work, delivery, "no longer needed", group.now)
     return dead(work, delivery, f"never came: {row.missing}", group.now, effect=row.effect)
 
