@@ -1,23 +1,39 @@
 """Each check fires on the lines that teach it, and not on the same lines mended as its fix says."""
 
+from collections.abc import Sequence
+
 import pytest
 
-from callboard.check import Check
+from callboard.check import Check, Finding
 from callboard.checks.catalogue import CHECKS, check
+from callboard.contracts.reading import read
+from callboard.contracts.writing import write
 from tests.fragments import choreography
 
 BROKERS = {"CB601": "kafka"}
 
 
+def checked(code: str, lines: str) -> Sequence[Finding]:
+    """The findings in these lines; where they are two versions or two files, in both together."""
+    if code == "CB503":
+        before, now = map(choreography, lines.split("# this version"))
+        return check(now, against=write(before)).findings
+    if code == "CB502":
+        stock, parcels = map(choreography, lines.split("# the file of parcels"))
+        files = [write(stock, "stock"), write(parcels, "parcels")]
+        return check(read(files), files=files).findings
+    return check(choreography(lines), broker=BROKERS.get(code)).findings
+
+
 @pytest.mark.parametrize("code", CHECKS)
 def test_a_check_finds_what_its_example_breaks(code: str) -> None:
     one: Check = CHECKS[code]
-    found = check(choreography(one.broken), broker=BROKERS.get(code)).findings
+    found = checked(code, one.broken)
     assert code in {each.code for each in found}
 
 
 @pytest.mark.parametrize("code", CHECKS)
 def test_a_check_finds_nothing_once_its_example_is_mended(code: str) -> None:
     one: Check = CHECKS[code]
-    found = check(choreography(one.mended), broker=BROKERS.get(code)).findings
+    found = checked(code, one.mended)
     assert [each for each in found if each.severity == "error" or each.code == code] == []

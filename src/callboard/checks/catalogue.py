@@ -1,6 +1,6 @@
 """All checks, by code; and how a choreography is checked."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from callboard.check import SEVERITIES, Check, Report
 from callboard.checks import (
@@ -15,6 +15,7 @@ from callboard.checks import (
     endless_cycles,
     failures_after_pivot,
     hollow_successes,
+    keyless_completions,
     orphan_events,
     parked_for_ever,
     repeated_effects,
@@ -23,15 +24,19 @@ from callboard.checks import (
     two_owners,
     unbounded_cycles,
     uncancelled_timers,
+    undeclared_returns,
     undeclared_undos,
     unfinished_flows,
     unheard_failures,
     uninformed_reactions,
     unreachable_completions,
+    unreadable_versions,
+    unsafe_upgrades,
     unsaid_events,
 )
 from callboard.checks.subject import LIMIT, Subject
 from callboard.choreography import Choreography
+from callboard.contracts.file import ContractFile
 
 FILES = (
     assumed_order,
@@ -42,6 +47,7 @@ FILES = (
     endless_cycles,
     failures_after_pivot,
     hollow_successes,
+    keyless_completions,
     orphan_events,
     parked_for_ever,
     repeated_effects,
@@ -50,11 +56,14 @@ FILES = (
     two_owners,
     unbounded_cycles,
     uncancelled_timers,
+    undeclared_returns,
     undeclared_undos,
     unfinished_flows,
     unheard_failures,
     uninformed_reactions,
     unreachable_completions,
+    unreadable_versions,
+    unsafe_upgrades,
     unsaid_events,
 )
 CHECKS: dict[str, Check] = {each.code: each for each in sorted((file.CHECK for file in FILES), key=lambda it: it.code)}
@@ -67,9 +76,14 @@ def check(
     ignore: Collection[str] = (),
     broker: str | None = None,
     limit: int = LIMIT,
+    files: Sequence[ContractFile] = (),
+    against: ContractFile | None = None,
 ) -> Report:
-    """What is wrong with it, by severity, code and place. `select` and `ignore` hold codes or their beginnings."""
-    subject = Subject(choreography, broker=broker, limit=limit)
+    """What is wrong with it, by severity, code and place. `select` and `ignore` hold codes or their beginnings.
+
+    `files` are those that it was made of, if it was; `against` is the version before it.
+    """
+    subject = Subject(choreography, broker=broker, limit=limit, files=files, against=against)
     codes = [code for code in CHECKS if _begins(code, select or ("CB",)) and not _begins(code, ignore)]
     found = [finding for code in codes for finding in CHECKS[code].find(subject)]
     found.sort(key=lambda it: (SEVERITIES.index(it.severity), it.code, it.place.file, it.place.line, it.about))

@@ -11,6 +11,7 @@ from callboard.checks.paths import Paths
 from callboard.checks.world import World
 from callboard.choreography import Choreography
 from callboard.contract import Contract
+from callboard.contracts.file import ContractFile
 from callboard.event import EventType
 from callboard.flow import Flow
 
@@ -20,8 +21,18 @@ LIMIT = 200_000
 class Subject:
     """A choreography under check. What several checks want is found once."""
 
-    def __init__(self, choreography: Choreography, *, broker: str | None = None, limit: int = LIMIT) -> None:
+    def __init__(
+        self,
+        choreography: Choreography,
+        *,
+        broker: str | None = None,
+        limit: int = LIMIT,
+        files: Sequence[ContractFile] = (),
+        against: ContractFile | None = None,
+    ) -> None:
         self.choreography = choreography
+        self.files = files  # that it was made of, if it was
+        self.against = against  # the version before
         self.broker = broker
         self.limit = limit  # of states
         self.cut_short = False  # the search for losses that stall a flow

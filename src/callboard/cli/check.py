@@ -1,6 +1,8 @@
 """`callboard check`."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -8,14 +10,20 @@ from callboard.check import Report
 from callboard.cli.command import Command, Refusal, meant, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import note, say
-from callboard.cli.settings import app_options
+from callboard.cli.revisions import contracts
+from callboard.cli.settings import app_option
+
+if TYPE_CHECKING:
+    from callboard.choreography import Choreography
+    from callboard.contracts.file import ContractFile
 
 FORMS = ("text", "json", "sarif", "github", "junit")
 BROKERS = ("memory", "sqlite", "kafka", "rabbitmq", "nats", "redis", "sqs")
 
 
 @click.command(cls=Command, name="check")
-@app_options
+@click.argument("apps", metavar="[APP|FILE]...", nargs=-1)
+@app_option
 @option("-o", "--output", "--format", "output", type=click.Choice(FORMS), default="text", help="For whom it is told.")
 @option("--json", "as_json", is_flag=True, help="The same as --output json.")
 @option("--sarif", "as_sarif", is_flag=True, help="The same as --output sarif.")
@@ -26,11 +34,12 @@ BROKERS = ("memory", "sqlite", "kafka", "rabbitmq", "nats", "redis", "sqs")
 @option("--baseline", metavar="FILE", type=click.Path(path_type=Path), help="Known findings, which do not fail.")
 @option("--write-baseline", is_flag=True, help="Write what is found now to --baseline.")
 @option("--max-states", type=click.IntRange(1), default=200_000, help="Stop exploring there, and say so.")
+@option("--against", metavar="BASE", help="The version before, a file or a revision: is there a safe order of upgrade?")
 @option("--explain", metavar="CODE", help="Teach a property, by an example and its repair.")
 @option("-v", "--verbose", is_flag=True, help="Say what is taken for granted, and what was allowed.")
 def command(
     *,
-    app_argument: str | None,
+    apps: tuple[str, ...],
     app: str | None,
     output: str,
     select: str | None,
@@ -39,18 +48,23 @@ def command(
     baseline: Path | None,
     max_states: int,
     explain: str | None,
+    against: str | None,
     **flags: bool,
 ) -> int:
-    """Say what can go wrong with the choreography of APP, and how, from its signatures alone. Opens no connection."""
+    """Say what can go wrong with the choreography of APP, and how, from its signatures alone. Opens no connection.
+
+    Several apps, and files of `callboard contract export`, are checked as the one choreography that they make together.
+    """
     from callboard.checks.catalogue import check
 
     if explain is not None:
         return _teach(explain)
     if flags["write_baseline"] and baseline is None:
         raise Refusal(2, "--write-baseline wants to know where: --baseline FILE")
-    found = check(
-        find_app(app, app_argument), select=_codes(select), ignore=_codes(ignore), broker=broker, limit=max_states
-    )
+    codes = {"select": _codes(select), "ignore": _codes(ignore)}
+    choreography, files = _together(apps, app)
+    before = None if against is None else contracts(against, app or next(iter(apps), None))
+    found = check(choreography, broker=broker, limit=max_states, files=files, against=before, **codes)
     report = found if baseline is None else _compare(found, baseline, write=flags["write_baseline"])
     form = "json" if flags["as_json"] else "sarif" if flags["as_sarif"] else output
     if form == "text":
@@ -64,6 +78,20 @@ def command(
     for each in report.notes:
         note(f"note: {each}")
     return int(bool(report.count("error") or (flags["strict"] and report.count("warning"))))
+
+
+def _together(apps: Sequence[str], app: str | None) -> "tuple[Choreography, list[ContractFile]]":
+    """What all of them make, and the contracts of each if there are several."""
+    from callboard.contracts.file import load
+    from callboard.contracts.reading import read
+    from callboard.contracts.writing import write
+
+    loaded = [load(Path(each)) for each in apps if each.endswith(".json")]
+    named = [each for each in apps if not each.endswith(".json")]
+    here = [find_app(app, each) for each in named] or ([find_app(app)] if app or not loaded else [])
+    if len(here) == 1 and not loaded:
+        return here[0], []
+    return read(loaded, *here), [*loaded, *map(write, here)]
 
 
 def _codes(given: str | None) -> list[str]:

@@ -10,6 +10,7 @@ import msgspec
 
 from callboard.check import Finding, Report
 from callboard.checks.catalogue import CHECKS
+from callboard.checks.emergence import bounds
 from callboard.cli.check_text import shown
 
 LEVELS = {"error": "error", "warning": "warning", "information": "note"}
@@ -26,6 +27,7 @@ def as_json(report: Report) -> str:
         "findings": [msgspec.to_builtins(each) for each in report.findings],
         "allowed": [msgspec.to_builtins(each) for each in report.allowed],
         "notes": list(report.notes),
+        "spread": [msgspec.to_builtins(each) for each in bounds(report.choreography)],
     }
     return json.dumps(document, ensure_ascii=False, indent=2)
 

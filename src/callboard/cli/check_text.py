@@ -74,9 +74,13 @@ def _columns(step: Step) -> tuple[str, str, str]:
 
 def _tell_more(report: Report) -> None:
     from callboard.checks.assumptions import ASSUMED
+    from callboard.checks.emergence import bounds
 
     for finding in report.allowed:
         _say_folded(f"allowed {finding.code}  ", f"{finding.title} ({shown(finding.place)})", "quiet")
+    say("how far one event from outside may spread:")
+    for bound in bounds(report.choreography):
+        _say_folded("  - ", str(bound), "quiet")
     say("taken for granted:")
     for each in ASSUMED:
         _say_folded("  - ", each, "quiet")

@@ -1,21 +1,19 @@
 """`callboard diff`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from callboard.cli.command import Command, option
-from callboard.cli.discovery import find_app
 from callboard.cli.output import counted, say, say_json
+from callboard.cli.revisions import contracts
 from callboard.cli.settings import app_option
 
 PROPERTY = "%\r\n:,"  # what GitHub wants escaped in front of the second `::`
 
 if TYPE_CHECKING:
     from callboard.contracts.difference import Change
-    from callboard.contracts.file import ContractFile
     from callboard.contracts.rolling import Upgrade
 
 
@@ -36,7 +34,7 @@ def command(before: str, after: str | None, app: str | None, form: str, *, as_js
     from callboard.contracts.difference import difference
     from callboard.contracts.rolling import upgrade
 
-    old, new = _contracts(before, app), _contracts(after, app)
+    old, new = contracts(before, app), contracts(after, app)
     changes, way = difference(old, new), upgrade(old, new)
     breaking = [each for each in changes if each.breaks]
     if as_json or form == "json":
@@ -52,20 +50,6 @@ def command(before: str, after: str | None, app: str | None, form: str, *, as_js
         ways = f"from {before} to {after or 'here'}"
         say(f"{counted(len(changes), 'change')} {ways}, {len(breaking)} of them break somebody")
     return int(bool(breaking))
-
-
-def _contracts(what: str | None, app: str | None) -> "ContractFile":
-    from callboard.contracts.file import load
-
-    if what is None:
-        from callboard.contracts.writing import write
-
-        return write(find_app(app))
-    if Path(what).is_file():
-        return load(Path(what))
-    from callboard.cli.revisions import contracts_of
-
-    return contracts_of(what, app)
 
 
 def _say(changes: Sequence["Change"], way: "Upgrade") -> None:

@@ -9,16 +9,31 @@ from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from callboard.cli.command import Refusal
+from callboard.cli.discovery import find_app
 from callboard.cli.settings import setting
-from callboard.contracts.file import ContractFile, load
 from callboard.errors import PACKAGE
 
+if TYPE_CHECKING:
+    from callboard.contracts.file import ContractFile
 
-def contracts_of(revision: str, app: str | None) -> ContractFile:
+
+def contracts(what: str | None, app: str | None) -> "ContractFile":
+    """Those in this file, or of the app in this revision; of the app as it stands here where neither is named."""
+    from callboard.contracts.file import load
+
+    if what is None:
+        from callboard.contracts.writing import write
+
+        return write(find_app(app))
+    return load(Path(what)) if Path(what).is_file() else _of_revision(what, app)
+
+
+def _of_revision(revision: str, app: str | None) -> "ContractFile":
     """The contracts of the app in this revision. The checkout is neither touched nor imported."""
     found = setting("app", app)
     root = Path(_git(found.folder, "rev-parse", "--show-toplevel").decode().strip())
@@ -60,7 +75,7 @@ def _what_stays_inside(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | 
         return None
 
 
-def _export(here: Path, tree: Path, root: Path, app: str | None, revision: str) -> ContractFile:
+def _export(here: Path, tree: Path, root: Path, app: str | None, revision: str) -> "ContractFile":
     written = tree.with_name("contract.json")
     command = [sys.executable, "-m", "callboard", "contract", "export", *([app] if app else []), "-o", str(written)]
     paths = [str(here), *_paths(tree, root.resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -69,6 +84,8 @@ def _export(here: Path, tree: Path, root: Path, app: str | None, revision: str) 
     done = subprocess.run(command, cwd=here, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
         raise Refusal(2, f"in {revision}, {done.stderr.strip().removeprefix('error: ')}")
+    from callboard.contracts.file import load
+
     file = load(written)
     strangers = [it.file for it in file.reactions.values() if Path(it.file).is_relative_to(root.resolve())]
     if strangers:
@@ -85,7 +102,7 @@ def _paths(tree: Path, root: Path) -> list[str]:
     return [str(tree / each.relative_to(root)) for each in inside if each != own and "site-packages" not in each.parts]
 
 
-def _seen_from(here: Path, file: ContractFile) -> ContractFile:
+def _seen_from(here: Path, file: "ContractFile") -> "ContractFile":
     """Files beside the working directory are told from it, as those inside are."""
     near = {
         path: msgspec.structs.replace(

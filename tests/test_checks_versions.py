@@ -1,0 +1,154 @@
+"""Contracts of several repositories are checked as one, and a version against the one before."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+import shop
+from callboard.checks.catalogue import check
+from callboard.cli.front import cli
+from callboard.contracts.file import ContractFile, parse
+from callboard.contracts.reading import read
+from callboard.contracts.rolling import upgrade
+from callboard.contracts.writing import write
+from tests.test_diff import SOURCE
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A shop of three services, as an app and as a file for each of them."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    put("was.py", SOURCE)
+    for service in ("desk", "stock", "money"):
+        assert (
+            callboard("contract", "export", "was.py:shop", "--service", service, "-o", f"{service}.json").exit_code == 0
+        )
+    return tmp_path
+
+
+def put(name: str, text: str) -> None:
+    Path(name).write_text(text, "utf-8")
+
+
+def callboard(*typed: str) -> Result:
+    return CliRunner().invoke(cli, list(typed))
+
+
+def codes(result: Result) -> list[str]:
+    return [each["code"] for each in json.loads(result.stdout)["findings"]]
+
+
+def test_files_are_checked_as_the_whole_that_they_make(folder: Path) -> None:
+    whole = callboard("check", "was.py:shop", "--json")
+    parts = callboard("check", "desk.json", "stock.json", "money.json", "--json")
+    assert codes(parts) == codes(whole)
+    assert parts.exit_code == whole.exit_code
+
+
+def test_what_a_missing_file_would_say_is_missed(folder: Path) -> None:
+    assert "CB103" in codes(callboard("check", "desk.json", "stock.json", "--json"))
+
+
+def test_a_file_and_an_app_are_checked_together(folder: Path) -> None:
+    put(
+        "front.py",
+        SOURCE.replace('shop = Choreography("shop", desk, stock, money,', 'shop = Choreography("shop", desk,'),
+    )
+    found = callboard("check", "stock.json", "money.json", "front.py:shop", "--json")
+    assert "CB103" not in codes(found)
+    assert json.loads(found.stdout)["states"] > 3
+
+
+def test_files_that_do_not_agree_on_an_event_are_told_apart(folder: Path) -> None:
+    put("new.py", SOURCE.replace("size: Literal", "weight: int\n    size: Literal"))
+    assert callboard("contract", "export", "new.py:shop", "--service", "money", "-o", "money.json").exit_code == 0
+    found = callboard("check", "desk.json", "stock.json", "money.json", "--select", "CB502")
+    assert found.exit_code == 1
+    assert "money.charge cannot read the Packed that stock says: `weight` is missing" in found.stdout
+
+
+def test_an_upgrade_without_a_safe_order_is_an_error_and_one_with_it_is_told(folder: Path) -> None:
+    put("new.py", SOURCE.replace('size: Literal["s", "m"]', "size: int"))
+    assert callboard("contract", "export", "was.py:shop", "-o", "was.json").exit_code == 0
+    found = callboard("check", "new.py:shop", "--against", "was.json", "--select", "CB503")
+    assert found.exit_code == 1
+    assert (
+        "the old stock says Packed, which the new money cannot read: `size` is Literal['s', 'm'], not int"
+        in found.stdout
+    )
+    put("newer.py", SOURCE.replace("size: Literal", "weight: int\n    size: Literal"))
+    found = callboard("check", "newer.py:shop", "--against", "was.json", "--select", "CB503")
+    assert (found.exit_code, "upgrade stock, then money" in found.stdout) == (0, True)
+    same = callboard("check", "was.py:shop", "--against", "was.json", "--select", "CB503")
+    assert "no findings" in same.stdout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("}", "", "it cannot be read as a contract"),
+        ("contract/v1", "contract/v7", "another version, callboard.contract/v7"),
+    ],
+)
+def test_a_file_that_cannot_be_read_is_refused(old: str, new: str, said: str, folder: Path) -> None:
+    put("money.json", Path("money.json").read_text("utf-8").replace(old, new))
+    result = callboard("check", "stock.json", "money.json")
+    assert (result.exit_code, said in result.stderr) == (2, True)
+    assert "money.json" in result.stderr
+
+
+def test_a_file_that_is_not_there_is_refused(folder: Path) -> None:
+    result = callboard("check", "mony.json")
+    assert (result.exit_code, "mony.json: it cannot be read" in result.stderr) == (2, True)
+
+
+def test_the_target_is_clean_also_when_it_is_read_from_files() -> None:
+    files: list[ContractFile] = [write(shop.shop, each) for each in shop.shop.services]
+    whole = check(shop.shop).findings
+    assert [(each.code, each.about) for each in check(read(files), files=files).findings] == [
+        (each.code, each.about) for each in whole
+    ]
+    assert {each.severity for each in whole} <= {"information"}
+
+
+def test_twenty_services_are_upgraded_one_by_one() -> None:
+    before, after = ladder(20, "int"), ladder(20, "int", new="size")
+    found = upgrade(before, after)
+    assert found.order == tuple(f"s{number:02}" for number in range(20))
+    walled = upgrade(before, ladder(20, "str"))
+    assert walled.order == ()
+    assert len(walled.walls) == 2 * 19
+
+
+def ladder(services: int, kind: str, new: str = "") -> ContractFile:
+    """Each service hears the one before it; `new` is a field that all events have got."""
+    fields = {"key": {"type": kind, "required": True}, **({new: {"type": "int", "required": True}} if new else {})}
+    return parse(
+        json.dumps(
+            {
+                "schema": "callboard.contract/v1",
+                "name": "ladder",
+                "services": [f"s{number:02}" for number in range(services)],
+                "events": {f"E{number:02}": {"class": "E", "fields": fields} for number in range(services)},
+                "states": {},
+                "values": {},
+                "flows": {},
+                "reactions": {
+                    f"s{number:02}.go": {
+                        "file": "ladder.py",
+                        "line": number + 1,
+                        "parameters": {
+                            "heard": {"role": "trigger", "names": [f"E{number - 1:02}" if number else "Start"]}
+                        },
+                        "returns": f"E{number:02}",
+                    }
+                    for number in range(services)
+                },
+            }
+        ).encode(),
+        "ladder.json",
+    )
