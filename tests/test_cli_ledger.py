@@ -169,7 +169,7 @@ def test_a_flow_is_told_by_cause_with_what_was_undone() -> None:
 def test_the_page_of_a_flow_in_full() -> None:
     events = told("flows", "show", "letter/nowhere")["events"]
     types = {each["id"]: each["type"] for each in events}
-    assert [(each["type"], each["source"], types.get(each["causation_id"])) for each in events] == [
+    assert [(each["type"], each.get("reaction"), types.get(each.get("causationid"))) for each in events] == [
         ("LetterPosted", None, None),
         ("LetterStamped", "counter.stamp", "LetterPosted"),
         ("AddressUnknown", "van.deliver", "LetterStamped"),
@@ -177,7 +177,7 @@ def test_the_page_of_a_flow_in_full() -> None:
         ("LetterReturned", "counter.send_back", "StampRefunded"),
     ]
     assert events[0]["data"] == {"letter_id": "nowhere", "text": "nowhere"}
-    assert {each["correlation_id"] for each in events} == {events[0]["id"]}
+    assert {each["correlationid"] for each in events} == {events[0]["id"]}
     assert events[1]["remarks"] == ["undone"]
 
 

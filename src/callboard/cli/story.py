@@ -9,6 +9,8 @@ from callboard.cli.reading import first_line, parked_document, shown_wait
 from callboard.contract import Contract
 from callboard.drawings.tree import Branch
 from callboard.event import ReactionFailed
+from callboard.hops.abroad import address_of
+from callboard.hops.envelopes import as_envelope
 from callboard.ledger import Entry, FlowRow, Ledger, Memory, Note, Parked, Position
 
 _TRACKER = "callboard.tracker"
@@ -38,6 +40,7 @@ class Story:
     positions: dict[str, Position]
     moment: int
     choreography: Choreography | None
+    address: str = ""  # of the ledger
 
     def __post_init__(self) -> None:
         self.numbers = {entry.pos: number for number, entry in enumerate(self.entries, 1)}
@@ -138,7 +141,8 @@ async def read_story(ledger: Ledger, flow: FlowRow, moment: int, choreography: C
     notes, memories = await ledger.notes(flow.number), await ledger.memories([flow.number])
     entries = await ledger.flow_entries([flow.number])
     current = next((row for row in await ledger.flows_by_number([flow.number]) if row.name == flow.name), flow)
-    return Story(current, entries, notes, parked, memories, positions, moment, choreography)
+    address = address_of(await ledger.identity())
+    return Story(current, entries, notes, parked, memories, positions, moment, choreography, address)
 
 
 # as a tree
@@ -217,19 +221,12 @@ def document(story: Story) -> dict[str, Any]:
 
 
 def event_document(story: Story, entry: Entry) -> dict[str, Any]:
-    """One event, under CloudEvents' names where there are some."""
+    """One event as a CloudEvent, and what came of it."""
     by_pos = {each.pos: each.id for each in story.entries}
     return {
         "number": story.numbers[entry.pos],
-        "id": entry.id,
-        "type": entry.type,
-        "source": entry.by or entry.source,
-        "time": instant(entry.time),
-        "correlation_id": entry.id[:26],
-        "causation_id": by_pos.get(entry.cause),
+        **cloud_event(entry, story.address, entry.causation_id or by_pos.get(entry.cause)),
         "causes": [by_pos[pos] for pos in entry.causes if pos in by_pos],
-        "key": entry.key,
-        "data": _value(entry.data),
         "remarks": story.remarks(entry),
         "answers": [
             {
@@ -244,10 +241,14 @@ def event_document(story: Story, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _value(data: bytes) -> Any:
+def cloud_event(entry: Entry, address: str, causation_id: str | None) -> dict[str, Any]:
+    """The members of the CloudEvent, as they stand on the road."""
     import json
 
     try:
-        return json.loads(data)
+        json.loads(entry.data)
+        kind = "application/json"
     except ValueError:
-        return data.decode("utf-8", "backslashreplace")
+        kind = "application/octet-stream"
+    members: dict[str, Any] = json.loads(as_envelope(entry, address, causation_id, kind).encode())
+    return members

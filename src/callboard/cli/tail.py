@@ -9,7 +9,8 @@ import click
 from callboard.choreography import Choreography
 from callboard.cli.output import instant, say
 from callboard.cli.reading import find_flow, name_of, now, reading
-from callboard.cli.story import shown_type
+from callboard.cli.story import cloud_event, shown_type
+from callboard.hops.abroad import address_of
 from callboard.ledger import Entry, FlowRow, Ledger
 
 _LOOK = 0.1  # seconds between two looks at the ledger
@@ -31,15 +32,16 @@ async def follow(
     async with reading(url) as ledger:
         flow = None if target is None else await find_flow(ledger, target, choreography)
         known: dict[int, str] = {}
+        address = address_of(await ledger.identity())
         upto = await ledger.head()
         for entry in await _back(ledger, flow, upto, lines):
-            await _print(ledger, entry, known, as_json=as_json)
+            await _print(ledger, entry, known, address, as_json=as_json)
         while True:
             over = await _is_over(ledger, flow) or (limit is not None and now() >= limit)
             entries = await ledger.read(upto, limit=_PAGE)
             for entry in entries:
                 if flow is None or entry.flow == flow.number:
-                    await _print(ledger, entry, known, as_json=as_json)
+                    await _print(ledger, entry, known, address, as_json=as_json)
             if entries:
                 upto = entries[-1].pos
             elif over:
@@ -69,21 +71,19 @@ async def _is_over(ledger: Ledger, flow: FlowRow | None) -> bool:
     return all(row.verdict is not None for row in rows if row.name == flow.name)
 
 
-async def _print(ledger: Ledger, entry: Entry, known: dict[int, str], *, as_json: bool) -> None:
+async def _print(ledger: Ledger, entry: Entry, known: dict[int, str], address: str, *, as_json: bool) -> None:
     if entry.flow not in known:
         rows = [row for row in await ledger.flows_by_number([entry.flow]) if row.name]
         known[entry.flow] = name_of(rows[0]) if rows else (entry.key or entry.id[:26])
         if len(known) > 10_000:  # the oldest is looked up again if need be
             known.pop(next(iter(known)))
     if as_json:
+        causes = await ledger.entries([entry.cause]) if entry.cause else []
+        members = cloud_event(entry, address, entry.causation_id or next((each.id for each in causes), None))
         line = {
             "schema": "callboard.event/v1",
-            "id": entry.id,
-            "type": entry.type,
-            "source": entry.by or entry.source,
-            "time": instant(entry.time),
+            **members,
             "flow": known[entry.flow],
-            "correlation_id": entry.id[:26],
             "position": entry.pos,
         }
         click.echo(json.dumps(line, ensure_ascii=False))

@@ -76,7 +76,7 @@ class Abroad:
     def __init__(self, choreography: Choreography, broker: Broker, *, here: Collection[str], identity: str) -> None:
         self.broker = broker
         self.name = choreography.name
-        self.address = f"ledger-{identity}"
+        self.address = address_of(identity)
         self.here = frozenset(here)
         self.heard = {service: types_heard(choreography, service) for service in choreography.services}
         outside = [kinds for service, kinds in self.heard.items() if service not in self.here]
@@ -114,6 +114,11 @@ class Abroad:
         if entry.source is not None:
             return False
         return entry.type in self.outside or entry.type.startswith(DIRECTED)
+
+
+def address_of(identity: str) -> str:
+    """The name of the ledger with this identity, as the source of what was published in it."""
+    return f"ledger-{identity}"
 
 
 def types_heard(choreography: Choreography, service: str) -> frozenset[str]:

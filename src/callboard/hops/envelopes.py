@@ -5,6 +5,8 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
+
 from callboard.envelope import Envelope
 from callboard.event import EventType, FlowCancelled, FlowTimedOut, ReactionFailed, event_type
 from callboard.hops.abroad import DIRECTED
@@ -20,11 +22,18 @@ _SPEAK: dict[str, Any] = {f"callboard.{cls.__name__}": cls for cls in (FlowCance
 
 
 def seal(abroad: Abroad, entry: Entry, causation_id: str | None, content_type: str) -> Envelope:
-    """The envelope of an entry of this ledger."""
+    """The envelope of an entry of this ledger, as it goes to another."""
+    content_type = "application/json" if entry.type.startswith(DIRECTED) else content_type
+    sealed = as_envelope(entry, abroad.address, causation_id, content_type)
+    return replace(sealed, ledger=abroad.address, choreography=abroad.name)
+
+
+def as_envelope(entry: Entry, address: str, causation_id: str | None, content_type: str) -> Envelope:
+    """An entry of the ledger at this address under the names that it has on the road."""
     emitted = entry.by if entry.by is not None and not entry.by.startswith("callboard.") else None
     return Envelope(
         id=entry.id,
-        source=abroad.address if emitted is None else emitted.partition(".")[0],
+        source=entry.source or (address if emitted is None else emitted.partition(".")[0]),
         type=entry.type,
         data=entry.data,
         time=entry.time,
@@ -34,9 +43,7 @@ def seal(abroad: Abroad, entry: Entry, causation_id: str | None, content_type: s
         version=entry.version,
         scatters=tuple((frame.type, frame.id, frame.ordinal, frame.size) for frame in entry.scatters),
         reaction=entry.by,
-        ledger=abroad.address,
-        choreography=abroad.name,
-        content_type="application/json" if entry.type.startswith(DIRECTED) else content_type,
+        content_type=content_type,
     )
 
 
