@@ -12,6 +12,7 @@ from callboard.errors import ContractError, FlowError, LedgerError, NoSuchFlow, 
 from callboard.event import FlowCancelled, class_of, event_type, is_event, state_type, type_of
 from callboard.hops.abroad import Ending, Refusal
 from callboard.hops.answers import error_of, find_start, read_answer, told_entries
+from callboard.hops.limits import WAITING
 from callboard.hops.publish import Placed, Publication
 from callboard.ledger import StateWrite
 from callboard.letters import DeadLetters
@@ -301,6 +302,8 @@ class Board:
             raise LedgerError("this board has stopped: nothing can be published through it") from self.failure
         if self.work.abroad is not None and self.work.abroad.is_full(self.work.head):
             raise OutboxFull("the broker has not taken events for too long: nothing was published, try again later")
+        if len(self.work.publications) >= WAITING:
+            raise OutboxFull(f"{WAITING:,} publishes wait for their commit: nothing was published, try again later")
         self.work.publications.append(publication)
         self.work.wake()
         try:

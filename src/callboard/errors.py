@@ -65,7 +65,7 @@ class Conflict(CallboardError):
 
 
 class OutboxFull(CallboardError):
-    """The broker has not taken events for too long: nothing was published, try again later."""
+    """The broker has not taken events for too long, or the ledger no commits: nothing was published, try again."""
 
 
 class TooLarge(CallboardError):

@@ -67,6 +67,9 @@ def shown_batch(batch: str) -> str:
     return f" ({batch})" if batch else ""
 
 
+NEWER_BUILD = "a newer build"  # what is `missing` where rows are of a shape that this build does not read
+
+
 class Parked(Struct):
     """A delivery that is not finished and does not run: its only home while it is parked."""
 
@@ -82,6 +85,11 @@ class Parked(Struct):
     missing: str | None = None
     asked: Wish | None = None
     data: bytes | None = None  # the edited payload: only this reaction is given it
+
+    @property
+    def for_newer_build(self) -> bool:
+        """Whether it waits for a build that reads what it needs: nothing in its flow brings that, or ends the wait."""
+        return self.why == "waiting" and (self.missing or "").startswith(NEWER_BUILD)
 
 
 class Memory(NamedTuple):

@@ -17,7 +17,7 @@ from callboard.board import Board, Completion, Edit, FlowHandle
 from callboard.choreography import pick_keepers
 from callboard.clock import SystemClock
 from callboard.codecs.json import JsonCodec
-from callboard.errors import ContractError, LedgerBusy, LedgerError, LedgerLost
+from callboard.errors import ContractError, LedgerBusy, LedgerCorrupt, LedgerError, LedgerLost
 from callboard.hops.abroad import RELAY, Abroad
 from callboard.hops.react import react, unwind
 from callboard.hops.retention import DEFAULT_KEEP, Retention, prune
@@ -46,7 +46,7 @@ _FIRST_LOOK, _LAST_LOOK = 0.001, 0.02  # seconds between two looks for what othe
 _STAND_BY = 0.25  # seconds between two tries to own a service that somebody else owns
 _AFTER_ERROR = 1.0  # seconds before a commit that failed is tried again
 _CUT = "it was cut each time its board stopped"
-_PRUNE_AGAIN, _PRUNE_REST = 0.02, 5.0  # seconds between two looks for what may be forgotten
+_PRUNE_AGAIN, _PRUNE_REST = 0.01, 5.0  # seconds between two looks for what may be forgotten
 _COUNTED = 1000  # deliveries of a reaction that is gone from the code
 _SUSPECTS = 512  # entries that may have been in hand when a process died
 
@@ -347,7 +347,7 @@ class Runner:
         except LedgerBusy:
             await asyncio.sleep(work.chance.uniform(0.0005, 0.004))
             return
-        except LedgerLost:
+        except (LedgerLost, LedgerCorrupt):
             raise
         except LedgerError:
             LOG.exception("nothing can be committed; trying again in %s s", _AFTER_ERROR)

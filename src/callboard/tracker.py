@@ -307,7 +307,7 @@ def _close_waits(readers: Iterable[Any], group: Any, row: FlowRow) -> None:
             parked = reader.rows[place]
             before = row.failing or group.head + len(group.entries) + 1
             waits = parked.why in ("waiting", "half", "timer") and parked.attempts == 0  # or else it may have acted
-            if waits and parked.pos < before:
+            if waits and parked.pos < before and not parked.for_newer_build:
                 group.closed.append((reader, parked))
 
 

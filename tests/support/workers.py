@@ -13,7 +13,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
 
-from callboard import Choreography, Context, Flow, Retry, Service, event, port
+from callboard import Choreography, Context, Flow, LedgerError, Retry, Service, event, port
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -70,6 +70,21 @@ async def _own(url: str) -> None:
         await asyncio.Event().wait()
 
 
+async def _last(url: str) -> None:
+    """Until the board stops by itself."""
+    async with shop.open(url, ports=[Reporting()]) as board:
+        print("owns", *board.work.tokens, flush=True)
+
+        async def never() -> None:
+            return None
+
+        try:
+            await board.until(never, None, "it goes on")
+        except LedgerError as error:
+            print(error.__cause__, flush=True)
+            os._exit(3)
+
+
 async def _work(url: str) -> None:
     """Until nothing more is to be done."""
     async with shop.open(url, ports=[Reporting()]) as board:
@@ -119,4 +134,6 @@ async def a_worker(what: str, file: Path) -> AsyncIterator[Worker]:
 
 
 if __name__ == "__main__":
-    asyncio.run({"publish": _publish, "own": _own, "work": _work}[sys.argv[1]](f"sqlite:///{sys.argv[2]}"))
+    asyncio.run(
+        {"publish": _publish, "own": _own, "last": _last, "work": _work}[sys.argv[1]](f"sqlite:///{sys.argv[2]}")
+    )

@@ -76,7 +76,7 @@ async def _prune(ledger: Ledger, retention: Retention) -> tuple[int, int]:
         found = await look(ledger, retention, now(), after=after)
         try:
             async with ledger.transaction({}) as tx:
-                gone, count = await remove(ledger, tx, retention, now(), found.going)
+                gone, count = await remove(ledger, tx, retention, now(), found)
         except LedgerBusy:
             await asyncio.sleep(chance.uniform(0.001, 0.01))
             continue

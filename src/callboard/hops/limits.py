@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from callboard.errors import TooLarge
+from callboard.ids import depth_of
 
 if TYPE_CHECKING:
     from callboard.codec import Codec
 
 PAYLOAD = 1024 * 1024  # bytes of one event or state row
 FAN_OUT = 10_000  # events of one run
+DEPTH = 1_000  # reactions one after the other in one flow
+BEHIND = 1_000  # deliveries of one line that are parked behind its dead letter
+WAITING = 100_000  # publishes of one process that wait for their commit
 
 
 def encoded(codec: Codec, value: object) -> bytes:
@@ -31,3 +35,13 @@ def few_enough(count: int, path: str) -> None:
     """Raises TooLarge for a run that returned more events than one run may."""
     if count > FAN_OUT:
         raise TooLarge(f"{path} returned {count:,} events, the limit is {FAN_OUT:,}: scatter in two steps")
+
+
+class TooDeep(TooLarge):
+    """One reaction more in this flow would be one too many; the text still has to name the loop."""
+
+
+def shallow_enough(cause: str) -> None:
+    """Raises TooDeep for a run whose events would come after more reactions than a flow may have in a row."""
+    if depth_of(cause) >= DEPTH:
+        raise TooDeep(f"{DEPTH:,} reactions have followed each other in this flow, which is the limit")

@@ -13,7 +13,7 @@ from callboard.event import ReactionFailed, event_type
 from callboard.hops.attempt import Attempt, UndeclaredReturn, emissions, id_of, scatters_of
 from callboard.hops.gate import UNKNOWN, entries_of
 from callboard.hops.group import Outcome
-from callboard.hops.limits import encoded, few_enough
+from callboard.hops.limits import encoded, few_enough, shallow_enough
 from callboard.ids import child
 from callboard.ledger import NO_EFFECT, Entry, Memory, Note, Parked, Scatter, shown_batch
 
@@ -42,6 +42,8 @@ def succeeded(work: Work, attempt: Attempt, now: int, stamp: int) -> Outcome:
     outcome = Outcome(delivery, attempt)
     found = emissions(contract, attempt.result)
     few_enough(len(found), contract.path)
+    if found:
+        shallow_enough(delivery.trigger.id)
     outcome.entries = _entries(work, attempt, found, now)
     kinds = [event_type(type(emission.event)) for emission in found]
     only_failures = bool(kinds) and all(kind.failure for kind in kinds)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DEFAULT_KEEP = timedelta(days=30)
-BATCH = 512  # events of the log that are looked at in one step
+BATCH = 128  # events of the log that are looked at in one step
 
 
 class Hold(NamedTuple):
@@ -69,19 +69,21 @@ class Retention:
 
 def before(now: int, keep: timedelta) -> int:
     """The moment up to which something must be over to be old enough."""
-    return now - keep // timedelta(microseconds=1)
+    return max(0, now - keep // timedelta(microseconds=1))
 
 
 async def look(ledger: Ledger, retention: Retention, now: int, *, after: int = 0, limit: int = BATCH) -> Found:
     """What may go, among the flows that began in the next `limit` events behind `after`."""
-    entries = await ledger.read(after, limit=limit)
+    found = await _step(ledger, retention, now, after, limit)
+    return found._replace(going=await judge(ledger, retention, now, found.going, found.held))
+
+
+async def _step(ledger: Ledger, retention: Retention, now: int, after: int, limit: int) -> Found:
+    """The flows that began there and may be old enough; nothing else is known of them."""
     oldest = before(now, retention.shortest)
-    old = [entry for entry in entries if entry.time <= oldest]
-    looked = old[-1].pos if old else after
+    old = [entry for entry in await ledger.read(after, limit=limit) if entry.time <= oldest]
     starts = {entry.flow: entry.id for entry in old if entry.pos == entry.flow}
-    held: Counter[Hold] = Counter()
-    going = await judge(ledger, retention, now, starts, held) if starts else {}
-    return Found(going, held, looked, len(old) == limit)
+    return Found(starts, Counter(), old[-1].pos if old else after, len(old) == limit)
 
 
 async def look_through(ledger: Ledger, retention: Retention, now: int, *, steps: int = 1000) -> Found:
@@ -98,10 +100,13 @@ async def judge(
     ledger: Ledger, retention: Retention, now: int, starts: Mapping[int, str], held: Counter[Hold]
 ) -> dict[int, str]:
     """Those of these flows that may go; what holds the others back is counted in `held`."""
+    if not starts:
+        return {}
     rows = _grouped(await ledger.flows_by_number(starts), lambda row: row.number)
     entries = _grouped(await ledger.flow_entries(starts), lambda entry: entry.flow)
     parked = _grouped(await ledger.parked(flows=starts), lambda row: row.flow)
     readers = [position for position in await ledger.positions() if position.live]
+    everybody = min((0 if reader.open else reader.pos for reader in readers), default=0)  # has finished up to here
     going: dict[int, str] = {}
     for flow, event_id in starts.items():
         mine = entries.get(flow, [])
@@ -110,7 +115,8 @@ async def judge(
         ended = max([*(entry.time for entry in mine), *(row.ended or 0 for row in rows.get(flow, ()))], default=now)
         if ended > before(now, retention.of(rows.get(flow, ()))):
             continue
-        holds = set(_holds(rows.get(flow, ()), mine, parked.get(flow, ()), readers, now))
+        behind = readers if mine and mine[-1].pos > everybody else ()
+        holds = set(_holds(rows.get(flow, ()), mine, parked.get(flow, ()), behind, now))
         if holds:
             held.update(holds)
         else:
@@ -140,15 +146,18 @@ def _grouped(rows: Iterable[T], flow_of: Callable[[T], int]) -> dict[int, list[T
 
 
 async def remove(
-    ledger: Ledger, tx: Transaction, retention: Retention, now: int, flows: Mapping[int, str]
-) -> tuple[list[int], int]:
-    """Those of the flows that may still go are gone with this commit; returns them, and how many events they had."""
-    going = await judge(ledger, retention, now, flows, Counter())
+    ledger: Ledger, tx: Transaction, retention: Retention, now: int, found: Found
+) -> tuple[dict[int, str], int]:
+    """Those of the flows that may go are gone with this commit; returns them, and how many events they had."""
+    going = await judge(ledger, retention, now, found.going, found.held)
     if not going:
-        return [], 0
+        return {}, 0
     upto = max(began_at(event_id) for event_id in going.values())
-    events = await tx.prune(going, kept=retention.kept, upto=upto, now=now)
-    return list(going), events
+    return going, await tx.prune(going, kept=retention.kept, upto=upto, now=now)
+
+
+class _NothingGoes(Exception):
+    """There is nothing to commit."""
 
 
 async def prune(work: Work, retention: Retention, *, after: int = 0, limit: int = BATCH) -> Found:
@@ -157,12 +166,17 @@ async def prune(work: Work, retention: Retention, *, after: int = 0, limit: int 
     Raises LedgerBusy if somebody else is committing, and nothing is gone then. A crash leaves whole flows.
     """
     now = work.now()
-    found = await look(work.ledger, retention, now, after=after, limit=limit)
+    found = await _step(work.ledger, retention, now, after, limit)
     if not found.going:
         return found
-    async with work.ledger.transaction(work.tokens) as tx:
-        gone, _ = await remove(work.ledger, tx, retention, now, found.going)
-        await tx.forget(before(now, retention.keep), limit=limit)
+    try:
+        async with work.ledger.transaction(work.tokens) as tx:
+            going, _ = await remove(work.ledger, tx, retention, now, found)
+            forgot = await tx.forget(before(now, retention.keep), limit=limit)
+            if not going and not forgot:
+                raise _NothingGoes  # noqa: TRY301 - so that nothing is committed
+    except _NothingGoes:
+        return found._replace(going={})
     work.prunes = tx.prunes
-    work.views.forget(gone)
-    return found
+    work.views.forget(going)
+    return found._replace(going=going)

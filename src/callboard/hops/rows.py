@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from callboard.hops.limits import encoded
-from callboard.ledger import Row, StateKey, StateWrite
+from callboard.ledger import NEWER_BUILD, Row, StateKey, StateWrite
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -182,7 +182,12 @@ class Session:
             data = None if copy.value is None else encoded(self._codec, copy.value)
             if data == copy.data and copy.version >= 0:
                 continue
-            version = copy.version if copy.version >= 0 else self._rows.current((state, key)).version
+            version, shape = copy.version, copy.shape
+            if version < 0:
+                row = self._rows.current((state, key))
+                version, shape = row.version, row.shape
+            if shape > copy.state.shape:
+                raise NewerShape(state, shape)  # it would lose what this build does not know of
             if copy.kept and self._as_stored(copy) == data:
                 continue  # its stored form is not the one that encoding gives; the row is the same
             if copy.kept:
@@ -213,4 +218,4 @@ class NewerShape(Exception):
     """The row was written by a newer build than this one."""
 
     def __init__(self, state: str, shape: int) -> None:
-        super().__init__(f"{state} has rows of shape {shape}: they wait for a build that reads it")
+        super().__init__(f"{NEWER_BUILD} that reads {state} in shape {shape}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from callboard.errors import CallboardError, CodecError, LedgerError, TransactionRefused
+from callboard.errors import CallboardError, CodecError, LedgerError, TooLarge, TransactionRefused
 from callboard.hops.applying import apply, put_off, rows_held, uncommitted
 from callboard.hops.attempt import Attempt, call, event_arguments, other_arguments, row_keys, start, step
 from callboard.hops.gate import UNKNOWN, Ready
 from callboard.hops.group import Moved
+from callboard.hops.limits import TooDeep
 from callboard.hops.outcomes import close, dead, failed, parked, succeeded, wait_for
 from callboard.hops.rows import NewerShape, Session, Uncommitted
 from callboard.ledger import Entry
@@ -22,6 +23,9 @@ _NO_ROLLBACK = (
     "its SQL has rolled back the whole transaction: write no ROLLBACK into a conflict clause or trigger, ABORT undoes "
     "the statement and raises"
 )
+
+
+_SHOWN = 20  # reactions of a chain that is told
 
 
 async def begin_run(work: Work, group: Group, delivery: Delivery, ready: Ready) -> None:
@@ -169,6 +173,7 @@ async def _attempt(work: Work, group: Group, delivery: Delivery, ready: Ready, e
         raise
     except NewerShape as error:
         await _end_lent(attempt)
+        delivery.attempts -= 1  # it has not begun
         apply(work, group, wait_for(work, delivery, str(error), group.now, half=False))
         return None
     except (CallboardError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -219,9 +224,28 @@ async def _judged(work: Work, group: Group, attempt: Attempt) -> Outcome:
             return succeeded(work, attempt, group.now, work.stamp)
         except LedgerError:
             raise
+        except TooDeep as error:
+            attempt.error = TooLarge(f"{error}: {await _loop(work, group, attempt.delivery)}")
         except Exception as error:
             attempt.error = error
+    if isinstance(attempt.error, NewerShape):
+        attempt.delivery.attempts -= 1
+        return wait_for(work, attempt.delivery, str(attempt.error), group.now, half=False)
     return failed(work, attempt.delivery, attempt.error, group.now, attempt=attempt)
+
+
+async def _loop(work: Work, group: Group, delivery: Delivery) -> str:
+    """The reactions that led here, up to the first that comes again: `a.ping -> b.pong -> a.ping`."""
+    path, entry = [delivery.reader.path], delivery.trigger
+    while len(path) < _SHOWN and entry.by is not None:
+        path.insert(0, entry.by)
+        if entry.by in path[1:]:
+            break
+        caused = [each for each in group.entries if each.pos == entry.cause] or await work.ledger.entries([entry.cause])
+        if not caused:
+            break
+        entry = caused[0]
+    return " -> ".join(path)
 
 
 async def collect(work: Work, group: Group) -> None:

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from callboard.errors import CodecError
 from callboard.hops.applying import apply, put_off, release, rows_held, uncommitted
 from callboard.hops.gate import Arm, Dead, Ready, Seen, Skip, Wait, decide, entries_of
+from callboard.hops.limits import BEHIND
 from callboard.hops.outcomes import dead, failed, parked, refused, skipped, wait_for
 from callboard.hops.running import begin_run
 from callboard.hops.work import TIMER
@@ -145,7 +146,7 @@ async def _never_came(work: Work, group: Group, delivery: Delivery) -> Outcome:
     row = delivery.parked
     assert row is not None
     flows = await work.ledger.flows_by_number([row.flow])
-    if row.attempts == 0 and flows and all(flow.verdict is not None for flow in flows):
+    if row.attempts == 0 and flows and all(flow.verdict is not None for flow in flows) and not row.for_newer_build:
         return skipped(work, delivery, "no longer needed", group.now)
     return dead(work, delivery, f"never came: {row.missing}", group.now, effect=row.effect)
 
@@ -212,6 +213,12 @@ def _behind(work: Work, delivery: Delivery) -> bool:
 def _set_behind(work: Work, group: Group, delivery: Delivery) -> None:
     if delivery.parked is not None and delivery.parked.why == "behind":
         release(work, delivery)  # its row stays as it is
+        return
+    line = [delivery.reader.rows[row] for row in delivery.reader.blocked[delivery.line][: BEHIND + 1]]
+    if len(line) > BEHIND and line[0].why == "dead":
+        first = f"{delivery.reader.path}@{line[0].pos}"
+        why = f"{BEHIND:,} wait behind the dead letter {first} of its line, which is the limit"
+        apply(work, group, dead(work, delivery, why, group.now, effect=delivery.row[1]))
         return
     apply(work, group, parked(delivery, "behind", effect=delivery.row[1]))
 

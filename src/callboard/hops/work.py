@@ -335,7 +335,7 @@ class Work:
             self._want_no_more(reader, before)
         reader.add_row(parked)
         self.agenda.add(reader, parked)
-        if parked.why == "waiting":
+        if parked.why == "waiting" and not parked.for_newer_build:
             self.wants.setdefault(parked.flow, set()).add((reader.path, (parked.pos, parked.effect)))
         elif parked.why == "dead":
             self.stopped.add(parked.flow)

@@ -14,7 +14,9 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from callboard.errors import LedgerError, LedgerLost
+from msgspec import MsgspecError
+
+from callboard.errors import LedgerCorrupt, LedgerError, LedgerLost
 from callboard.ledger import Entry, FlowRow, Memory, Note, Ownership, Parked, Position, Row, StateKey, Supplied
 from callboard.ledgers.sqlite_layout import (
     GET_FLOW,
@@ -204,7 +206,16 @@ class SqliteLedger:
             return [entry_of(row, self._names) for row in rows]
         except KeyError:  # another process has named something new
             self._load_names()
+        except MsgspecError as error:
+            raise self._corrupt(error) from error
+        try:
             return [entry_of(row, self._names) for row in rows]
+        except KeyError as error:
+            raise self._corrupt(error) from error
+
+    def _corrupt(self, error: Exception) -> LedgerCorrupt:
+        where = f"{self.url}: a row of the log cannot be read ({error!r})"
+        return LedgerCorrupt(f"{where}: run `callboard ledger verify`, and restore a backup if it agrees")
 
     # what is remembered
 
