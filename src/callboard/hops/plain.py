@@ -7,7 +7,9 @@ Whatever is not as simple as that, a run that raises included, goes the long way
 from __future__ import annotations
 
 from inspect import signature
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
 
 from callboard.contract import EventShape, Nothing, OneOf, StateOf, Trigger
 from callboard.event import class_of
@@ -16,7 +18,7 @@ from callboard.ids import LONGEST
 from callboard.ledger import Entry, Row
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
     from callboard.event import EventType, StateType
     from callboard.hops.deliveries import Delivery, Reader
@@ -29,7 +31,7 @@ class LongWay(Exception):
     """This delivery is not simple after all; nothing was done for it."""
 
 
-class Turn(NamedTuple):
+class Turn(Struct):
     """An entry and a reaction that hears it: to be run the short way, or a delivery."""
 
     reader: Reader
@@ -86,32 +88,42 @@ def plan_of(reader: Reader, private: frozenset[str]) -> Plan | None:
 def run(work: Work, group: Group, plan: Plan, turn: Turn) -> None:
     """Run it: its events and rows are in the group. Raises whatever the reaction raises, with nothing done."""
     rows, codec = work.rows, work.codec
-    _, entry, _, value, places = turn
-    copies: list[Any] = []
-    for (state, is_new), place in zip(plan.rows, places, strict=True):
+    loaded: list[tuple[StateType, StateKey, Row, Any]] = []
+    arguments = [turn.value]
+    for (state, is_new), place in zip(plan.rows, turn.places, strict=True):
         row = rows.current(place)
         if row.data is not None:
             if row.shape != state.shape:
                 raise LongWay
-            copies.append(codec.decode(row.data, state))
+            copy = codec.decode(row.data, state)
         else:
-            copies.append(state.cls(**{state.key: getattr(value, state.key)}) if is_new else None)
-    group.looked.update(places)
-    result = plan.function(value, *copies)
-    emitted = None if result is None and plan.none else _emitted(work, group, plan, entry, result)
-    private = plan.private if emitted is not None and plan.emitted[class_of(result)].failure else None
+            copy = state.cls(**{state.key: getattr(turn.value, state.key)}) if is_new else None
+        arguments.append(copy)
+        loaded.append((state, place, row, copy))
+    group.looked.update(turn.places)
+    result = plan.function(*arguments)
+    if result is None and plan.none:
+        rows.overlay.update(_changed(work, loaded, None))
+        return
+    emitted = _emitted(work, group, plan, turn.entry, result)
+    changed = _changed(work, loaded, plan.private if plan.emitted[class_of(result)].failure else None)
+    group.append(emitted)
+    rows.overlay.update(changed)
+
+
+def _changed(
+    work: Work, loaded: Iterable[tuple[StateType, StateKey, Row, Any]], private: Collection[str] | None
+) -> list[tuple[StateKey, Row]]:
     changed: list[tuple[StateKey, Row]] = []
-    for (state, _), place, copy in zip(plan.rows, places, copies, strict=True):
+    for state, place, row, copy in loaded:
         if copy is None or (private is not None and state.name not in private):
             continue
-        row, data = rows.current(place), encoded(codec, copy)
+        data = encoded(work.codec, copy)
         if data != row.data:
             if str(getattr(copy, state.key)) != place[1]:
                 raise LongWay
             changed.append((place, Row(max(row.version + 1, work.stamp), state.shape, data)))
-    if emitted is not None:
-        group.append(emitted)
-    rows.overlay.update(changed)
+    return changed
 
 
 def _emitted(work: Work, group: Group, plan: Plan, entry: Entry, result: Any) -> Entry:

@@ -111,8 +111,13 @@ def _is_clear(work: Work, reader: Reader, pos: int) -> bool:
 
 def _ran(work: Work, group: Group, turn: Turn) -> bool:
     """Run it the short way. False if something stands in its way: nothing was done then."""
-    reader, entry, _, value, places = turn
-    if value is None or reader.plan is None or reader.open or (work.alone and reader.contract.service in work.alone):
+    reader, entry, places = turn.reader, turn.entry, turn.places
+    if (
+        turn.value is None
+        or reader.plan is None
+        or reader.open
+        or (work.alone and reader.contract.service in work.alone)
+    ):
         return False
     if reader.blocked and (str(entry.flow) if entry.key is None else f"={entry.key}") in reader.blocked:
         return False

@@ -47,7 +47,7 @@ class Rows:
 
     def current(self, key: StateKey) -> Row:
         """The row as the group has left it so far."""
-        return self.overlay.get(key) or self.committed(key)
+        return self.overlay.get(key) or self._young.get(key) or self._old[key]
 
     def knows(self, key: StateKey) -> bool:
         """Whether the row is in memory."""
