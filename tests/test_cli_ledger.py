@@ -729,6 +729,7 @@ def test_a_ledger_of_an_older_layout_is_named_with_its_way_out_and_migrated(ledg
                               ("reaction", "hears"), ("reaction", "first"),
                               ("reaction", "paused"), ("reaction", "by")):  # fmt: skip
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("DROP TABLE hearer")
         db.execute("UPDATE parked SET asked = 'replay' WHERE why = 'dead'")
         db.execute("PRAGMA user_version = 1")
     assert "its layout is 1" in refused("flows", "list", code=3)

@@ -1,6 +1,7 @@
 """Promises 8, 9 and 12: failures have a path, a replay is safe, and what is over a limit is told."""
 
 import asyncio
+import logging
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -425,6 +426,126 @@ async def test_an_attempt_that_ends_its_worker_takes_no_other_retry_with_it(file
         assert await stage.count(CallTaken) == 4
 
 
+# types of a newer build
+
+
+@event
+class CallMoved:
+    call_id: str
+    line: str
+
+
+def build(heard: list[Any], *, newer: bool) -> Choreography:
+    """The newer build of the same services: its `take` hears one type more."""
+    service, other = Service("desk"), Service("other")
+
+    if newer:
+
+        @service.reaction
+        def take(call: CallMade | CallMoved) -> CallTaken | None:
+            heard.append(call)
+            return None
+
+    else:
+
+        @service.reaction
+        def take(call: CallMade) -> CallTaken | None:
+            heard.append(call)
+            return None
+
+    @other.reaction
+    def listen(call: CallMade) -> None: ...
+
+    return Choreography(
+        "calls",
+        service,
+        other,
+        flows=[Flow("call", key="call_id", starts=CallMade, succeeds=CallTaken, timeout=None)],
+        incoming=CallMoved if newer else None,
+    )
+
+
+@pytest.fixture
+def heard() -> list[Any]:
+    return []
+
+
+async def test_an_event_of_a_type_that_only_a_newer_build_knows_waits_for_it_in_order(
+    file: Path, heard: list[Any]
+) -> None:
+    made, moved = CallMade(call_id="c"), CallMoved(call_id="c", line="l")
+    async with (
+        Stage(build(heard, newer=False), file) as old,
+        Stage(build([], newer=True), file, services=[], clock=old.clock, seed=1000) as new,
+    ):
+        await old.say(made)
+        await new.publish(moved)
+        await old.run()
+        [row] = await old.parked()
+        assert (row.reaction, row.why, row.missing) == (
+            "desk.take",
+            "waiting",
+            "a build that knows CallMoved: unknown type, newer build?",
+        )
+        await old.advance(minutes=59)
+        assert [each.why for each in await old.parked()] == ["waiting"]
+        assert heard == [made]
+    async with Stage(build(heard, newer=True), file, clock=old.clock) as stage:
+        await stage.run()
+        assert heard == [made, moved]
+        assert await stage.parked() == []
+
+
+async def test_an_unknown_type_that_nobody_comes_for_becomes_a_dead_letter(file: Path, heard: list[Any]) -> None:
+    async with (
+        Stage(build(heard, newer=False), file) as old,
+        Stage(build([], newer=True), file, services=[], clock=old.clock, seed=1000) as new,
+    ):
+        await old.say(CallMade(call_id="c"))
+        await new.publish(CallMoved(call_id="c", line="l"))
+        await old.run()
+        await old.advance(minutes=61)
+        [letter] = await old.dead()
+        assert letter.error == "never came: a build that knows CallMoved: unknown type, newer build?"
+    async with Stage(build(heard, newer=True), file, clock=old.clock) as stage:
+        assert await stage.ask(letter, "replay")
+        await stage.run()
+        assert len(heard) == 2
+        assert await stage.parked() == []
+
+
+# a plain function that does not return
+
+
+async def test_a_plain_function_that_does_not_return_is_named_with_its_stack_after_its_time(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    service, told = Service("desk"), threading.Event()
+
+    class Listening(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "has not returned" in record.getMessage():
+                told.set()
+
+    @service.reaction(timeout=timedelta(milliseconds=20))
+    def take(call: CallMade) -> CallTaken:
+        assert told.wait(30), "nobody said anything"
+        return CallTaken(call_id=call.call_id)
+
+    listening = Listening()
+    logging.getLogger("callboard").addHandler(listening)
+    try:
+        async with Stage(calls(service), file) as stage:
+            await stage.say(CallMade(call_id="c"))
+            assert await stage.verdict("call", "c") == "succeeded"  # it is not interrupted
+    finally:
+        logging.getLogger("callboard").removeHandler(listening)
+    [said] = [record.getMessage() for record in caplog.records if "has not returned" in record.getMessage()]
+    assert "desk.take has not returned for 0:00:00.020000" in said
+    assert "blocking=True" in said
+    assert "told.wait(30)" in said
+
+
 # operators
 
 
@@ -572,6 +693,33 @@ async def test_an_open_breaker_pauses_lets_one_try_and_burns_no_attempts(file: P
         await stage.advance(minutes=1)
         assert await stage.dead() == []
         assert await stage.count(CallTaken) == 6
+
+
+async def test_an_open_breaker_stops_positions_parks_nothing_and_is_known_to_everybody(
+    file: Path, outside: Outside
+) -> None:
+    keeper = Guarded(TheExchange(outside), breaker=Breaker(failures=1, pause=timedelta(seconds=30)))
+    choreography = connecting(retry=Retry(first_wait=timedelta(0)), concurrency=1)
+
+    def paused() -> Any:
+        return ask(file, "SELECT paused, by FROM reaction WHERE reaction = 'desk.take'")[0]
+
+    async with Stage(choreography, file, ports=[keeper]) as stage:
+        assert paused() == (None, None)
+        stage.work.readers["desk.take"].most = 4
+        outside.next("connect", "fail")
+        await stage.say(*made(50))
+        until = stage.work.now() + 30_000_000
+        assert paused() == (until, "Exchange")
+        assert len(await stage.parked()) == 1  # the run that failed
+        assert ask(file, "SELECT pos FROM reaction WHERE reaction = 'desk.take'")[0][0] < 10
+        await stage.restart()
+        outside.next("connect", "wait")
+        await stage.run()
+        assert paused() == (None, None)  # a breaker belongs to its process
+        outside.let_go()
+        await stage.run()
+        assert await stage.count(CallTaken) == 50
 
 
 async def test_a_probe_that_fails_opens_the_breaker_again(file: Path, outside: Outside) -> None:

@@ -309,6 +309,14 @@ class Ledger(Protocol):
         """
         ...
 
+    async def tell_hearers(self, hears: Mapping[str, Collection[str]]) -> None:
+        """Which reactions of this build hear which types. What other builds have told stays."""
+        ...
+
+    async def hearers(self, types: Collection[str]) -> dict[str, list[str]]:
+        """The reactions, of any build, that hear each of these types."""
+        ...
+
     async def own(self, service: str) -> Ownership | None:
         """Take the service for this process, or None while another live process owns it."""
         ...

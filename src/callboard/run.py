@@ -26,6 +26,7 @@ from callboard.ledger import Ledger, Position
 from callboard.options import read_duration
 from callboard.tracker import Tracker, path_of
 from callboard.traffic import Traffic, first_place, open_broker
+from callboard.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -128,10 +129,14 @@ class Runner:
         self.retention: Retention | None = None  # None: nothing is pruned
         self._pruned, self._next_prune = 0, 0.0
         self._traffic = None if work.abroad is None else Traffic(work, work.abroad, self._fail)
+        self._watchdog: Watchdog | None = None
 
     async def start(self) -> None:
         """Begin, and repeat the movers until `stop`."""
         await self.begin()
+        if self.work.readers or self._wanted:
+            self._watchdog = Watchdog(self.work)
+            self._watchdog.start()
         self._loop = asyncio.create_task(self._repeat(), name="callboard")
         if self._traffic is not None:
             await self._traffic.start()
@@ -161,6 +166,8 @@ class Runner:
         if self._loop is not None:
             self._loop.cancel()
             await asyncio.gather(self._loop, return_exceptions=True)
+        if self._watchdog is not None:
+            self._watchdog.stop()
         self.board.closed = True
         await self._refuse_all(None)
         running = [attempt.task for attempt in work.running if attempt.task is not None]
@@ -229,6 +236,7 @@ class Runner:
             new += [] if RELAY in known else [first_place(abroad, await ledger.owners(), head)]
         if new:
             await ledger.register(new, {})
+        await ledger.tell_hearers({path: types_heard(contract) for path, contract in self._contracts()})
 
     def _contracts(self) -> Iterable[tuple[str, Contract]]:
         """The reactions that this ledger runs. Those of services that are not here have their place where these are."""

@@ -24,6 +24,7 @@ class Guard:
         self.failures = 0  # in a row
         self.until: int | None = None  # the breaker is open up to this moment; then one run tries
         self.trying = False
+        self.told = False  # the ledger knows of `until`
         self.breaker = None
         if isinstance(keeper, Guarded):
             self.keeper, self.breaker = keeper.keeper, keeper.breaker
@@ -44,12 +45,13 @@ class Guard:
         """It has ended. A failure counts; a success closes the breaker."""
         self.running -= 1
         self.trying = False
+        before = self.until
+        self.failures = self.failures + 1 if failed else 0
         if not failed:
-            self.failures, self.until = 0, None
-            return
-        self.failures += 1
-        if self.breaker is not None and (self.until is not None or self.failures >= self.breaker.failures):
+            self.until = None
+        elif self.breaker is not None and (before is not None or self.failures >= self.breaker.failures):
             self.until = now + round(self.breaker.pause.total_seconds() * 1_000_000)
+        self.told = self.told and self.until == before
 
 
 class Guards:
@@ -74,6 +76,19 @@ class Guards:
             default=None,
         )
 
-    def paused(self, now: int) -> dict[str, int]:
-        """The ports whose breaker is open, and until when."""
-        return {port.__name__: g.until for port, g in self._guards.items() if g.until is not None and g.until > now}
+    @property
+    def told(self) -> bool:
+        """Whether the ledger knows which of them are open."""
+        return all(guard.told for guard in self._guards.values())
+
+    def tell(self) -> None:
+        """It is committed which of them are open."""
+        for guard in self._guards.values():
+            guard.told = True
+
+    def pause(self, contract: Contract) -> tuple[int | None, str | None]:
+        """Until when an open breaker pauses this reaction, and the name of its port."""
+        found = (
+            (guard.until, port.port.__name__) for port, guard in zip(contract.ports, self.of(contract), strict=True)
+        )
+        return max(((until, name) for until, name in found if until is not None), default=(None, None))

@@ -11,7 +11,7 @@ from callboard.hops.deliveries import Delivery
 from callboard.hops.outcomes import failed
 from callboard.hops.plain import LongWay, Turn
 from callboard.hops.plain import run as run_plain
-from callboard.hops.turns import address, consider, consider_all, prepare
+from callboard.hops.turns import address, consider, consider_all, is_unknown, prepare
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,7 @@ async def hand_out(work: Work, group: Group) -> None:
 
 async def dispatch(work: Work, group: Group, entries: Sequence[Entry]) -> None:
     """Every reaction of this process that hears one of these has run, or has a delivery, in log order."""
+    await _learn_hearers(work, entries)
     turns: list[Turn] = []
     opened: list[Delivery] = []
     places: list[StateKey] = []
@@ -85,6 +86,13 @@ async def dispatch(work: Work, group: Group, entries: Sequence[Entry]) -> None:
             await consider(work, group, turn.delivery)
         elif not _ran(work, group, turn) and (delivery := _open(work, group, turn.reader, turn.entry)) is not None:
             await consider_all(work, group, [delivery])
+
+
+async def _learn_hearers(work: Work, entries: Sequence[Entry]) -> None:
+    """Types that this build does not know may be heard, in a newer build, by reactions that this process owns."""
+    unknown = {entry.type for entry in entries if entry.type not in work.types and is_unknown(work, entry.type)}
+    for kind, paths in (await work.ledger.hearers(unknown)).items() if unknown else ():
+        work.routes[kind] = [work.readers[path] for path in paths if path in work.readers]
 
 
 def _short_turn(work: Work, reader: Reader, plan: Plan, entry: Entry) -> Turn:

@@ -172,7 +172,7 @@ async def _write_closed(group: Group, tx: Transaction) -> None:
 
 def _positions(work: Work, group: Group) -> list[Position]:
     """Where the touched reactions stand after this group; from time to time where all of them do."""
-    everyone = work.groups % _EVERY == 0 or (work.unsaved and not group.seen)
+    everyone = work.groups % _EVERY == 0 or (work.unsaved and not group.seen) or not work.guards.told
     positions = [_position(work, reader) for reader in (work.readers.values() if everyone else group.touched)]
     if work.abroad is not None and work.abroad.token is not None and not work.abroad.refused:
         positions.append(Position(RELAY, 0, work.abroad.sent, ()))
@@ -183,7 +183,8 @@ def _positions(work: Work, group: Group) -> list[Position]:
 
 def _position(work: Work, reader: Reader) -> Position:
     pos = max(reader.pos, work.read) if reader.lag is None else reader.lag
-    return Position(reader.path, reader.since, pos, _beside(reader, pos))
+    paused, by = work.guards.pause(reader.contract) if reader.contract.ports else (None, None)
+    return Position(reader.path, reader.since, pos, _beside(reader, pos), paused=paused, by=by)
 
 
 def _beside(reader: Reader, pos: int) -> tuple[int, ...]:
@@ -197,6 +198,7 @@ def _committed(work: Work, group: Group, tx: Transaction, positions: list[Positi
     if tx.edits != group.edits:
         work.rows.forget()
     work.rows.commit()
+    work.guards.tell()
     work.unsaved = bool(group.seen) and bool(work.readers)
     for publication in group.publications:
         if publication.service not in work.tokens:

@@ -248,9 +248,16 @@ def _is_stopped(work: Work, group: Group, delivery: Delivery) -> bool:
     return True
 
 
+def is_unknown(work: Work, kind: str) -> bool:
+    """Whether only a newer build than this one knows the type."""
+    return kind not in work.types and not kind.startswith("callboard.")
+
+
 def _decide(work: Work, group: Group, delivery: Delivery) -> Any:
     reader = delivery.reader
     try:
+        if is_unknown(work, delivery.trigger.type):
+            return Wait(f"a build that knows {delivery.trigger.type}: unknown type, newer build?")
         if not reader.watches and not reader.contract.options.wait:
             return Ready({reader.contract.triggers[0].name: delivery.trigger})
         if delivery.value is None:

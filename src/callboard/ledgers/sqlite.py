@@ -390,11 +390,27 @@ class SqliteLedger:
         for table in ("reaction", "parked", "note"):
             self._db.execute(f"UPDATE {table} SET reaction = ? WHERE reaction = ?", (new, old))
         self._db.execute("UPDATE memory SET name = ? WHERE name = ?", (new, old))
+        self._db.execute("UPDATE OR REPLACE hearer SET reaction = ? WHERE reaction = ?", (new, old))
         numbers = "(SELECT number FROM name WHERE name = ?)"
         for column, form in (("by", "{}"), ("type", "callboard.Timer[{}]")):
             self._db.execute("INSERT OR IGNORE INTO name (name) VALUES (?)", (form.format(new),))
             query = f"UPDATE log SET {column} = {numbers} WHERE {column} = {numbers}"
             self._db.execute(query, (form.format(new), form.format(old)))
+
+    async def tell_hearers(self, hears: Mapping[str, Collection[str]]) -> None:
+        """Which reactions of this build hear which types. What other builds have told stays."""
+        rows = {(kind, reaction) for reaction, kinds in hears.items() for kind in kinds}
+        if rows - set(self._all("SELECT type, reaction FROM hearer", ())):
+            async with self.transaction({}):
+                self._db.executemany("INSERT OR IGNORE INTO hearer VALUES (?, ?)", sorted(rows))
+
+    async def hearers(self, types: Collection[str]) -> dict[str, list[str]]:
+        """The reactions, of any build, that hear each of these types."""
+        found: dict[str, list[str]] = {}
+        query = f"SELECT type, reaction FROM hearer WHERE type IN ({marks(len(types))}) ORDER BY type, reaction"
+        for kind, reaction in self._all(query, sorted(types)):
+            found.setdefault(kind, []).append(reaction)
+        return found
 
     async def own(self, service: str) -> Ownership | None:
         """Take the service for this process, or None while another live process owns it."""

@@ -38,6 +38,7 @@ CREATE INDEX flow_due ON flow (deadline) WHERE deadline IS NOT NULL AND verdict 
 CREATE INDEX flow_failing ON flow (failing) WHERE failing IS NOT NULL AND verdict IS NULL;
 CREATE TABLE reaction (reaction TEXT PRIMARY KEY, since INTEGER NOT NULL, pos INTEGER NOT NULL, open BLOB,
     live INTEGER NOT NULL DEFAULT 1, hears TEXT, first TEXT, paused INTEGER, by TEXT) WITHOUT ROWID;
+CREATE TABLE hearer (type TEXT NOT NULL, reaction TEXT NOT NULL, PRIMARY KEY (type, reaction)) WITHOUT ROWID;
 CREATE TABLE owner (service TEXT PRIMARY KEY, token INTEGER NOT NULL, process TEXT NOT NULL,
     clean INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE parked (reaction TEXT NOT NULL, pos INTEGER NOT NULL, effect INTEGER NOT NULL, flow INTEGER NOT NULL,
@@ -65,6 +66,7 @@ CREATE INDEX supplied_pos ON supplied (pos);
 CREATE INDEX supplied_gone ON supplied (gone) WHERE gone IS NOT NULL;
 ALTER TABLE reaction ADD COLUMN hears TEXT;
 ALTER TABLE reaction ADD COLUMN first TEXT;
+CREATE TABLE hearer (type TEXT NOT NULL, reaction TEXT NOT NULL, PRIMARY KEY (type, reaction)) WITHOUT ROWID;
 ALTER TABLE reaction ADD COLUMN paused INTEGER;
 ALTER TABLE reaction ADD COLUMN by TEXT;
 UPDATE parked SET asked = json_object('what', asked) WHERE asked IS NOT NULL;

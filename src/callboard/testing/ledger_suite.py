@@ -296,6 +296,18 @@ async def test_a_wish_is_left_once_on_a_dead_letter_that_is_there(place: Place) 
         assert await ledger.notes(1) == notes[:1]
 
 
+@in_loop
+async def test_who_hears_what_in_any_build_is_known(place: Place) -> None:
+    async with place.connect() as ledger, place.connect() as other:
+        await ledger.tell_hearers({"inventory.reserve": ["OrderPlaced"]})
+        await other.tell_hearers({"inventory.reserve": ["OrderMoved"], "payments.charge": ["OrderMoved"]})
+        found = await ledger.hearers(["OrderMoved", "OrderPlaced", "Unheard"])
+        assert found == {
+            "OrderMoved": ["inventory.reserve", "payments.charge"],
+            "OrderPlaced": ["inventory.reserve"],
+        }
+
+
 # flows
 
 
