@@ -435,23 +435,31 @@ class CallMoved:
     line: str
 
 
+def desk(heard: list[Any]) -> Service:
+    service = Service("desk")
+
+    @service.reaction
+    def take(call: CallMade) -> CallTaken | None:
+        heard.append(call)
+        return None
+
+    return service
+
+
+def newer_desk(heard: list[Any]) -> Service:
+    service = Service("desk")
+
+    @service.reaction
+    def take(call: CallMade | CallMoved) -> CallTaken | None:
+        heard.append(call)
+        return None
+
+    return service
+
+
 def build(heard: list[Any], *, newer: bool) -> Choreography:
     """The newer build of the same services: its `take` hears one type more."""
-    service, other = Service("desk"), Service("other")
-
-    if newer:
-
-        @service.reaction
-        def take(call: CallMade | CallMoved) -> CallTaken | None:
-            heard.append(call)
-            return None
-
-    else:
-
-        @service.reaction
-        def take(call: CallMade) -> CallTaken | None:
-            heard.append(call)
-            return None
+    service, other = newer_desk(heard) if newer else desk(heard), Service("other")
 
     @other.reaction
     def listen(call: CallMade) -> None: ...

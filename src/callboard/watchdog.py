@@ -50,7 +50,8 @@ class Watchdog:
             self._look(wait)
 
     def _look(self, passed: float) -> None:
-        frame = sys._current_frames().get(self._watched)  # noqa: SLF001 - as faulthandler does; there is no other way
+        frames = sys._current_frames()  # noqa: SLF001 - for debuggers # pyright: ignore[reportPrivateUsage]
+        frame = frames.get(self._watched)
         top, codes = frame, {r.reaction.function.__code__: r.contract for r in list(self._work.readers.values())}
         while frame is not None and frame.f_code not in codes:
             frame = frame.f_back

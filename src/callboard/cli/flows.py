@@ -8,6 +8,7 @@ import click
 
 from callboard.choreography import Choreography
 from callboard.cli.command import Group, Refusal, option
+from callboard.cli.diagnosis import diagnose, told_causes
 from callboard.cli.discovery import find_app, find_app_if_any
 from callboard.cli.output import note, say, say_json, shown_duration, shown_moment, table
 from callboard.cli.reading import (
@@ -109,7 +110,9 @@ def show(flow: str, app: str | None, ledger: str | None, *, with_data: bool, as_
     url, choreography = ledger_url(ledger), find_app_if_any(app)
     story = asyncio.run(_story(url, flow, choreography))
     if as_json:
-        say_json("flow", {"flow": flow_document(story.flow, story.moment), **document(story)})
+        say_json(
+            "flow", {"flow": flow_document(story.flow, story.moment), **document(story), **told_causes(diagnose(story))}
+        )
         return
     _tell(story.flow, story, with_data=with_data)
 
@@ -144,8 +147,7 @@ def _verdict(flow: FlowRow, story: Story) -> list[str]:
         told = ", FlowTimedOut was told" if flow.timed_out else ""
         passed = f"passed {shown_duration(-left)} ago{told}"
         said.append(f"deadline: {f'in {shown_duration(left)}' if left > 0 else passed}")
-    waits = story.waits()
-    return [*said, *(f"waits for: {each}" for each in waits)] if waits else said
+    return [*said, *(f"waits for: {each}" for each in diagnose(story))]
 
 
 @command.command()

@@ -2,6 +2,7 @@
 
 from callboard.choreography import Choreography
 from callboard.cli.command import Refusal
+from callboard.cli.diagnosis import diagnose, told_causes
 from callboard.cli.output import instant, say, say_json
 from callboard.cli.reading import find_flow, flow_document, name_of, now, reading, shown_wait, status_of, tone_of
 from callboard.cli.story import Answer, Story, event_document, read_story, shown_note, shown_type
@@ -54,9 +55,11 @@ async def explain_flow(url: str, target: str, choreography: Choreography | None,
     """One flow: how it stands and why; `flows show` has the whole story."""
     async with reading(url) as ledger:
         story = await read_story(ledger, await find_flow(ledger, target, choreography), now(), choreography)
-    flow, waits = story.flow, story.waits()
+    flow, causes = story.flow, diagnose(story)
     if as_json:
-        say_json("flow", {"flow": flow_document(flow, story.moment), "waits_for": waits, "path": _path(story.entries)})
+        say_json(
+            "flow", {"flow": flow_document(flow, story.moment), **told_causes(causes), "path": _path(story.entries)}
+        )
         return
     status = status_of(flow, story.moment)
     say(f"{name_of(flow)}   {status}", tone_of(status))
@@ -64,7 +67,7 @@ async def explain_flow(url: str, target: str, choreography: Choreography | None,
     if flow.verdict is not None:
         say(f"  verdict {flow.verdict}, by {flow.by or 'nobody'}")
         say(f"  leaked  {flow.leaked}" if flow.leaked else "  leaked  nothing") if flow.verdict == "failed" else None
-    for each in waits if flow.verdict is None else ():
+    for each in causes:
         say(f"  waits   {each}")
     say(f"  more    callboard flows show {name_of(flow)}")
 

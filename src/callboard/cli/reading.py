@@ -1,5 +1,6 @@
 """Reads a ledger from outside: nothing is created, written or owned, and a worker goes on meanwhile."""
 
+import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -111,6 +112,22 @@ def parked_document(row: Parked, moment: int) -> dict[str, Any]:
         "batch": None if row.asked is None else row.asked.batch or None,
         "says": shown_wait(row, moment),
     }
+
+
+def owner_runs(told: str | None) -> bool | None:
+    """Whether the owner of a service is alive; None where that cannot be told from here."""
+    if told is None:
+        return False
+    number = told.removeprefix("pid ")
+    if not number.isdigit():
+        return None
+    try:
+        os.kill(int(number), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def first_line(text: str) -> str:

@@ -1,7 +1,6 @@
 """`callboard services`."""
 
 import asyncio
-import os
 from collections import Counter
 from typing import Any
 
@@ -10,9 +9,9 @@ import click
 from callboard.choreography import Choreography
 from callboard.cli.command import Command
 from callboard.cli.discovery import find_app, find_app_if_any
-from callboard.cli.output import note, say, say_json, table
+from callboard.cli.output import instant, note, say, say_json, table
 from callboard.cli.prune import survey
-from callboard.cli.reading import reading
+from callboard.cli.reading import now, owner_runs, reading
 from callboard.cli.settings import app_options, json_option, ledger_option, ledger_url
 from callboard.ledger import Ledger, Position
 
@@ -45,6 +44,9 @@ def command(app_argument: str | None, app: str | None, ledger: str | None, *, as
 
 def _cells(reaction: dict[str, Any]) -> tuple[str, ...]:
     parked = ", ".join(f"{count} {why}" for why, count in reaction["parked"].items())
+    if reaction["paused"]:
+        paused = f"paused by a breaker of {reaction['paused_by']}, until {reaction['paused']}"
+        parked = f"{parked}; {paused}" if parked else paused
     lag = "not known yet" if reaction["lag"] is None else f"{reaction['lag']}{'+' if reaction['lag_is_capped'] else ''}"
     return (reaction["path"], lag, str(reaction["open"]), str(reaction["holds_back"] or ""), parked)
 
@@ -95,6 +97,8 @@ async def _reaction(
         "lag_is_capped": lag == MOST,
         "open": 0 if position is None else len(position.open),
         "parked": dict(sorted(parked.items())),
+        "paused": None if position is None or (position.paused or 0) <= now() else instant(position.paused),
+        "paused_by": None if position is None or (position.paused or 0) <= now() else position.by,
         "in_code": choreography is None or path in choreography.contracts,
     }
 
@@ -102,17 +106,6 @@ async def _reaction(
 def _owner(told: str | None) -> dict[str, Any]:
     if told is None:
         return {"process": None, "runs": False, "says": "nobody yet"}
-    number = told.removeprefix("pid ")
-    runs = _runs(int(number)) if number.isdigit() else None
+    runs = owner_runs(told)
     said = {True: told, False: f"nobody; the last one, {told}, is gone", None: told}[runs]
     return {"process": told, "runs": runs, "says": said}
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

@@ -5,7 +5,7 @@ from typing import Any
 
 from callboard.choreography import Choreography
 from callboard.cli.output import instant, shown_duration
-from callboard.cli.reading import first_line, parked_document, shown_wait
+from callboard.cli.reading import COUNTED, first_line, owner_runs, parked_document, shown_wait
 from callboard.contract import Contract
 from callboard.drawings.tree import Branch
 from callboard.event import ReactionFailed
@@ -41,6 +41,9 @@ class Story:
     moment: int
     choreography: Choreography | None
     address: str = ""  # of the ledger
+    runs: dict[str, bool | None] = field(default_factory=dict[str, "bool | None"])  # by service; None: nobody can tell
+    heads: dict[tuple[str, str], Parked] = field(default_factory=dict[tuple[str, str], Parked])  # of lines it waits in
+    lags: dict[str, int] = field(default_factory=dict[str, int])  # of the reactions that have not come to it
 
     def __post_init__(self) -> None:
         self.numbers = {entry.pos: number for number, entry in enumerate(self.entries, 1)}
@@ -68,12 +71,13 @@ class Story:
                     found.setdefault(row.reaction, Answer(row.reaction)).notes.append(row)
                 case Parked():
                     found.setdefault(row.reaction, Answer(row.reaction)).parked.append(row)
-        for contract in self._hearers(entry):
+        for contract in self.hearers(entry):
             if contract.path not in found and (silent := self._silence(contract, entry)):
                 found[contract.path] = Answer(contract.path, silent=silent)
         return list(found.values())
 
-    def _hearers(self, entry: Entry) -> list[Contract]:
+    def hearers(self, entry: Entry) -> list[Contract]:
+        """Whom this event is for, in this build."""
         contracts = self.choreography.contracts.values() if self.choreography else ()
         return [
             each for each in contracts if any(kind.name == entry.type for kind in each.hears) and _meant(each, entry)
@@ -113,17 +117,6 @@ class Story:
         """When it came, counted from the flow's first event."""
         return f"+{shown_duration(entry.time - self.entries[0].time)}"
 
-    def waits(self) -> list[str]:
-        """What the flow waits for."""
-        said = [f"{row.reaction}: {shown_wait(row, self.moment)}" for row in self.parked if row.why != "behind"]
-        said += [
-            f"{answer.reaction}: {answer.silent} ({entry.type} #{self.numbers[entry.pos]})"
-            for entry in self.entries
-            for answer in self.answers(entry)
-            if answer.silent.startswith(("has not", "is not"))
-        ]
-        return said
-
 
 def _meant(contract: Contract, entry: Entry) -> bool:
     """A failure stays in its service; a compensation hears the one of the reaction that it undoes."""
@@ -142,7 +135,26 @@ async def read_story(ledger: Ledger, flow: FlowRow, moment: int, choreography: C
     entries = await ledger.flow_entries([flow.number])
     current = next((row for row in await ledger.flows_by_number([flow.number]) if row.name == flow.name), flow)
     address = address_of(await ledger.identity())
-    return Story(current, entries, notes, parked, memories, positions, moment, choreography, address)
+    story = Story(current, entries, notes, parked, memories, positions, moment, choreography, address)
+    if current.verdict is None:
+        await _look_around(ledger, story)
+    return story
+
+
+async def _look_around(ledger: Ledger, story: Story) -> None:
+    """What stands in the way of a flow that is not over may be outside of it: its workers, its lines, the log."""
+    owners = await ledger.owners()
+    services = {path.partition(".")[0] for path in story.positions}
+    story.runs = {service: owner_runs(owners.get(service)) for service in services}
+    for row in story.parked:
+        if row.why == "behind" and (row.reaction, row.line) not in story.heads:
+            before = (each for each in await ledger.parked(reactions=[row.reaction]) if each.line == row.line)
+            story.heads[row.reaction, row.line] = next(before)
+    unread = {answer.reaction for each in story.entries for answer in story.answers(each) if answer.silent}
+    for path in unread & story.positions.keys():
+        contract = None if story.choreography is None else story.choreography.contracts.get(path)
+        kinds = None if contract is None else [kind.name for kind in contract.hears]
+        story.lags[path] = len(await ledger.read(story.positions[path].pos, limit=COUNTED, types=kinds))
 
 
 # as a tree
@@ -217,7 +229,7 @@ def _tone(story: Story, entry: Entry) -> str:
 
 def document(story: Story) -> dict[str, Any]:
     """The events in log order, each with what came of it."""
-    return {"events": [event_document(story, entry) for entry in story.entries], "waits_for": story.waits()}
+    return {"events": [event_document(story, entry) for entry in story.entries]}
 
 
 def event_document(story: Story, entry: Entry) -> dict[str, Any]:
