@@ -273,6 +273,8 @@ class Runner:
         await self._retire(services, positions.values())
         readers = [reader for service in services for reader in work.add_readers(service, positions)]
         work.route()
+        if any(positions[reader.path].paused for reader in readers):
+            work.guards.tell(known=False)
         parked = await work.ledger.parked(reactions=[reader.path for reader in readers]) if readers else []
         await work.place(readers, positions, parked)
         work.views.forget()  # what these services remember of a flow is not in them

@@ -24,7 +24,7 @@ class Guard:
         self.failures = 0  # in a row
         self.until: int | None = None  # the breaker is open up to this moment; then one run tries
         self.trying = False
-        self.told = False  # the ledger knows of `until`
+        self.told = True  # the ledger knows of `until`
         self.breaker = None
         if isinstance(keeper, Guarded):
             self.keeper, self.breaker = keeper.keeper, keeper.breaker
@@ -81,10 +81,10 @@ class Guards:
         """Whether the ledger knows which of them are open."""
         return all(guard.told for guard in self._guards.values())
 
-    def tell(self) -> None:
-        """It is committed which of them are open."""
+    def tell(self, *, known: bool = True) -> None:
+        """It is committed which of them are open; or else, what the ledger says of them is another process's."""
         for guard in self._guards.values():
-            guard.told = True
+            guard.told = known
 
     def pause(self, contract: Contract) -> tuple[int | None, str | None]:
         """Until when an open breaker pauses this reaction, and the name of its port."""
