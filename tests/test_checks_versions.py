@@ -2,15 +2,17 @@
 
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 import shop
 from callboard.checks.catalogue import check
 from callboard.cli.front import cli
-from callboard.contracts.file import ContractFile, parse
+from callboard.contracts.file import SCHEMA, ContractFile, FieldSaid, ParameterSaid, ReactionSaid, RowSaid
 from callboard.contracts.reading import read
 from callboard.contracts.rolling import upgrade
 from callboard.contracts.writing import write
@@ -47,6 +49,13 @@ def test_files_are_checked_as_the_whole_that_they_make(folder: Path) -> None:
     parts = callboard("check", "desk.json", "stock.json", "money.json", "--json")
     assert codes(parts) == codes(whole)
     assert parts.exit_code == whole.exit_code
+
+
+def test_a_file_of_that_name_here_is_not_taken_for_the_code_behind_a_contract(folder: Path) -> None:
+    whole = callboard("check", "desk.json", "stock.json", "money.json")
+    put("was.py", SOURCE.replace("-> Packed | Empty: ...", "-> Packed | Empty: return None"))
+    assert callboard("check", "desk.json", "stock.json", "money.json").stdout == whole.stdout
+    assert "CB501" in codes(callboard("check", "was.py:shop", "--json"))
 
 
 def test_what_a_missing_file_would_say_is_missed(folder: Path) -> None:
@@ -124,31 +133,23 @@ def test_twenty_services_are_upgraded_one_by_one() -> None:
     assert len(walled.walls) == 2 * 19
 
 
-def ladder(services: int, kind: str, new: str = "") -> ContractFile:
-    """Each service hears the one before it; `new` is a field that all events have got."""
-    fields = {"key": {"type": kind, "required": True}, **({new: {"type": "int", "required": True}} if new else {})}
-    return parse(
-        json.dumps(
-            {
-                "schema": "callboard.contract/v1",
-                "name": "ladder",
-                "services": [f"s{number:02}" for number in range(services)],
-                "events": {f"E{number:02}": {"class": "E", "fields": fields} for number in range(services)},
-                "states": {},
-                "values": {},
-                "flows": {},
-                "reactions": {
-                    f"s{number:02}.go": {
-                        "file": "ladder.py",
-                        "line": number + 1,
-                        "parameters": {
-                            "heard": {"role": "trigger", "names": [f"E{number - 1:02}" if number else "Start"]}
-                        },
-                        "returns": f"E{number:02}",
-                    }
-                    for number in range(services)
-                },
-            }
-        ).encode(),
-        "ladder.json",
-    )
+def test_each_mixture_is_looked_at_once() -> None:
+    pairs = {number for number in range(17) if number % 2}  # s00 says E00 to s01, s02 says E02 to s03, and so on
+    before, after = ladder(18, "int", deaf=pairs), ladder(18, "int", new="size", deaf=pairs)
+    walled = msgspec.structs.replace(after, events={**after.events, "E16": ladder(1, "str").events["E00"]})
+    found = upgrade(before, walled)
+    assert (found.order, found.looked) == ((), 3**8)  # of each of eight pairs none, one or both; nothing of the ninth
+
+
+def ladder(services: int, kind: str, new: str = "", deaf: Collection[int] = ()) -> ContractFile:
+    """Each service hears the one before it, if that is not in `deaf`; `new` is a field that all events have got."""
+    said = {"key": FieldSaid(kind, required=True), **({new: FieldSaid("int", required=True)} if new else {})}
+    names = tuple(f"s{number:02}" for number in range(services))
+    reactions: dict[str, ReactionSaid] = {}
+    for number, name in enumerate(names):
+        heard = f"E{number - 1:02}" if number and number - 1 not in deaf else f"Start{number}"
+        reactions[f"{name}.go"] = ReactionSaid(
+            "ladder.py", number + 1, {"heard": ParameterSaid("trigger", (heard,))}, f"E{number:02}"
+        )
+    events = {f"E{number:02}": RowSaid("E", said) for number in range(services)}
+    return ContractFile(SCHEMA, "ladder", names, events, {}, {}, reactions, {})

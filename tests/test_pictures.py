@@ -171,6 +171,18 @@ def test_a_path_that_does_not_exist_is_an_error() -> None:
         sequence.draw(nowhere, nowhere.flows["game"])
 
 
+def test_a_reaction_whose_prerequisite_nobody_says_is_on_no_path() -> None:
+    late = Service("late")
+
+    @late.reaction(needs=Lost)
+    def answer(ping: Ping) -> Pong:
+        return Pong(game=ping.game)
+
+    waiting = Choreography("waiting", late, flows=[Flow("game", key="game", starts=Ping, succeeds=Pong)])
+    with pytest.raises(LookupError, match="leads to Pong"):
+        sequence.draw(waiting, waiting.flows["game"])
+
+
 @failure
 class Lost:
     game: str

@@ -162,7 +162,7 @@ def _port(name: str) -> type[Any]:
 
 def _function(name: str, said: ReactionSaid) -> FunctionType:
     template = cast("FunctionType", _awaited if said.is_async else _plain)
-    code = template.__code__.replace(co_name=name, co_filename=said.file, co_firstlineno=said.line)
+    code = template.__code__.replace(co_name=name, co_filename=f"<{said.file}>", co_firstlineno=said.line)
     return FunctionType(code, {}, name)
 
 

@@ -24,6 +24,7 @@ STROKES: dict[Kind, str] = {
     "prerequisite": ' stroke-dasharray="1 5" stroke-linecap="round"',
 }
 HEAD, MARGIN, LINE = 34.0, 20.0, 15.0  # a lane's heading, the rim, a line of text
+SAID = "said by "
 Rect = tuple[float, float, float, float]  # left, top, right, bottom
 
 
@@ -45,20 +46,20 @@ def _boxes(choreography: Choreography, edges: Sequence[Edge]) -> list[Box]:
     paths = [node.path for node in choreography.nodes()]
     boxes = [Box(node.path, _wide(node.name, 13) + 24, node.service) for node in choreography.nodes()]
     for each in places((end for edge in edges for end in _ends(edge)), paths):
-        above = each == OUTSIDE or each.startswith("deadline ")
+        above = each == OUTSIDE or each.startswith(SAID)
         boxes.append(Box(each, _wide(_named(each), 13) + 30, stand="top" if above else "bottom"))
     return boxes
 
 
 def _ends(edge: Edge) -> tuple[str, str]:
-    """A flow that says something is drawn apart from its end: its deadline stands above."""
-    is_deadline = edge.source.startswith("(") and edge.source != OUTSIDE
-    return f"deadline {edge.source}" if is_deadline else edge.source, edge.target
+    """A flow that says something, that it timed out or was cancelled, stands above, and apart from its end."""
+    is_said = edge.source.startswith("(") and edge.source != OUTSIDE
+    return f"{SAID}{edge.source}" if is_said else edge.source, edge.target
 
 
 def _named(place: str) -> str:
-    if place.startswith("deadline "):
-        return f"{place.removeprefix('deadline ').strip('()')}: deadline"
+    if place.startswith(SAID):
+        return f"{place.removeprefix(SAID).strip('()')} says"
     return place.strip("()") if place == OUTSIDE else f"{place.strip('()')}: end"
 
 
