@@ -422,6 +422,18 @@ def hidden_field() -> None:
     Choreography("shop", service("a", one))
 
 
+def a_name_of_a_service() -> None:
+    Choreography("shop", "inventory")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def a_reaction_for_a_service() -> None:
+    Choreography("shop", a_name_of_a_service)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+def a_list_of_services() -> None:
+    Choreography("shop", [Service("a"), Service("b")])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
 def not_a_service_name() -> None:
     Service("order service")
 
@@ -436,7 +448,10 @@ REFUSED: list[tuple[Callable[[], None], str]] = [
     (same_flow_name, "there are two flows named 'checkout'"),
     (same_reaction_name, "has this name already"),
     (a_module, "did you mean its `.service`?"),
-    (no_service, "list its services"),
+    (no_service, "list its services: Choreography('shop', orders, payments)"),
+    (a_name_of_a_service, "'inventory' is no Service: give what Service(...) returned"),
+    (a_reaction_for_a_service, "is no Service: give what Service(...) returned"),
+    (a_list_of_services, "is no Service: list them one by one, or write a star before it"),
     (flow_of_a_stranger, "home= is Service('b'), which is not part of 'shop'"),
     (no_flow, "is no Flow"),
     (was_another, "was='one' is the name of another reaction"),

@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,7 @@ from typing import Any
 from recorded import Till, marketplace
 from records import WHAT_CAME_OF_IT, Recorded, contradiction, read
 
-from callboard import ManualClock
-from callboard.board import Board
+from callboard import FOREVER, Board, ManualClock
 
 SAMPLE = Path(__file__).with_name("sample_orders.csv")
 RARE = 5  # exceptions of which there are so few are listed one by one
@@ -67,7 +66,7 @@ class Replay:
         """Every order has been told to its end, and past the last deadline."""
         script = sorted((moment, number, event) for number, (moment, event) in enumerate(self._script()))
         clock = ManualClock(script[0][0])
-        async with marketplace.open(self.url, ports=[self.drawer], clock=clock) as board:
+        async with marketplace.open(self.url, ports=[self.drawer], clock=clock, keep=FOREVER) as board:
             progress = time.monotonic()
             for moment, _, event in script:
                 await turn(board, clock, moment)
@@ -108,19 +107,11 @@ class Replay:
 
 async def turn(board: Board, clock: ManualClock, moment: datetime) -> None:
     """It is `moment` now. What was due on the way has happened at its own time, and everything that came of it."""
-    await rest(board)
-    while (due := board.work.next_due()) is not None and due <= moment.timestamp() * 1_000_000:
-        clock.advance(max(timedelta(0), datetime.fromtimestamp(due / 1_000_000, UTC) - clock.now()))
-        await rest(board)
+    await board.rest()
+    while (due := board.next_due()) is not None and due <= moment:
+        clock.advance(max(timedelta(0), due - clock.now()))
+        await board.rest()
     clock.advance(moment - clock.now())
-
-
-async def rest(board: Board) -> None:
-    """Nothing is left to do at this moment of the clock."""
-    work = board.work
-    while work.busy or work.running or work.later or ((due := work.next_due()) is not None and due <= work.now()):
-        board.work.wake()
-        await asyncio.sleep(0)
 
 
 def report(replay: Replay, seconds: float) -> str:

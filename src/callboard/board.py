@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from callboard.errors import ContractError, FlowError, LedgerError, NoSuchFlow, OutboxFull, PublishInReaction
 from callboard.event import FlowCancelled, class_of, event_type, is_event, state_type, type_of
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from callboard.service import Service
 
 T = TypeVar("T")
+Verdict = Literal["succeeded", "failed"]
 
 
 class Completion:
@@ -35,10 +36,10 @@ class Completion:
     def __init__(self, row: FlowRow, entries: Sequence[Entry], work: Work) -> None:
         self._entries = entries
         self._work = work
-        self.verdict = row.verdict or ""  # succeeded, failed or cancelled
+        self.verdict: Verdict = cast("Verdict", row.verdict)
         self.by: tuple[str, ...] = tuple((row.by or "").split(", ")) if row.by else ()
         self.leaked: tuple[str, ...] = tuple((row.leaked or "").split(", ")) if row.leaked else ()
-        self.ended = datetime.fromtimestamp((row.ended or 0) / 1_000_000, UTC)
+        self.ended: datetime = datetime.fromtimestamp((row.ended or 0) / 1_000_000, UTC)
 
     @property
     def succeeded(self) -> bool:
@@ -375,6 +376,28 @@ class Board:
         if row.data is None:
             return None
         return self.work.codec.decode_state(row.data, state, row.shape)  # type: ignore[no-any-return]
+
+    async def rest(self) -> None:
+        """Nothing is left to do in this board's services at this moment of the clock, and nothing runs.
+
+        Raises LedgerError if the board has stopped.
+        """
+        work, quiet = self.work, 0
+        while quiet < 2:
+            seen = work.rounds
+            while work.rounds == seen:
+                if self.failure is not None or self.closed:
+                    raise LedgerError("this board has stopped: nothing more is done by it") from self.failure
+                work.wake()
+                await asyncio.sleep(0.001 if work.running and work.quiet else 0)
+            due = work.next_due()
+            at_work = work.busy or work.running or (due is not None and due <= work.now())
+            quiet = quiet + 1 if work.quiet and not at_work else 0
+
+    def next_due(self) -> datetime | None:
+        """The next moment at which something may be to do by itself: a retry, a timer, a deadline. None: never."""
+        due = self.work.next_due()
+        return None if due is None else datetime.fromtimestamp(due / 1_000_000, UTC)
 
     @asynccontextmanager
     async def transaction(self, service: Service) -> AsyncIterator[Edit]:

@@ -114,13 +114,15 @@ class Choreography:
 
     def _refuse_strangers(self, services: Sequence[object], flows: Sequence[object]) -> None:
         if not services:
-            raise ContractError(self.where, "list its services")
+            raise ContractError(self.where, f"list its services: Choreography({self.name!r}, orders, payments)")
         for each in services:
             if not isinstance(each, Service):
                 inner = next(
                     (name for name, it in getattr(each, "__dict__", {}).items() if isinstance(it, Service)), None
                 )
-                meant = f", did you mean its `.{inner}`?" if inner else ""
+                meant = f", did you mean its `.{inner}`?" if inner else ": give what Service(...) returned"
+                if isinstance(each, list | tuple):
+                    meant = ": list them one by one, or write a star before it"
                 raise ContractError(self.where, f"{each!r} is no Service{meant}")
         for each in flows:
             if not isinstance(each, Flow):

@@ -142,7 +142,7 @@ class FlowRow(Struct):
     deadline: int | None = None
     timed_out: bool = False
     failing: int | None = None  # a failed completion was seen here; the verdict waits for the compensations
-    verdict: str | None = None  # succeeded | failed | cancelled
+    verdict: str | None = None  # succeeded | failed
     ended: int | None = None
     by: str | None = None  # the types that made the completion
     leaked: str | None = None  # what was not undone

@@ -363,6 +363,7 @@ class Runner:
             LOG.exception("nothing can be committed; trying again in %s s", _AFTER_ERROR)
             await asyncio.sleep(_AFTER_ERROR)
             return
+        work.rounds, work.quiet = work.rounds + 1, not done
         await self.board.notify()
         if self._traffic is not None:
             self._traffic.wake()

@@ -29,7 +29,7 @@ from callboard.drawings.tree import lines
 from callboard.errors import CallboardError
 from callboard.ledger import FlowRow, Parked
 
-STATUSES = ("running", "stuck", "succeeded", "failed", "cancelled")
+STATUSES = ("running", "stuck", "succeeded", "failed")
 
 
 @click.group(cls=Group, name="flows")

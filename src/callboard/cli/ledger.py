@@ -61,7 +61,7 @@ async def _status(url: str, choreography: Choreography | None) -> dict[str, Any]
         head, moment = await ledger.head(), now()
         newest = await ledger.read(max(0, head - 1), limit=1)
         flows: dict[str, int] = {}
-        for name in ("running", "stuck", "succeeded", "failed", "cancelled"):
+        for name in ("running", "stuck", "succeeded", "failed"):
             rows = await ledger.list_flows(name=None, status=name, before=None, limit=COUNTED + 1, now=moment)
             flows[name] = len(rows)
         parked = Counter(row.why for row in await ledger.parked())

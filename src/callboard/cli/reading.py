@@ -68,9 +68,7 @@ def status_of(flow: FlowRow, moment: int) -> str:
 
 def tone_of(status: str) -> str:
     """How that word is coloured."""
-    return {"succeeded": "good", "failed": "failure", "stuck": "failure", "cancelled": "compensation"}.get(
-        status, "wait"
-    )
+    return {"succeeded": "good", "failed": "failure", "stuck": "failure"}.get(status, "wait")
 
 
 def name_of(flow: FlowRow) -> str:

@@ -113,6 +113,8 @@ class Work:
     # what runs
     group: Group | None = None
     groups: int = 0
+    rounds: int = 0  # so often it was looked whether there is something to do
+    quiet: bool = False  # the last time there was not
     was_raw: bool = False  # the group before was one of reactions with SQL of their own
     fuse: bool = True
     foreign: int = 0  # groups for which hops are not fused, because others write too
