@@ -337,6 +337,7 @@ def test_the_settings_and_where_they_come_from(tmp_path: Path) -> None:
         "ports": None,
         "services": "counter,van",
         "grace": "5s",
+        "keep": "30d",
     }
     origins = {each["name"]: each["origin"] for each in found["items"]}
     assert origins["app"].endswith("pyproject.toml, [tool.callboard] app")

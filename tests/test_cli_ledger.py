@@ -695,6 +695,7 @@ def test_old_flows_go_and_what_holds_others_back_is_told() -> None:
     assert "held back: 3 flows: letter is running" in looked.stderr
     assert "held back: 2 flows: van.deliver, a dead letter" in looked.stderr
     assert len(told("flows", "list")["items"]) == 5
+    assert "prune 0 flows\n" in command("ledger", "prune", APP, "--keep", "forever", "--dry-run").stderr
     assert refused("ledger", "prune", APP, "--keep", "1ms", code=2)
     assert re.search(r"2 flows with \d+ events gone", said("ledger", "prune", APP, "--keep", "1ms", "-y"))
     assert {each["key"] for each in told("flows", "list")["items"]} == {"heavy", "heavy/2", "unread"}

@@ -30,6 +30,8 @@ from callboard.ledger import Parked, Position
 from tests.support.ledger import Crash, crash, ticks
 from tests.support.stage import START, Stage
 from tests.support.tables import ask
+from tests.support.workers import Asked, a_worker
+from tests.support.workers import shop as counter
 
 DAY = timedelta(days=1)
 
@@ -421,3 +423,36 @@ async def test_a_start_that_comes_while_its_old_flow_is_running_is_no_new_one(st
     await pruned(stage)
     with pytest.raises(FlowIsOpen):
         await stage.publish(order(1))
+
+
+async def test_a_worker_that_is_killed_while_it_prunes_under_load_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    """Each name is published once, so its calls have one key: a second one would be a second flow."""
+    file = tmp_path / "counter.db"
+    keys: dict[str, set[str]] = {}
+    publishing = 8
+    async with counter.open(f"sqlite:///{file}", services=[]) as publisher:
+        for turn in range(2):  # a third death would be too many for whoever ran each time
+            names = [f"{turn}-{number}" for number in range(publishing)]
+            async with a_worker("prune", file) as worker:
+                assert await worker.says() == "owns counter"
+                tasks = [asyncio.ensure_future(publisher.publish(Asked(name=name))) for name in names]
+                for _ in range(publishing // 2):  # the others may be anywhere when it is killed
+                    _, name, key = (await worker.says()).split()
+                    keys.setdefault(name, set()).add(key)
+                await worker.kill()
+                await asyncio.gather(*tasks)
+        async with a_worker("prune", file) as worker:
+            assert await worker.says() == "owns counter"
+            async with asyncio.timeout(20):
+                while ask(file, "SELECT 1 FROM log"):  # noqa: ASYNC110  # nobody tells of it
+                    await asyncio.sleep(0)
+            await publisher.publish(Asked(name="last"))
+            said = ""
+            while "last" not in said:
+                said = await worker.says()
+                _, name, key = said.split()
+                keys.setdefault(name, set()).add(key)
+        head = await publisher.work.ledger.head()
+        assert await publisher.work.ledger.verify() == []
+    assert {name: len(found) for name, found in keys.items() if len(found) > 1} == {}
+    assert 2 * 2 * publishing + 1 <= head <= 2 * 2 * publishing + 2  # asked and answered, each once

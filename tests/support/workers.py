@@ -12,8 +12,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Protocol
+from unittest.mock import patch
 
-from callboard import Choreography, Context, Flow, LedgerError, Retry, Service, event, port
+from callboard import Choreography, Context, Flow, LedgerError, Retry, Service, event, port, run
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -68,6 +69,14 @@ async def _own(url: str) -> None:
     async with shop.open(url, ports=[Reporting()]) as board:
         print("owns", *board.work.tokens, flush=True)
         await asyncio.Event().wait()
+
+
+async def _prune(url: str) -> None:
+    """As `own`, and forgets what is over at once."""
+    with patch.object(run, "_PRUNE_REST", 0.001):
+        async with shop.open(url, ports=[Reporting()], keep=timedelta(microseconds=1)) as board:
+            print("owns", *board.work.tokens, flush=True)
+            await asyncio.Event().wait()
 
 
 async def _last(url: str) -> None:
@@ -135,5 +144,7 @@ async def a_worker(what: str, file: Path) -> AsyncIterator[Worker]:
 
 if __name__ == "__main__":
     asyncio.run(
-        {"publish": _publish, "own": _own, "last": _last, "work": _work}[sys.argv[1]](f"sqlite:///{sys.argv[2]}")
+        {"publish": _publish, "own": _own, "prune": _prune, "last": _last, "work": _work}[sys.argv[1]](
+            f"sqlite:///{sys.argv[2]}"
+        )
     )

@@ -4,8 +4,17 @@ import click
 
 from callboard.cli.command import Command, option
 from callboard.cli.output import masked, note, say_json, table
-from callboard.cli.run import DEFAULT_GRACE, run_options
-from callboard.cli.settings import NAMES, Setting, app_options, find_project, json_option, ledger_option, setting
+from callboard.cli.run import run_options
+from callboard.cli.settings import (
+    DEFAULTS,
+    NAMES,
+    Setting,
+    app_options,
+    find_project,
+    json_option,
+    ledger_option,
+    setting,
+)
 
 
 @click.command(cls=Command, name="config")
@@ -21,7 +30,7 @@ def command(app_argument: str | None, *, origins: bool, as_json: bool, **given: 
     """
     from pathlib import Path
 
-    found = {name: setting(name, given[name], {"grace": DEFAULT_GRACE}.get(name)) for name in NAMES}
+    found = {name: setting(name, given[name], DEFAULTS.get(name)) for name in NAMES}
     if app_argument is not None:
         found["app"] = Setting(app_argument, "the command line", Path.cwd())
     project = find_project(Path.cwd())

@@ -1,7 +1,6 @@
 """`callboard ledger prune`."""
 
 import asyncio
-from datetime import timedelta
 from random import Random
 
 import click
@@ -12,7 +11,7 @@ from callboard.cli.command import Command, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import counted
 from callboard.cli.reading import now, reading
-from callboard.cli.settings import Duration, app_options, ledger_option, ledger_url
+from callboard.cli.settings import app_options, duration, keep_option, ledger_option, ledger_url
 from callboard.errors import LedgerBusy
 from callboard.hops.retention import DEFAULT_KEEP, Found, Retention, look, look_through, remove
 from callboard.ledger import Ledger
@@ -22,18 +21,18 @@ from callboard.run import open_ledger
 @click.command(cls=Command, name="prune")
 @app_options
 @ledger_option
-@option("--keep", type=Duration(), default="30d", help="How long a flow is kept once it is over.")
+@keep_option
 @option("--dry-run", is_flag=True, help="Only say what would go, and what holds back the rest.")
 @option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
 def command(
-    *, app_argument: str | None, app: str | None, ledger: str | None, keep: timedelta, dry_run: bool, yes: bool
+    *, app_argument: str | None, app: str | None, ledger: str | None, keep: str | None, dry_run: bool, yes: bool
 ) -> int:
     """Forget flows that are over and old enough, now. Workers do it by themselves, and go on meanwhile.
 
     APP says which flows are kept longer, and which events for ever.
     """
     choreography, url = find_app(app, app_argument), ledger_url(ledger)
-    retention = Retention(choreography, keep)
+    retention = Retention(choreography, duration("keep", keep))
     found = asyncio.run(_found(url, retention))
     held = [f"held back: {line}" for line in held_lines(found)]
     plan = Plan("prune", [choreography.name], [f"{counted(len(found.going), 'flow')}", *held])

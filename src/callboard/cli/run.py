@@ -15,10 +15,11 @@ from callboard.cli.command import Command, F, Refusal, option
 from callboard.cli.discovery import find_app, load_keepers
 from callboard.cli.output import masked, note, shown_duration
 from callboard.cli.settings import (
-    Duration,
     app_options,
     broker_option,
     broker_url,
+    duration,
+    keep_option,
     ledger_option,
     ledger_url,
     services_named,
@@ -26,7 +27,6 @@ from callboard.cli.settings import (
 )
 from callboard.errors import ContractError
 
-DEFAULT_GRACE = "30s"
 _LOOK = 0.25  # seconds between two looks whether the board still runs
 _LEVELS = ("debug", "info", "warning", "error")
 
@@ -34,6 +34,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 def run_options(function: F) -> F:
     """What a worker is told beside its app and its ledger."""
     for each in (
+        keep_option,
         option("--grace", metavar="DURATION", help="How long what runs may take to finish at the end.  [default: 30s]"),
         option("--services", metavar="A,B", help="Only these services; the others are left to other workers."),
         broker_option,
@@ -61,6 +62,7 @@ def command(
     ports: str | None,
     services: str | None,
     grace: str | None,
+    keep: str | None,
     log_level: str,
 ) -> int:
     """Run the services of APP on the ledger until SIGTERM or SIGINT, then finish what runs.
@@ -70,11 +72,11 @@ def command(
     choreography = find_app(app, app_argument)
     url = ledger_url(ledger)
     names = services_named(services, list(choreography.services))
-    patience = Duration().convert(setting("grace", grace, DEFAULT_GRACE).value, None, click.get_current_context())
     keepers = setting("ports", ports)
     found: Any = load_keepers(keepers.value, keepers.folder) if keepers.value else []
     _log(log_level)
-    return asyncio.run(_run(choreography, url, broker_url(broker), found, names, grace=patience))
+    times = {"grace": duration("grace", grace), "keep": duration("keep", keep)}
+    return asyncio.run(_run(choreography, url, broker_url(broker), found, names, **times))
 
 
 async def _run(
@@ -85,6 +87,7 @@ async def _run(
     names: list[str] | None,
     *,
     grace: timedelta,
+    keep: timedelta,
 ) -> int:
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[signal.Signals] = loop.create_future()
@@ -93,7 +96,7 @@ async def _run(
     keepers = await keepers if hasattr(keepers, "__await__") else keepers
     services = None if names is None else [choreography.services[name] for name in names]
     try:
-        opened = choreography.open(url, broker=broker, ports=_list(keepers), services=services, grace=grace)
+        opened = choreography.open(url, broker=broker, ports=_list(keepers), services=services, grace=grace, keep=keep)
         async with opened as board:
             _greet(choreography, url, board, names)
             await _until_stopped(stopped, board)

@@ -10,8 +10,10 @@ from typing import Any, cast
 import click
 
 from callboard.cli.command import F, Refusal, meant, option
+from callboard.clock import FOREVER
 
-NAMES = ("app", "ledger", "broker", "ports", "services", "grace")
+NAMES = ("app", "ledger", "broker", "ports", "services", "grace", "keep")
+DEFAULTS = {"grace": "30s", "keep": "30d"}
 
 
 @dataclass(frozen=True)
@@ -181,6 +183,21 @@ def given_bytes(data: str) -> bytes:
         except OSError as error:
             raise Refusal(2, f"{data[1:]} cannot be read: {error.strerror}") from error
     return data.encode()
+
+
+def keep_option(function: F) -> F:
+    """`--keep`."""
+    text = "How long a flow is kept once it is over: 30d, 12h, forever.  [default: 30d]"
+    return option("--keep", metavar="DURATION", help=text)(function)
+
+
+def duration(name: str, given: str | None) -> timedelta:
+    """The duration that this setting names; `forever` is one too."""
+    value = setting(name, given, DEFAULTS[name]).value or ""
+    if value.strip() == "forever":
+        return FOREVER
+    found: timedelta = Duration().convert(value, None, click.get_current_context())
+    return found
 
 
 def is_interactive() -> bool:
