@@ -9,11 +9,12 @@ import pytest
 from callboard.broker import Broker
 from callboard.brokers.memory import MemoryBroker
 from callboard.brokers.sqlite import SqliteBroker
+from callboard.simulation.broker import SimulatedBroker
 from callboard.testing.broker_suite import *  # noqa: F403
 from callboard.testing.broker_suite import OpenBroker
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "simulated"])
 def open_broker(request: pytest.FixtureRequest, tmp_path: Path) -> OpenBroker:
     places: dict[str, Broker] = {}
 
@@ -23,7 +24,10 @@ def open_broker(request: pytest.FixtureRequest, tmp_path: Path) -> OpenBroker:
     def sqlite(place: str) -> Broker:
         return SqliteBroker(f"sqlite:///{tmp_path / place}.db", synchronous="OFF")
 
-    return memory if request.param == "memory" else sqlite
+    def simulated(place: str) -> Broker:
+        return places.setdefault(place, SimulatedBroker())
+
+    return {"memory": memory, "sqlite": sqlite, "simulated": simulated}[request.param]
 
 
 def test_anyone_can_run_the_suite_on_an_adapter_of_theirs(tmp_path: Path) -> None:

@@ -1,6 +1,6 @@
 """All services and flows as one graph. Building it reads every contract, and refuses what is wrong."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from callboard.codec import Codec
     from callboard.run import Board
 
+F = TypeVar("F", bound=Callable[[Any], Any])
 K = TypeVar("K")
 
 
@@ -41,6 +42,8 @@ class Choreography:
     states: dict[str, StateType]  # by name
     events: dict[str, EventType]  # by their type on the wire: all that are named anywhere
     ports: tuple[type[Any], ...]
+    invariants: list[Callable[[Any], Any]]  # of the user's, for the simulation, as are
+    workloads: list[Callable[[Any], Any]]
 
     def __init__(
         self,
@@ -66,6 +69,17 @@ class Choreography:
         self.events = self._read_events()
         self.ports = tuple(dict.fromkeys(each.port for contract in self.contracts.values() for each in contract.ports))
         self.compensations = self._pair()
+        self.invariants, self.workloads = [], []
+
+    def invariant(self, function: F) -> F:
+        """`callboard simulate` asks at the end of every world: it holds unless it raises, or returns False."""
+        self.invariants.append(function)
+        return function
+
+    def workload(self, function: F) -> F:
+        """`callboard simulate` begins every world with this, instead of a workload that it makes from the types."""
+        self.workloads.append(function)
+        return function
 
     def home_of(self, flow: Flow) -> Service:
         """The service whose ledger keeps this flow's keys, deadline and verdict."""

@@ -21,7 +21,7 @@ from callboard.errors import ContractError, LedgerBusy, LedgerCorrupt, LedgerErr
 from callboard.hops.abroad import RELAY, Abroad
 from callboard.hops.react import react, unwind
 from callboard.hops.retention import DEFAULT_KEEP, Retention, prune
-from callboard.hops.work import Work, types_heard
+from callboard.hops.work import LOOKS, Looks, Work, types_heard
 from callboard.ledger import Ledger, Position
 from callboard.options import read_duration
 from callboard.tracker import Tracker, path_of
@@ -43,7 +43,6 @@ __all__ = ["Board", "Completion", "Edit", "FlowHandle", "open_board", "open_ledg
 
 T = TypeVar("T")
 LOG = logging.getLogger("callboard")
-_FIRST_LOOK, _LAST_LOOK = 0.001, 0.02  # seconds between two looks for what other processes committed
 _STAND_BY = 0.25  # seconds between two tries to own a service that somebody else owns
 _AFTER_ERROR = 1.0  # seconds before a commit that failed is tried again
 _CUT = "it was cut each time its board stopped"
@@ -65,7 +64,7 @@ def open_ledger(url: str, *, read_only: bool = False) -> Ledger:
 @asynccontextmanager
 async def open_board(
     choreography: Choreography,
-    url: str,
+    url: str | Ledger,
     *,
     broker: Broker | str | None,
     ports: Sequence[object],
@@ -74,8 +73,14 @@ async def open_board(
     keep: timedelta = DEFAULT_KEEP,
     clock: Clock | None,
     codec: Codec | None,
+    chance: Random | None = None,
+    looks: Looks = LOOKS,
 ) -> AsyncIterator[Board]:
-    """Open the ledger, run the services, and drain them at the end. See `Choreography.open`."""
+    """Open the ledger, run the services, and drain them at the end. See `Choreography.open`.
+
+    The simulation gives a ledger of its own making, chance that is drawn from a seed, and looks less often for commits
+    of others: there are none.
+    """
     owned = list(choreography.services.values()) if services is None else list(services)
     if any(isinstance(service, str) for service in owned):
         raise ContractError("open(services=)", "give the services themselves, not their names: services=[orders]")
@@ -83,12 +88,19 @@ async def open_board(
         if choreography.services.get(service.name) is not service:
             raise ContractError("open(services=)", f"{service!r} is no service of {choreography.name}")
     keepers = pick_keepers(choreography, ports, owned)
-    ledger = open_ledger(url)
+    ledger = open_ledger(url) if isinstance(url, str) else url
     await ledger.open(_names(choreography), list(choreography.states))
     executor = ThreadPoolExecutor(32, "callboard")
     work = Work(
-        choreography, ledger, codec or JsonCodec(), clock or SystemClock(), Random(), keepers=keepers, executor=executor
+        choreography,
+        ledger,
+        codec or JsonCodec(),
+        clock or SystemClock(),
+        chance or Random(),
+        keepers=keepers,
+        executor=executor,
     )
+    work.looks = looks
     names = [service.name for service in owned]
     if broker is not None:
         identity = await ledger.identity()
@@ -124,7 +136,7 @@ class Runner:
         self.board = board
         self._wanted = list(services)
         self._loop: asyncio.Task[None] | None = None
-        self._look = _FIRST_LOOK
+        self._look = LOOKS.first
         self._next_try = 0.0
         self.retention: Retention | None = None  # None: nothing is pruned
         self._pruned, self._next_prune = 0, 0.0
@@ -369,7 +381,7 @@ class Runner:
             self._traffic.wake()
         await self._prune()
         if done:
-            self._look = _FIRST_LOOK
+            self._look = work.looks.first
             await asyncio.sleep(0)
             return
         await self._rest()
@@ -413,7 +425,7 @@ class Runner:
             await work.woken.wait()
         finally:
             timer.cancel()
-        self._look = min(self._look * 1.5, _LAST_LOOK)
+        self._look = min(self._look * 1.5, work.looks.longest)
 
     async def _refuse_all(self, error: BaseException | None) -> None:
         """Whoever still waits for this board is told that it has stopped."""

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from callboard.hops.work import Work
 
 LOG = logging.getLogger("callboard")
-_FIRST_LOOK, _LAST_LOOK = 0.001, 0.02  # seconds between two looks for what others sent or committed
 _FIRST_WAIT, _LAST_WAIT = 0.05, 30.0  # seconds before a broker that did not answer is asked again
 _STAND_BY = 0.25  # seconds between two tries to own the relay that another process owns
 
@@ -98,7 +97,8 @@ class Traffic:
 
     async def _repeat(self, move: Callable[[], Awaitable[int]], more: asyncio.Event) -> None:
         """Move what is there, rest when there is nothing, and ask a broker that is away less and less often."""
-        wait, look, told = _FIRST_WAIT, _FIRST_LOOK, False
+        looks = self._work.looks
+        wait, look, told = _FIRST_WAIT, looks.first, False
         try:
             while True:
                 try:
@@ -112,7 +112,7 @@ class Traffic:
                     await asyncio.sleep(self._work.chance.uniform(wait, wait * 1.2))
                     wait = min(wait * 2, _LAST_WAIT)
                     continue
-                look = _FIRST_LOOK if moved else min(look * 1.5, _LAST_LOOK)
+                look = looks.first if moved else min(look * 1.5, looks.longest)
                 await (asyncio.sleep(0) if moved else _rest(more, look))
         except asyncio.CancelledError:
             raise

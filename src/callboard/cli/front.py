@@ -18,6 +18,7 @@ COMMANDS = {
     "check": ("callboard.cli.check", "Say what can go wrong with the choreography, and how."),
     "contract": ("callboard.cli.contract", "Write down what services promise each other."),
     "diff": ("callboard.cli.diff", "Say what changed in the contracts, and who breaks."),
+    "simulate": ("callboard.cli.simulate", "Break the world of the services in seeded ways, and tell what broke."),
     "explain": ("callboard.cli.explain", "Say what an event, a reaction or a flow is, and what happened to it."),
     "flows": ("callboard.cli.flows", "List, show, follow, await and cancel flows."),
     "dead-letters": ("callboard.cli.dead_letters", "List, show, replay and discard dead letters (also: dlq)."),

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import KW_ONLY, InitVar, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from callboard.errors import Undecodable
 from callboard.event import attribute
@@ -40,6 +40,16 @@ if TYPE_CHECKING:
     from callboard.ledger import FlowRow, Ledger, Parked, Position, Wish
 
 TIMER = "callboard.Timer["
+
+
+class Looks(NamedTuple):
+    """Seconds between two looks for what others committed or sent."""
+
+    first: float
+    longest: float
+
+
+LOOKS = Looks(0.001, 0.02)
 
 
 class Watcher(Protocol):
@@ -125,6 +135,7 @@ class Work:
     trial: Delivery | None = None  # one of them, running alone
     draining: bool = False
     longest_wait: timedelta = timedelta(hours=1)
+    looks: Looks = LOOKS
 
     # who waits for this process
     woken: asyncio.Event = field(default_factory=asyncio.Event)

@@ -1,0 +1,263 @@
+"""`callboard simulate`."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import click
+
+from callboard.choreography import Choreography
+from callboard.cli.command import Command, F, Refusal, meant, option
+from callboard.cli.discovery import find_app, load_keepers
+from callboard.cli.output import counted, note, say, say_json
+from callboard.cli.settings import app_options, json_option, setting
+from callboard.simulation.faults import FAULTS, named
+from callboard.simulation.hunt import Failure, Hunt, hunt, keep, read_kept, replay
+from callboard.simulation.oracles import ORACLES
+from callboard.simulation.story import mermaid, told
+from callboard.simulation.world import Scene, World
+
+_ELSEWHERE = 5  # seeds that are lived in a second program too
+_LOOK = 0.5  # seconds between two lines of progress
+
+
+def scene_options(function: F) -> F:
+    """What is simulated, and what may happen to it."""
+    faults = f"Only these, of {', '.join(FAULTS)}; `none` for no fault at all.  [default: all]"
+    for each in (
+        option("--ignore", metavar="A,B", default="", help=f"Do not ask these: {', '.join(ORACLES)}."),
+        option("--ledgers", type=click.Choice(["either", "shared", "separate"]), default="either",
+               help="One ledger for all services, one for each with a broker between, or as the seed says."),
+        option("--ports", metavar="NAME", help="The keepers: module:attr or file.py:attr, best a function that "
+               "makes new ones.  [default: made from the Protocols]"),
+        option("--flows", type=click.IntRange(1, 100), default=4, help="Flows of each kind in one world."),
+        option("--swarm/--no-swarm", default=True, help="Let each seed have much of some faults and none of others."),
+        option("--faults", metavar="A,B", default="all", show_default=False, help=faults),
+    ):  # fmt: skip
+        function = each(function)
+    return function
+
+
+@click.command(cls=Command, name="simulate")
+@app_options
+@option("--seeds", type=click.IntRange(1), default=100, help="How many worlds.")
+@option("--seed", type=click.IntRange(0), default=0, help="The first of them.")
+@option("--time", "seconds", type=click.FloatRange(0), help="Stop after so many seconds, whatever --seeds says.")
+@option("--most", type=click.IntRange(1), default=1, help="Stop after so many failures.")
+@scene_options
+@option("--keep", "folder", metavar="DIR", default=".callboard/failures", help="Where failures are kept.")
+@option("--replay", "file", metavar="FILE", help="Live this kept failure again, and nothing else.")
+@option("--pdb", is_flag=True, help="With --replay: stop in each reaction that the story runs.")
+@option("--mermaid", "drawn", is_flag=True, help="Draw the story too, as a Mermaid sequence.")
+@option("--trace", is_flag=True, hidden=True, help="With --json: the whole trace of each seed.")
+@json_option
+def command(app_argument: str | None, app: str | None, **options: Any) -> int:
+    """Run the services of APP under seeded faults in virtual time, and shrink what breaks to a story.
+
+    Opens no connection and no file but those of --keep. What must hold is derived from the declaration; add your own
+    with @choreography.invariant, and a workload of your own with @choreography.workload.
+    """
+    choreography = find_app(app, app_argument)
+    scene = _scene(choreography, options)
+    spec = app_argument or setting("app", app).value or ""
+    if options["file"] is not None:
+        return _replay(scene, Path(options["file"]), options, spec)
+    if options["trace"]:
+        return _trace(scene, options)
+    folder = Path(options["folder"])
+    again = _kept_before(scene, folder, options)
+    found = Hunt(scene)
+    if not again:
+        seeds = range(options["seed"], options["seed"] + options["seeds"])
+        begun = time.monotonic()
+        found = hunt(scene, _within(seeds, options["seconds"]), most=options["most"], told=_progress(options))
+        found.unsteady += [] if found.failures or options["as_json"] else _elsewhere(found, spec, options)
+        _clear()
+        _tell(found, time.monotonic() - begun, options)
+    failures = [*again, *found.failures]
+    files = {failure.seed: keep(failure, scene, folder) for failure in found.failures}
+    if options["as_json"]:
+        say_json("simulate", _document(found, failures))
+    else:
+        for failure in failures:
+            _tell_story(failure, f"callboard simulate {spec} --replay {files.get(failure.seed, folder)}", options)
+    return int(bool(failures or found.unsteady))
+
+
+def _scene(choreography: Choreography, options: dict[str, Any]) -> Scene:
+    names = {"all": list(FAULTS), "none": []}.get(options["faults"], _words(options["faults"]))
+    ignored = _words(options["ignore"])
+    for name in ignored:
+        if name not in ORACLES:
+            raise Refusal(2, f"there is no oracle {name!r}{meant(name, list(ORACLES))}")
+    for name in names:
+        if name not in FAULTS:
+            raise Refusal(2, f"there is no fault {name!r}{meant(name, list(FAULTS))}")
+    keepers = setting("ports", options["ports"])
+
+    def make() -> Sequence[object]:
+        if not keepers.value:
+            return []
+        made = load_keepers(keepers.value, keepers.folder)
+        if not isinstance(made, list | tuple):
+            raise Refusal(2, f"--ports names {made!r}: it is a list of keepers, or a function that returns one")
+        return list(cast("Sequence[object]", made))
+
+    return Scene(
+        choreography, make, named(names), swarm=options["swarm"], flows=options["flows"],
+        ledgers=options["ledgers"], ignored=frozenset(ignored),
+    )  # fmt: skip
+
+
+def _words(text: str) -> list[str]:
+    return [word.strip() for word in text.split(",") if word.strip()]
+
+
+def _within(seeds: range, seconds: float | None) -> Any:
+    end = None if seconds is None else time.monotonic() + seconds
+    for seed in seeds:
+        if end is not None and time.monotonic() >= end:
+            return
+        yield seed
+
+
+def _progress(options: dict[str, Any]) -> Any:
+    last = time.monotonic()
+
+    def told(found: Hunt, seed: int) -> None:
+        nonlocal last
+        if sys.stderr.isatty() and not options["as_json"] and time.monotonic() - last > _LOOK:
+            last = time.monotonic()
+            click.echo(f"\r{found.seeds} seeds, the last {seed}, {found.events} events", nl=False, err=True)
+
+    return told
+
+
+def _clear() -> None:
+    if sys.stderr.isatty():
+        click.echo("\r" + " " * 60 + "\r", nl=False, err=True)
+
+
+def _tell(found: Hunt, seconds: float, options: dict[str, Any]) -> None:
+    if options["as_json"]:
+        return
+    rate = found.seeds / seconds if seconds else 0
+    say(f"{counted(found.seeds, 'seed')}, {counted(found.flows, 'flow')}, {counted(found.events, 'event')} in "
+        f"{seconds:.1f} s ({rate:.0f} seeds/s); digest {found.digest}")  # fmt: skip
+    struck = ", ".join(f"{name} {found.struck[name]}" for name in FAULTS if found.struck[name])
+    say(f"faults, by the seeds they struck: {struck or 'none'}", "quiet")
+    if found.missing:
+        say(f"no seed has reached: {', '.join(found.missing)}", "quiet")
+    for text in found.unsteady:
+        say(text, "failure")
+    if not found.failures and not found.unsteady:
+        say("nothing broke", "success")
+
+
+def _tell_story(failure: Failure, line: str, options: dict[str, Any]) -> None:
+    say("")
+    for number, text in enumerate(told(failure)):
+        say(text, "failure" if number == 0 else "wait" if text.endswith("<<<") else "")
+    if options["drawn"]:
+        for text in mermaid(failure):
+            say(text)
+    say(f"  replay:  {line}")
+
+
+def _document(found: Hunt, failures: Sequence[Failure]) -> dict[str, Any]:
+    return {
+        "seeds": found.seeds, "flows": found.flows, "events": found.events, "digest": found.digest,
+        "struck": dict(found.struck), "missing": found.missing, "unsteady": found.unsteady,
+        "failures": [
+            {
+                "seed": each.seed, "oracle": each.violations[0].oracle, "text": each.violations[0].text,
+                "place": each.violations[0].place, "deviations": each.deviations, "runs": each.runs,
+                "story": told(each), "mermaid": mermaid(each),
+            }
+            for each in failures
+        ],
+    }  # fmt: skip
+
+
+# what was kept
+
+
+def _kept_before(scene: Scene, folder: Path, options: dict[str, Any]) -> list[Failure]:
+    """Failures of before that are not mended. One that is mended is kept no more."""
+    found: list[Failure] = []
+    if not folder.is_dir():
+        return found
+    for file in sorted(folder.glob(f"{scene.choreography.name}-*.json")):
+        failure = replay(read_kept(file, scene), _scene(scene.choreography, options))
+        if failure.violations:
+            found.append(failure)
+        else:
+            file.unlink()
+            note(f"{file.name} does not fail any more")
+    return found
+
+
+def _replay(scene: Scene, file: Path, options: dict[str, Any], spec: str) -> int:
+    kept = read_kept(file, scene)
+    failure = _debugged(scene, lambda: replay(kept, scene)) if options["pdb"] else replay(kept, scene)
+    if not failure.violations:
+        say(f"{file} does not fail any more: the same deviations, and nothing broke", "success")
+        return 0
+    if options["as_json"]:
+        say_json("simulate", _document(Hunt(scene), [failure]))
+    else:
+        _tell_story(failure, f"callboard simulate {spec} --replay {file} --pdb", options)
+    return 1
+
+
+def _debugged(scene: Scene, run: Any) -> Any:
+    import pdb  # noqa: T100 - this is what was asked for
+
+    debugger = pdb.Pdb()
+    for reaction in scene.choreography.reactions.values():
+        code = reaction.function.__code__
+        first = min(line for _, _, line in code.co_lines() if line is not None and line > code.co_firstlineno)
+        debugger.set_break(code.co_filename, first)
+    return debugger.runcall(run)
+
+
+# the same seeds in another program
+
+
+def _trace(scene: Scene, options: dict[str, Any]) -> int:
+    endings = [World(scene, seed).run() for seed in range(options["seed"], options["seed"] + options["seeds"])]
+    say_json("trace", {"worlds": [{"seed": e.seed, "digest": e.digest, "trace": e.trace} for e in endings]})
+    return 0
+
+
+def _elsewhere(found: Hunt, spec: str, options: dict[str, Any]) -> list[str]:
+    """The first seeds, in another program with other hashes: what differs depends on one of these."""
+    count = min(_ELSEWHERE, found.seeds)
+    line = [sys.executable, "-m", "callboard", "simulate", *([spec] if spec else []), "--trace", "--json"]
+    line += ["--seed", str(options["seed"]), "--seeds", str(count), "--flows", str(options["flows"])]
+    line += ["--ledgers", options["ledgers"], "--faults", options["faults"] or "none"]
+    line += [
+        "--swarm" if options["swarm"] else "--no-swarm",
+        *(["--ports", options["ports"]] if options["ports"] else []),
+    ]
+    hashes = "1" if os.environ.get("PYTHONHASHSEED", "0") == "0" else "0"
+    environment = {**os.environ, "PYTHONHASHSEED": hashes}
+    ran = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
+    if ran.returncode != 0:
+        return [f"a second program could not live these seeds: {ran.stderr.strip()[-500:]}"]
+    told: list[str] = []
+    for world in json.loads(ran.stdout)["worlds"]:
+        here = World(found.scene, world["seed"]).run()
+        pairs = zip(here.trace, world["trace"], strict=False)
+        if here.digest != world["digest"]:
+            one, other = next(((a, b) for a, b in pairs if a != b), ("(longer)", "(shorter)"))
+            told.append(
+                f"seed {world['seed']} is not the same in another program:\n    {one}\n    {other}\n"
+                "  likely: the order of a set of texts, hash(), or something outside of the world (a file, os.getpid)"
+            )
+    return told

@@ -1,0 +1,1 @@
+"""The user's own services under seeded faults, in virtual time: worlds, oracles, and stories of what broke."""

@@ -1,0 +1,95 @@
+"""Every choice of a world is a keyed hash of its seed, so that removing one fault never shifts another.
+
+What is not harmless is a deviation, and is written down by its key: "late OrderShipped#order-1 -> orders". A world can
+be run again with some of its deviations only.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import blake2b
+from random import Random
+from typing import TYPE_CHECKING, TypeVar
+
+from callboard.simulation.faults import FAULTS, SWARM
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+T = TypeVar("T")
+Deviations = dict[str, float]
+PUBLISH = "publish"
+
+
+class Choices:
+    """What happens in a world: drawn from its seed, or exactly the deviations in `forced`."""
+
+    def __init__(
+        self, seed: int, faults: Collection[str], *, swarm: bool = True, forced: Mapping[str, float] | None = None
+    ) -> None:
+        self.seed = seed
+        self.calm = False  # faults have stopped
+        self.deviations: Deviations = {}
+        self._forced = forced
+        self._visits: Counter[str] = Counter()
+        self._rates = {
+            name: FAULTS[name].rate * (self.pick(f"swarm {name}", SWARM) if swarm else 1.0) for name in faults
+        }
+
+    def draw(self, key: str) -> float:
+        """In [0, 1), the same for this key whenever it is asked."""
+        digest = blake2b(f"{self.seed} {key}".encode(), digest_size=7).digest()
+        return int.from_bytes(digest, "big") / (1 << 56)
+
+    def pick(self, key: str, options: Sequence[T]) -> T:
+        """One of these."""
+        return options[int(self.draw(key) * len(options))]
+
+    def between(self, key: str, low: float, high: float) -> float:
+        """A number between these."""
+        return low + (high - low) * self.draw(key)
+
+    def visit(self, key: str) -> str:
+        """The key, counted: what comes a second time is a choice of its own."""
+        self._visits[key] += 1
+        return key if self._visits[key] == 1 else f"{key} ({self._visits[key]})"
+
+    def strikes(self, fault: str, where: str) -> float | None:
+        """The amount of the fault if it strikes here, else None."""
+        key = self.visit(f"{fault} {where}")
+        if self._forced is not None:
+            amount = self._forced.get(key)
+        elif self.calm or fault not in self._rates or self.draw(key) >= self._rates[fault]:
+            amount = None
+        else:
+            amount = float(self.pick(f"amount {key}", FAULTS[fault].amounts))
+        if amount is not None:
+            self.deviations[key] = amount
+        return amount
+
+    def publishes(self, what: str) -> bool:
+        """Whether this is published: always, unless a smaller story is told."""
+        key = self.visit(f"{PUBLISH} {what}")
+        if self._forced is not None and key not in self._forced:
+            return False
+        self.deviations[key] = 0.0
+        return True
+
+
+class Steady(Random):
+    """Chance for what spreads retries and makes ids: no draw depends on how many were made before elsewhere."""
+
+    def __init__(self, seed: str) -> None:
+        super().__init__(0)
+        self._seed = seed
+        self._count = 0
+
+    def random(self) -> float:
+        """In the middle, always."""
+        return 0.5
+
+    def getrandbits(self, k: int, /) -> int:
+        """Bits of their own each time."""
+        self._count += 1
+        digest = blake2b(f"{self._seed} {self._count}".encode(), digest_size=64).digest()
+        return int.from_bytes(digest, "big") >> (512 - k)

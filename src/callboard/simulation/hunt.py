@@ -1,0 +1,185 @@
+"""A hunt: many seeds, each a world; what fails is run again, shrunk, kept, and told first next time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from callboard.errors import CallboardError
+from callboard.simulation.choices import Deviations
+from callboard.simulation.oracles import Violation
+from callboard.simulation.shrinking import Shrinker
+from callboard.simulation.world import Ending, Scene, World
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+_LAYOUT = 1
+_SAMPLE = 100  # one of so many passing seeds is run twice
+
+
+class NotThisFailure(CallboardError):
+    """A file of a failure that cannot be told here: of another choreography, or written otherwise."""
+
+
+@dataclass
+class Failure:
+    """A seed that broke something, and the smallest way to break it again."""
+
+    seed: int
+    violations: list[Violation]
+    deviations: Deviations
+    first: int  # deviations before it was shrunk
+    runs: int
+    ending: Ending
+
+
+@dataclass
+class Hunt:
+    """What came of many seeds."""
+
+    scene: Scene
+    seeds: int = 0
+    steps: int = 0
+    events: int = 0
+    flows: int = 0
+    struck: Counter[str] = field(default_factory=Counter[str])
+    digests: list[str] = field(default_factory=list[str])
+    outcomes: set[str] = field(default_factory=set[str])
+    failures: list[Failure] = field(default_factory=list[Failure])
+    unsteady: list[str] = field(default_factory=list[str])  # worlds that were not the same when lived again
+
+    @property
+    def digest(self) -> str:
+        """One for all seeds."""
+        return blake2b("".join(self.digests).encode(), digest_size=8).hexdigest()
+
+    @property
+    def missing(self) -> list[str]:
+        """Outcomes that reactions declare and no seed has reached."""
+        declared = {
+            f"{path} -> {kind.name}" for path, c in self.scene.choreography.contracts.items() for kind in c.emits
+        }
+        return sorted(declared - self.outcomes)
+
+
+def hunt(
+    scene: Scene, seeds: Sequence[int], *, most: int = 1, told: Callable[[Hunt, int], None] = lambda _hunt, _seed: None
+) -> Hunt:
+    """Every seed is run, until so many have failed; each of these is shrunk."""
+    found = Hunt(scene)
+    for seed in seeds:
+        ending = World(scene, seed).run()
+        found.seeds += 1
+        found.steps += ending.steps
+        found.events += ending.events
+        found.flows += ending.flows
+        found.digests.append(ending.digest)
+        found.outcomes |= ending.outcomes
+        found.struck.update({key.partition(" ")[0] for key in ending.deviations})
+        if ending.violations or seed % _SAMPLE == 0:
+            found.unsteady += compare(ending, World(scene, seed).run())
+        if ending.violations:
+            found.failures.append(shrink(scene, ending))
+        told(found, seed)
+        if len(found.failures) >= most:
+            break
+    return found
+
+
+def compare(one: Ending, other: Ending) -> Iterator[str]:
+    """The first line in which two lives of one seed differ, and what is likely to make them differ."""
+    if one.digest == other.digest:
+        return
+    pairs = [*zip(one.trace, other.trace, strict=False), ("(the end)", "(the end)")]
+    here, there = next(((a, b) for a, b in pairs if a != b), pairs[-1])
+    yield (
+        f"seed {one.seed} is not the same when it is run again:\n    {here}\n    {there}\n"
+        f"  likely: {_likely(one, here)}"
+    )
+
+
+def _likely(ending: Ending, line: str) -> str:
+    if any(each.oracle == "module-state" for each in ending.violations):
+        return "a variable of a module, which the run before has changed"
+    if " outside " in line:
+        return "a keeper that answers otherwise each time: make a new one for each world (--ports names a function)"
+    return "an order that is not kept: of a set, of hash(), of id(), or of what a library keeps for itself"
+
+
+def shrink(scene: Scene, ending: Ending) -> Failure:
+    """The same failure with as few deviations as it needs."""
+    oracles = {each.oracle for each in ending.violations[:1]}
+
+    def lived(deviations: Deviations) -> Ending:
+        return World(scene, ending.seed, forced=deviations).run()
+
+    def fails(deviations: Deviations) -> bool:
+        return any(each.oracle in oracles for each in lived(deviations).violations)
+
+    shrinker = Shrinker(fails)
+    left = shrinker.shrink(ending.deviations)
+    last = lived(left)
+    if not last.violations:
+        left, last = ending.deviations, ending
+    first = sorted(last.violations, key=lambda each: each.oracle not in oracles)
+    return Failure(ending.seed, first, left, len(ending.deviations), shrinker.runs, last)
+
+
+# what is kept
+
+
+class Kept(msgspec.Struct):
+    """A failure as its file has it."""
+
+    choreography: str
+    seed: int
+    deviations: Deviations
+    oracle: str
+    text: str
+    digest: str
+    ledgers: str
+    flows: int
+    layout: int = _LAYOUT
+
+
+def keep(failure: Failure, scene: Scene, folder: Path) -> Path:
+    """The file that replays it."""
+    violation = failure.violations[0]
+    kept = Kept(
+        scene.choreography.name, failure.seed, failure.deviations, violation.oracle, violation.text,
+        failure.ending.digest, scene.ledgers, scene.flows,
+    )  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / f"{scene.choreography.name}-{failure.seed}-{violation.oracle}.json"
+    file.write_bytes(msgspec.json.format(msgspec.json.encode(kept)))
+    return file
+
+
+def read_kept(file: Path, scene: Scene) -> Kept:
+    """The failure in this file. Raises NotThisFailure."""
+    try:
+        kept = msgspec.json.decode(file.read_bytes(), type=Kept)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise NotThisFailure(f"{file} holds no failure that can be replayed: {error}") from error
+    if kept.layout != _LAYOUT:
+        raise NotThisFailure(f"{file} was written in layout {kept.layout}, this callboard reads {_LAYOUT}: hunt anew")
+    if kept.choreography != scene.choreography.name:
+        raise NotThisFailure(f"{file} is a failure of {kept.choreography!r}, not of {scene.choreography.name!r}")
+    return kept
+
+
+def replay(kept: Kept, scene: Scene) -> Failure:
+    """The kept failure, lived again; without violations if it is mended."""
+    scene.ledgers, scene.flows = _ledgers(kept.ledgers), kept.flows
+    ending = World(scene, kept.seed, forced=kept.deviations).run()
+    return Failure(kept.seed, ending.violations, kept.deviations, len(kept.deviations), 0, ending)
+
+
+def _ledgers(name: str) -> Any:
+    return name if name in ("shared", "separate") else "either"

@@ -1,0 +1,169 @@
+"""A worker of a world: owns services on a disk, dies at any commit, sending or call, and is started again."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import Context
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+from callboard.choreography import pick_keepers
+from callboard.hops.work import Looks
+from callboard.run import open_board
+from callboard.simulation.choices import Steady
+from callboard.simulation.ledger import SimulatedLedger
+from callboard.simulation.loop import LIFE, Life, never
+from callboard.simulation.samples import START
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callboard.board import Board
+    from callboard.ledger import Entry
+    from callboard.service import Service
+    from callboard.simulation.ledger import Disk, Written
+    from callboard.simulation.world import World
+
+_LOOKS = Looks(5.0, 600.0)  # for what others committed: there is nobody else
+
+
+class Worker:
+    """What a program is that runs some services: it has lives, one after the other, on one disk."""
+
+    def __init__(self, world: World, name: str, services: Sequence[Service], disk: Disk) -> None:
+        self.world = world
+        self.name = name
+        self.services = list(services)
+        self.disk = disk
+        self.board: Board | None = None  # while it is up
+        self.lives = 0
+        skew = world.strikes("skew", name, name, "has a clock that is wrong")
+        self.skew = timedelta(seconds=skew or 0)
+        self._life: Life | None = None
+        self._up = asyncio.Event()
+
+    def now(self) -> datetime:
+        """What time it is by its clock."""
+        return START + timedelta(seconds=self.world.loop.time()) + self.skew
+
+    def start(self) -> None:
+        """It begins to live: it takes up whatever its disk says."""
+        self.lives += 1
+        self._life = Life(self.name, self.lives)
+        context = Context()
+        context.run(LIFE.set, self._life)
+        self.world.loop.begin(self._live(self._life), self.name, context)
+
+    async def _live(self, life: Life) -> None:
+        world = self.world
+        async with open_board(
+            world.scene.choreography,
+            SimulatedLedger(self.disk, self),
+            broker=world.broker,
+            ports=world.keepers,
+            services=self.services,
+            grace=timedelta(0),
+            clock=self,
+            codec=world.codec,
+            chance=Steady(f"{world.choices.seed} {self.name} {life.number}"),
+            looks=_LOOKS,
+        ) as board:
+            self.board = board
+            self._up.set()
+            if life.number > 1:
+                world.tell(self.name, "starts", "again, on what its ledger says")
+            await never()
+
+    def refuse_wrong_keepers(self) -> None:
+        """Raises ContractError as `open` would."""
+        pick_keepers(self.world.scene.choreography, self.world.keepers, self.services)
+
+    # trouble
+
+    def strikes(self, fault: str, where: str, text: str) -> float | None:
+        """The amount of a fault that strikes this worker here."""
+        return self.world.strikes(fault, where, self.name, text)
+
+    async def may_die(self, where: str) -> None:
+        """Goes on behind this line, or never."""
+        if self.dies(where):
+            await never()
+
+    def dies(self, where: str) -> bool:
+        """Whether it has died here: whoever is told so does nothing more."""
+        down = self.strikes("crash", f"{self.name} {where}", f"dies {where}")
+        if down is None:
+            return False
+        self.cut(down)
+        return True
+
+    def cut(self, down: float) -> None:
+        """The power is off: no `finally` runs, what was not committed is gone. `down` seconds later it starts again."""
+        if self._life is not None:
+            self._life.over = True
+        self.board = None
+        self.disk.cut()
+        self.world.forget_memory(self)
+        self.world.loop.call_later(down, self.start, context=Context())
+
+    # what it writes
+
+    def note(self, disk: Disk, written: Written) -> list[str]:
+        """Names for what is about to be committed; each is a place where this worker can die."""
+        for row in written.flows:
+            disk.flows[row.number] = row.id
+            self.world.name_flow(row.id, row.key)
+        named = [f"{self._source(entry)}{self.world.label(entry.type, entry.id)}" for entry in written.entries]
+        named += [
+            f"{row.reaction} as {row.why} in #{self.world.flow_name(disk.flows.get(row.flow, ''))}"
+            for row in written.rows
+            if row.why in ("retry", "running", "dead", "timer")
+        ]
+        return named
+
+    def _source(self, entry: Entry) -> str:
+        if entry.source is not None and entry.source not in {service.name for service in self.services}:
+            return "the arrived "
+        return f"{entry.by} -> " if entry.by else "the published "
+
+    def committed(self, disk: Disk, written: Written) -> None:
+        """It is in the log: it is told in the story."""
+        world = self.world
+        for entry in written.entries:
+            source = self._source(entry)
+            flow = world.flow_name(entry.id)
+            world.log.append((self.name, entry))
+            if source == "the arrived ":
+                world.tell(self.name, "arrives", world.label(entry.type, entry.id), flow, entry.data)
+            else:
+                name = world.label(entry.type, entry.id)
+                world.tell(self.name, "commits", f"{source}{name}", flow, entry.data)
+        for row in written.rows:
+            if row.why in ("retry", "dead"):
+                flow = world.flow_name(disk.flows.get(row.flow, ""))
+                what = "tries again later" if row.why == "retry" else "dead letter"
+                world.tell(self.name, what, f"{row.reaction}#{flow}: {row.error}", flow)
+        for ended in written.ended:
+            leaked = f", leaked {ended.leaked}" if ended.leaked else ""
+            flow = world.flow_name(ended.id)
+            world.tell(self.name, "verdict", f"{ended.name} #{flow} {ended.verdict}{leaked}", flow)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is up, and nothing more would happen by itself."""
+        board = self.board
+        if board is None:
+            return False
+        if board.failure is not None:
+            return True
+        work = board.work
+        busy = work.busy or work.running or work.later or work.next_due() is not None
+        unsent = work.abroad is not None and work.abroad.sent < work.head
+        return not busy and not unsent and not self.disk.query("SELECT 1 FROM parked WHERE due IS NOT NULL LIMIT 1")
+
+    async def up(self) -> Board:
+        """Its board, once it is up."""
+        while self.board is None:
+            self._up.clear()
+            await self._up.wait()
+        return self.board

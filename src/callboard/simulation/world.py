@@ -1,0 +1,336 @@
+"""A world: one seed, run to its end. Workers live and die, events travel, faults strike and stop, and all is judged."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from callboard.codecs.json import JsonCodec
+from callboard.errors import CallboardError
+from callboard.event import FlowCancelled, attribute, state_type, type_of
+from callboard.ids import FLOW_LENGTH
+from callboard.simulation.broker import SimulatedBroker
+from callboard.simulation.choices import Choices, Deviations
+from callboard.simulation.escapes import Sealed
+from callboard.simulation.faults import FAULTS
+from callboard.simulation.ledger import Disk
+from callboard.simulation.loop import Loop
+from callboard.simulation.memory import Memory
+from callboard.simulation.oracles import Violation, judge
+from callboard.simulation.outside import Outside, tag_runs
+from callboard.simulation.worker import Worker
+from callboard.simulation.workload import publish_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from callboard.board import Board
+    from callboard.choreography import Choreography
+    from callboard.ledger import Entry
+
+T = TypeVar("T")
+LEDGERS = Literal["shared", "separate", "either"]
+_STORM = 5400.0  # seconds after which faults strike no more
+_RUN: ContextVar[Any] = ContextVar("callboard_run", default=None)
+_ROUNDS = 6  # of the end: what is dead is replayed
+_PATIENCE = 5.0  # seconds until somebody who publishes tries again
+
+
+@dataclass
+class Scene:
+    """What is simulated, and how."""
+
+    choreography: Choreography
+    keepers: Callable[[], Sequence[object]] = list[object]
+    faults: tuple[str, ...] = tuple(FAULTS)
+    swarm: bool = True
+    flows: int = 4  # that are begun of each Flow, by the workload that we make
+    ledgers: LEDGERS = "either"
+    ignored: frozenset[str] = frozenset()  # oracles that are not asked
+
+
+@dataclass
+class Line:
+    """One line of a story."""
+
+    time: float
+    worker: str
+    what: str
+    text: str
+    flow: str = ""
+    deviation: str | None = None
+
+
+@dataclass
+class Ending:
+    """How a world ended."""
+
+    seed: int
+    deviations: Deviations
+    violations: list[Violation]
+    lines: list[Line]
+    digest: str
+    steps: int
+    events: int
+    flows: int
+    outcomes: frozenset[str] = frozenset()
+    trace: list[str] = field(default_factory=list[str])
+
+
+class World:
+    """Everything of one seed. Give `forced` to run it with these deviations only."""
+
+    def __init__(self, scene: Scene, seed: int, *, forced: Mapping[str, float] | None = None) -> None:
+        self.scene = scene
+        self.choices = Choices(seed, scene.faults, swarm=scene.swarm, forced=forced)
+        self.loop = Loop()
+        self.codec = JsonCodec()
+        self.lines: list[Line] = []
+        self.trace: list[str] = []
+        self.log: list[tuple[str, Entry]] = []  # every entry that was committed, and by whom
+        self.published: list[Any] = []
+        self.found: list[Violation] = []  # what is wrong at once, where it happens
+        self._names: dict[str, str] = {}
+        self._outside = Outside(self)
+        self.keepers = self._outside.keepers(list(scene.keepers()))
+        self.memory = Memory(scene.choreography)
+        self.broker: SimulatedBroker | None = None
+        self.disks: dict[str, Disk] = {}
+        self.workers: dict[str, Worker] = {}
+        self._resting: asyncio.Future[None] | None = None
+        self._people = 0
+        self.loop.run_tag = tag_runs(self._outside.functions, _RUN)
+        self.loop.idle = self._idle
+
+    # running
+
+    def run(self) -> Ending:
+        """Live it from beginning to end, and judge it."""
+        logger = logging.getLogger("callboard")
+        before, logger.disabled = logger.disabled, True
+        loud = logging.getLogger("asyncio")
+        also, loud.disabled = loud.disabled, True
+        try:
+            with self.memory, Sealed(self):
+                try:
+                    self.loop.run(self._live())
+                    violations = self.loop.run(judge(self))
+                except CallboardError as error:
+                    violations = [Violation("trouble", "", f"{type(error).__name__}: {error}")]
+                finally:
+                    self.loop.bury()
+        finally:
+            logger.disabled, loud.disabled = before, also
+            for disk in self.disks.values():
+                if disk.db is not None:
+                    disk.db.close()
+        found = [each for each in [*self.found, *violations] if each.oracle not in self.scene.ignored]
+        digest = blake2b("\n".join(self.trace).encode(), digest_size=8).hexdigest()
+        outcomes = frozenset(f"{e.by} -> {e.type}" for _, e in self.log if e.by and "callboard." not in e.by)
+        return Ending(
+            self.choices.seed, self.choices.deviations, found, self.lines, digest, self.loop.steps, len(self.log),
+            len(self._names), outcomes, self.trace,
+        )  # fmt: skip
+
+    async def _live(self) -> None:
+        self._build()
+        for worker in self.workers.values():
+            worker.refuse_wrong_keepers()
+            worker.start()
+        self.loop.call_later(_STORM, self._calm)
+        workloads = self.scene.choreography.workloads or [publish_samples]
+        for workload in workloads:
+            told = workload(self)
+            if inspect.isawaitable(told):
+                await told
+        await self.rest()
+        self._calm()
+        for _ in range(_ROUNDS):
+            if not await self._replay_dead():
+                break
+            await self.rest()
+
+    def _build(self) -> None:
+        choreography, services = self.scene.choreography, list(self.scene.choreography.services.values())
+        apart = self.scene.ledgers == "separate"
+        if self.scene.ledgers == "either" and len(services) > 1:
+            apart = self.choices.pick("ledgers", (False, True))
+        if apart:
+            self.broker = SimulatedBroker(self)
+        for name, owned in (
+            {service.name: [service] for service in services} if apart else {choreography.name: services}
+        ).items():
+            self.disks[name] = Disk(name)
+            self.workers[name] = Worker(self, name, owned, self.disks[name])
+
+    def _calm(self) -> None:
+        self.choices.calm = True
+
+    async def rest(self) -> None:
+        """Nothing more would happen by itself: every timer, retry and delivery is through."""
+        self._resting = self.loop.create_future()
+        await self._resting
+
+    def _idle(self, due: float | None) -> None:
+        resting = self._resting
+        if resting is None or resting.done() or self._people:
+            return
+        if due is not None and due - self.loop.time() < 0.5:
+            return
+        if (self.broker is None or self.broker.is_empty) and all(each.is_quiet for each in self.workers.values()):
+            resting.set_result(None)
+
+    async def _replay_dead(self) -> bool:
+        """An operator asks for every dead letter to be tried again."""
+        asked = False
+        for worker in self.workers.values():
+            board = await worker.up()
+            for row in await board.work.ledger.parked(why=["dead"]):
+                if row.reaction in board.work.readers and row.flow not in board.work.over and row.asked is None:
+                    asked |= await board.work.ledger.ask(row.reaction, row.pos, row.effect, "replay")
+                    worker.disk.asked = True
+                    board.work.wake()
+        return asked
+
+    # what its parts ask of it
+
+    def strikes(self, fault: str, where: str, worker: str, text: str) -> float | None:
+        """The amount of the fault if it strikes here; then the story tells so."""
+        amount = self.choices.strikes(fault, where)
+        if amount is not None:
+            unit = FAULTS[fault].unit
+            told = f"{text} ({amount:g} {unit})" if unit.startswith("seconds") else text
+            self.tell(worker, "FAULT", told, deviation=next(reversed(self.choices.deviations)))
+        return amount
+
+    def tell(
+        self, worker: str, what: str, text: str, flow: str = "", content: bytes = b"", *, deviation: str | None = None
+    ) -> None:
+        """One line of the story, and of the trace that a seed is known by."""
+        now = self.loop.time()
+        self.lines.append(Line(now, worker, what, text, flow, deviation))
+        self.trace.append(f"{now:.6f} {worker} {what} {text} {content.decode('utf-8', 'replace')}")
+
+    def name_flow(self, flow_id: str, key: str | None) -> None:
+        """The flow is called by its key."""
+        if key is not None:
+            self._names[flow_id[:FLOW_LENGTH]] = key
+
+    def flow_name(self, event_id: str) -> str:
+        """What the flow of this event is called."""
+        return self._names.setdefault(event_id[:FLOW_LENGTH], f"flow-{len(self._names) + 1}") if event_id else "?"
+
+    def label(self, kind: str, event_id: str | None) -> str:
+        """An event as the story names it: `ItemsReserved#order-1`."""
+        return f"{kind.removeprefix('callboard.')}#{self.flow_name(event_id or '')}"
+
+    def run_of(self) -> Any:
+        """The coroutine of the reaction that runs now."""
+        return _RUN.get()
+
+    def forget_memory(self, worker: Worker) -> None:
+        """What a worker that dies has kept in variables is gone."""
+        self.memory.reset(worker.services)
+
+    @property
+    def calls(self) -> list[Any]:
+        """Every call outside, in order."""
+        return self._outside.calls
+
+    # for workloads
+
+    def home(self, event: Any) -> Worker:
+        """Whom this event is published through."""
+        kind, choreography = type_of(event), self.scene.choreography
+        for flow in choreography.flows.values():
+            if flow.start is kind or attribute(event, flow.key) is not None:
+                home = choreography.home_of(flow).name
+                return self.workers.get(home) or next(iter(self.workers.values()))
+        hearing = [c.service for c in choreography.contracts.values() if kind in c.hears]
+        return next((self.workers[name] for name in hearing if name in self.workers), next(iter(self.workers.values())))
+
+    async def publish(self, event: Any, *, after: float = 0.0) -> None:
+        """Somebody outside publishes this, and tries again under the same idempotency key until it is done."""
+        kind = type_of(event)
+        keys = [
+            str(key) for f in self.scene.choreography.flows.values() if (key := attribute(event, f.key)) is not None
+        ]
+        name = f"{kind}#{keys[0] if keys else kind.name}"
+        if not self.choices.publishes(name):
+            return
+        self._people += 1
+        try:
+            await asyncio.sleep(after)
+            self.published.append(event)
+            key = f"publish {name} {len(self.published)}"
+            worker = self.home(event)
+
+            async def publish(board: Board) -> None:
+                await board.publish(event, idempotency_key=key)
+
+            await self._insist(worker, publish)
+        finally:
+            self._people -= 1
+
+    async def cancel(self, flow: str, key: str) -> None:
+        """Somebody outside calls this flow off, if the seed says so."""
+        choreography = self.scene.choreography
+        if not any(kind.cls is FlowCancelled for c in choreography.contracts.values() for kind in c.hears):
+            return
+        home = choreography.home_of(choreography.flows[flow]).name
+        worker = self.workers.get(home) or next(iter(self.workers.values()))
+        after = self.strikes("cancel", f"{flow} {key}", "outside", f"decides to call off {flow} #{key}")
+        if after is None:
+            return
+        self._people += 1
+        try:
+            await asyncio.sleep(after)
+            await self._insist(worker, lambda board: board.flow(flow, key).cancel("simulated"))
+        finally:
+            self._people -= 1
+
+    async def put(self, *rows: Any) -> None:
+        """These rows are there before anything happens."""
+        for row in rows:
+            state = state_type(type(row))
+            owner = self.scene.choreography.owner_of(state)
+            worker = self.workers.get(owner.name) or next(iter(self.workers.values()))
+
+            async def change(board: Board, row: Any = row, owner: Any = owner) -> None:
+                async with board.transaction(owner) as tx:
+                    await tx.put(row)
+
+            await self._insist(worker, change)
+
+    async def _insist(self, worker: Worker, step: Callable[[Board], Awaitable[Any]]) -> None:
+        while True:
+            board = await worker.up()
+            try:
+                await asyncio.wait_for(step(board), _PATIENCE)
+            except TimeoutError:
+                continue
+            except CallboardError as error:
+                self.tell("outside", "is refused", f"{type(error).__name__}: {error}")
+            return
+
+    # for invariants
+
+    async def rows(self, cls: type[T]) -> list[T]:
+        """All rows of this state, as they are committed."""
+        state = state_type(cls)
+        owner = self.scene.choreography.owner_of(state).name
+        disk = self.disks.get(owner) or next(iter(self.disks.values()))
+        found = disk.query(f'SELECT data, shape FROM "state_{state.name}" ORDER BY key')  # noqa: S608 - our own name
+        return [self.codec.decode_state(bytes(data), state, shape) for data, shape in found]
+
+    def events(self, cls: type[T]) -> list[T]:
+        """All events of this class that happened, in order, each once."""
+        kind = next(each for each in self.scene.choreography.events.values() if each.cls is cls and each.inner is None)
+        once = {entry.id: entry for _, entry in self.log if entry.type == kind.name}
+        return [self.codec.decode(entry.data, kind) for entry in once.values()]

@@ -1,0 +1,383 @@
+"""`callboard simulate`: worlds are the same each time, break what is broken, and leave alone what is whole."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+import threading
+import urllib.request
+from collections.abc import Callable
+from contextvars import Context
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from callboard import Choreography, Flow, Service, event, port
+from callboard import run as running
+from callboard.hops.react import react
+from callboard.hops.work import Work
+from callboard.simulation.choices import Choices
+from callboard.simulation.faults import FAULTS
+from callboard.simulation.hunt import hunt
+from callboard.simulation.loop import LIFE, Life, Loop, NeverRests
+from callboard.simulation.shrinking import Shrinker
+from callboard.simulation.story import mermaid, told
+from callboard.simulation.world import LEDGERS, Scene, World
+from shop.events import OrderCreated
+from shop.inventory import Shelf
+
+from . import planted
+from .postoffice import command, environment, shell
+
+TARGETS = Path(__file__).parent / "targets"
+
+
+@event
+class Rung:
+    bell_id: str
+
+
+@event
+class Heard:
+    bell_id: str
+
+
+def a_bell(*services: Service) -> Choreography:
+    flow = Flow("bell", key="bell_id", starts=Rung, succeeds=Heard)
+    return Choreography("bell", *services, flows=[flow])
+
+
+# what is found
+
+
+@pytest.mark.parametrize("defect", planted.DEFECTS, ids=lambda defect: defect.__name__)
+def test_a_planted_defect_is_found_and_shrunk_to_a_few_deviations(defect: Callable[[], Choreography]) -> None:
+    oracle, seeds, most = planted.DEFECTS[defect]
+    found = hunt(Scene(defect()), range(seeds))
+    (failure,) = found.failures
+    assert failure.violations[0].oracle == oracle
+    assert 1 <= len(failure.deviations) <= most
+    assert len(failure.deviations) < failure.first
+    assert found.unsteady == []
+
+
+def test_none_of_the_deviations_that_are_left_can_be_taken_away() -> None:
+    scene = Scene(planted.no_key())
+    (failure,) = hunt(scene, range(20)).failures
+    for key in failure.deviations:
+        fewer = {each: amount for each, amount in failure.deviations.items() if each != key}
+        assert "outside-twice" not in {v.oracle for v in World(scene, failure.seed, forced=fewer).run().violations}
+
+
+def test_a_charge_without_a_key_is_told_with_its_line() -> None:
+    (failure,) = hunt(Scene(planted.no_key()), range(20)).failures
+    assert "await till.charge(created.card, created.total)  # no key" in failure.violations[0].text
+    story = told(failure)
+    assert any(line.endswith("<<<") and "FAULT" in line for line in story)
+    assert mermaid(failure)[0] == "sequenceDiagram"
+    assert any("->>Till: charge(" in line for line in mermaid(failure))
+
+
+@pytest.mark.parametrize("ledgers", ["shared", "separate"])
+def test_nothing_breaks_in_the_whole_shop(ledgers: LEDGERS) -> None:
+    found = hunt(Scene(planted.whole_shop(), ledgers=ledgers), range(8))
+    assert [told(failure) for failure in found.failures] == []
+    assert found.seeds == 8
+    assert found.unsteady == []
+
+
+def test_nothing_breaks_in_the_whole_auction() -> None:
+    assert hunt(Scene(planted.whole_auction()), range(12)).failures == []
+
+
+@pytest.mark.slow
+def test_nothing_breaks_in_a_thousand_worlds_of_the_shop() -> None:
+    found = hunt(Scene(planted.whole_shop()), range(1_000))
+    assert [told(failure) for failure in found.failures] == []
+    assert found.seeds == 1_000
+    assert set(found.struck) >= set(FAULTS) - {"cancel"}
+
+
+def test_an_invariant_of_the_users_is_asked_and_told() -> None:
+    choreography = planted.a_shop()
+
+    @choreography.invariant
+    async def the_shelves_are_full(world: World) -> None:
+        assert all(shelf.free == 99 for shelf in await world.rows(Shelf)), "somebody took something"
+
+    (failure,) = hunt(Scene(choreography), range(5)).failures
+    assert failure.violations[0].oracle == "invariant"
+    assert "the_shelves_are_full: somebody took something" in failure.violations[0].text
+
+
+def test_a_workload_of_the_users_takes_the_place_of_ours() -> None:
+    choreography = planted.whole_auction()
+
+    @choreography.workload
+    async def one_lot(world: World) -> None:
+        await world.publish(planted.LotOffered(lot_id="the one"))
+
+    ending = World(Scene(choreography, faults=()), 1).run()
+    assert list(ending.deviations) == ["publish LotOffered#the one"]
+    assert ending.outcomes == {"hall.expire -> LotExpired", "hall.expire -> callboard.Timer[hall.expire]"}
+
+
+# worlds are the same each time
+
+
+def test_a_seed_is_the_same_world_in_every_program_whatever_its_hashes_are() -> None:
+    line = [sys.executable, "-m", "callboard", "simulate", "shop:shop", "--seeds", "6", "--trace", "--json"]
+    digests: list[list[str]] = []
+    for hashes in ("0", "42"):
+        env = {**environment(), "PYTHONHASHSEED": hashes, "PYTHONPATH": str(TARGETS)}
+        ran = subprocess.run(line, env=env, capture_output=True, text=True, check=True)
+        digests.append([world["digest"] for world in json.loads(ran.stdout)["worlds"]])
+    assert digests[0] == digests[1]
+    assert digests[0] == [World(Scene(planted.whole_shop()), seed).run().digest for seed in range(6)]
+
+
+def test_removing_one_fault_never_shifts_another() -> None:
+    def struck(*faults: str) -> dict[str, float]:
+        choices = Choices(7, faults, swarm=False)
+        for place in range(300):
+            choices.strikes("late", f"an event {place}")
+            choices.strikes("crash", f"a commit {place}")
+        return choices.deviations
+
+    both, one = struck("late", "crash"), struck("late")
+    assert one
+    assert {key: amount for key, amount in both.items() if key.startswith("late")} == one
+
+
+def test_what_is_different_each_time_is_told_with_the_line_where_it_differs() -> None:
+    service = Service("tower")
+    count = iter(range(100))
+
+    @service.reaction
+    def hear(rung: Rung) -> Heard:
+        return Heard(bell_id=rung.bell_id + "!" * next(count))
+
+    found = hunt(Scene(a_bell(service), flows=1, ledgers="shared"), range(1))
+    assert any("is not the same when it is run again" in text and "hear" in text for text in found.unsteady)
+
+
+def test_the_simulation_runs_the_movers_that_production_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    groups = 0
+
+    async def counted(work: Work) -> int:
+        nonlocal groups
+        groups += 1
+        return await react(work)
+
+    monkeypatch.setattr(running, "react", counted)
+    World(Scene(planted.whole_auction()), 1).run()
+    assert groups > 0
+
+
+# a power cut
+
+
+def test_a_power_cut_runs_no_finally_and_forgets_what_was_not_committed() -> None:
+    ended: list[str] = []
+    loop = Loop()
+    life = Life("worker", 1)
+
+    async def live() -> None:
+        try:
+            await asyncio.sleep(10)
+        finally:
+            ended.append("finally")
+
+    async def world() -> list[str]:
+        context = Context()
+        context.run(LIFE.set, life)
+        loop.begin(live(), "worker", context)
+        await asyncio.sleep(5)
+        life.over = True
+        await asyncio.sleep(10)
+        return list(ended)
+
+    assert loop.run(world()) == []
+    loop.bury()
+
+
+def test_workers_die_and_take_up_what_their_disk_says() -> None:
+    seeds = [World(Scene(planted.whole_shop(), faults=("crash",), swarm=False), seed).run() for seed in range(8)]
+    assert any(line.what == "starts" for ending in seeds for line in ending.lines)
+    assert [each for ending in seeds for each in ending.violations] == []
+
+
+# what leaves the world, and what never ends
+
+
+def _open_a_thread() -> None:
+    threading.Thread(target=print).start()
+
+
+def _open_a_socket() -> None:
+    urllib.request.urlopen("http://localhost:1")
+
+
+def _start_a_program() -> None:
+    subprocess.run(["true"], check=False)
+
+
+@pytest.mark.parametrize("escape", [_open_a_thread, _open_a_socket, _start_a_program])
+def test_what_leaves_the_world_raises_where_it_is_called_and_says_what_to_do(escape: Callable[[], None]) -> None:
+    service = Service("tower")
+
+    @service.reaction
+    def hear(rung: Rung) -> Heard:
+        escape()
+        return Heard(bell_id=rung.bell_id)
+
+    (failure,) = hunt(Scene(a_bell(service), faults=()), range(1)).failures
+    text = next(each.text for each in failure.violations if each.oracle == "dead-letter")
+    assert "was used under simulation at" in text
+    assert Path(__file__).name in text
+
+
+def test_a_world_that_never_rests_is_given_up() -> None:
+    async def spin() -> None:
+        while True:
+            await asyncio.sleep(0)  # noqa: ASYNC110 - this is what never rests
+
+    loop = Loop(most=1_000)
+    with pytest.raises(NeverRests, match="after 1,000 steps"):
+        loop.run(spin())
+    loop.bury()
+
+
+def test_virtual_time_passes_at_once() -> None:
+    async def sleep() -> float:
+        await asyncio.sleep(3_600)
+        return asyncio.get_running_loop().time()
+
+    loop = Loop()
+    assert loop.run(sleep()) == 3_600
+    loop.bury()
+
+
+# outside
+
+
+@port
+class Bell(Protocol):
+    def ring(self, *, key: str) -> int: ...
+
+
+class CountingBell(Bell):
+    def __init__(self) -> None:
+        self.rung: list[str] = []
+
+    def ring(self, *, key: str) -> int:
+        self.rung.append(key)
+        return len(self.rung)
+
+
+def test_a_keeper_that_is_given_is_called_and_watched() -> None:
+    service = Service("tower")
+    made: list[CountingBell] = []
+
+    @service.reaction(keeps="it has rung")
+    def hear(rung: Rung, bell: Bell) -> Heard:
+        bell.ring(key=rung.bell_id)
+        return Heard(bell_id=rung.bell_id)
+
+    def keepers() -> list[object]:
+        made.append(CountingBell())
+        return [made[-1]]
+
+    world = World(Scene(a_bell(service), keepers, faults=(), flows=2), 1)
+    assert world.run().violations == []
+    assert sorted(made[-1].rung) == ["bell-1", "bell-2"]
+    assert [call.name for call in world.calls] == ["Bell.ring", "Bell.ring"]
+    assert all(call.took_place and Path(__file__).name in call.place for call in world.calls)
+
+
+# shrinking
+
+
+def test_a_shrinker_finds_the_two_that_matter_among_many() -> None:
+    shrinker = Shrinker(lambda left: {"a 7", "a 31"} <= set(left))
+    assert set(shrinker.shrink({f"a {number}": 1.0 for number in range(50)})) == {"a 7", "a 31"}
+    assert shrinker.runs < 100
+
+
+# the command
+
+
+def simulate(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return shell(
+        "simulate", *args, folder=folder, PYTHONPATH=os.pathsep.join([str(TARGETS), str(TARGETS.parent.parent)])
+    )
+
+
+def test_the_command_says_that_nothing_broke(tmp_path: Path) -> None:
+    ran = simulate("shop:shop", "--seeds", "3", folder=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert "3 seeds" in ran.stdout
+    assert ran.stdout.rstrip().endswith("nothing broke")
+
+
+def test_the_command_keeps_a_failure_tells_it_first_and_forgets_it_once_it_is_mended(tmp_path: Path) -> None:
+    app = tmp_path / "auction.py"
+    app.write_text("from tests.planted import no_unless\nauction = no_unless()\n")
+    ran = simulate("auction.py:auction", folder=tmp_path)
+    assert ran.returncode == 1, ran.stderr
+    assert "two-verdicts: lot #lot-" in ran.stdout
+    (kept,) = (tmp_path / ".callboard" / "failures").iterdir()
+    assert f"--replay .callboard/failures/{kept.name}" in ran.stdout
+    again = simulate("auction.py:auction", "--replay", f".callboard/failures/{kept.name}", "--json", folder=tmp_path)
+    assert again.returncode == 1, again.stderr
+    assert json.loads(again.stdout)["failures"][0]["oracle"] == "two-verdicts"
+    first = simulate("auction.py:auction", "--seed", "9", folder=tmp_path)
+    assert first.returncode == 1
+    assert "1 seed" not in first.stdout
+    app.write_text("from tests.planted import whole_auction\nauction = whole_auction()\n")
+    mended = simulate("auction.py:auction", "--seeds", "2", folder=tmp_path)
+    assert mended.returncode == 0, mended.stderr + mended.stdout
+    assert "does not fail any more" in mended.stderr
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        (["--faults", "lat"], "there is no fault 'lat': did you mean 'late'?"),
+        (["--ignore", "stick"], "there is no oracle 'stick': did you mean 'stuck'?"),
+        (["--seeds", "-1"], "-1 is not in the range"),
+        (["--replay", "none.json"], "none.json holds no failure that can be replayed"),
+    ],
+)
+def test_wrong_usage_is_told(args: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(TARGETS), *sys.path])
+    answer = command("simulate", "shop:shop", *args)
+    assert answer.exit_code != 0
+    assert told in answer.stderr + answer.stdout
+
+
+def test_a_failure_of_another_choreography_is_not_replayed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "other.json"
+    file.write_text(
+        '{"choreography": "zoo", "seed": 1, "deviations": {}, "oracle": "stuck", "text": "", "digest": "",'
+        ' "ledgers": "shared", "flows": 1}'
+    )
+    monkeypatch.setattr(sys, "path", [str(TARGETS), *sys.path])
+    answer = command("simulate", "shop:shop", "--replay", str(file))
+    assert answer.exit_code != 0
+    assert "is a failure of 'zoo', not of 'shop'" in answer.stderr + answer.stdout
+
+
+def test_events_are_made_of_their_types() -> None:
+    world = World(Scene(planted.whole_shop(), faults=()), 3)
+    world.run()
+    orders = [each for each in world.published if isinstance(each, OrderCreated)]
+    assert [order.order_id for order in orders] == sorted({order.order_id for order in orders}, key=_place(orders))
+    assert {line.sku for order in orders for line in order.lines} <= {"sku-1", "sku-2"}
+
+
+def _place(orders: list[OrderCreated]) -> Callable[[str], int]:
+    return [order.order_id for order in orders].index
