@@ -82,11 +82,7 @@ async def open_board(
     of others: there are none.
     """
     owned = list(choreography.services.values()) if services is None else list(services)
-    if any(isinstance(service, str) for service in owned):
-        raise ContractError("open(services=)", "give the services themselves, not their names: services=[orders]")
-    for service in owned:
-        if choreography.services.get(service.name) is not service:
-            raise ContractError("open(services=)", f"{service!r} is no service of {choreography.name}")
+    _refuse_strangers(choreography, owned)
     keepers = pick_keepers(choreography, ports, owned)
     ledger = open_ledger(url) if isinstance(url, str) else url
     await ledger.open(_names(choreography), list(choreography.states))
@@ -116,6 +112,14 @@ async def open_board(
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
             await ledger.close()
+
+
+def _refuse_strangers(choreography: Choreography, owned: Sequence[object]) -> None:
+    for service in owned:
+        if isinstance(service, str):
+            raise ContractError("open(services=)", "give the services themselves, not their names: services=[orders]")
+        if service not in choreography.services.values():
+            raise ContractError("open(services=)", f"{service!r} is no service of {choreography.name}")
 
 
 def _names(choreography: Choreography) -> set[str]:

@@ -54,7 +54,7 @@ def scene_options(function: F) -> F:
 @option("--replay", "file", metavar="FILE", help="Live this kept failure again, and nothing else.")
 @option("--pdb", is_flag=True, help="With --replay: stop in each reaction that the story runs.")
 @option("--mermaid", "drawn", is_flag=True, help="Draw the story too, as a Mermaid sequence.")
-@option("--trace", is_flag=True, hidden=True, help="With --json: the whole trace of each seed.")
+@option("--trace", is_flag=True, help="Only the whole trace of each seed, as JSON, to compare with another.")
 @json_option
 def command(app_argument: str | None, app: str | None, **options: Any) -> int:
     """Run the services of APP under seeded faults in virtual time, and shrink what breaks to a story.

@@ -72,7 +72,7 @@ class SimulatedLedger(SqliteLedger):
     def __init__(self, disk: Disk, worker: Worker) -> None:
         super().__init__("sqlite:///:memory:", synchronous="OFF")
         self._disk = disk
-        self._worker = worker
+        self.worker = worker
 
     async def open(self, names: Collection[str], states: Collection[str]) -> None:
         """A new disk is laid out; one that was used is taken as it was left."""
@@ -94,7 +94,7 @@ class SimulatedLedger(SqliteLedger):
     @asynccontextmanager
     async def transaction(self, tokens: Mapping[str, int]) -> AsyncIterator[SqliteTransaction]:
         """As ever, but it may be the last, or fail."""
-        worker = self._worker
+        worker = self.worker
         if worker.strikes("busy", worker.name, "finds the ledger's lock taken") is not None:
             raise LedgerBusy("somebody else is committing (simulated)")
         async with super().transaction(tokens) as tx:

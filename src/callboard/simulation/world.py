@@ -11,10 +11,13 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from msgspec.structs import replace
+
 from callboard.codecs.json import JsonCodec
 from callboard.errors import CallboardError
 from callboard.event import FlowCancelled, attribute, state_type, type_of
 from callboard.ids import FLOW_LENGTH
+from callboard.ledger import Note, Wish
 from callboard.simulation.broker import SimulatedBroker
 from callboard.simulation.choices import Choices, Deviations
 from callboard.simulation.escapes import Sealed
@@ -191,11 +194,18 @@ class World:
         asked = False
         for worker in self.workers.values():
             board = await worker.up()
-            for row in await board.work.ledger.parked(why=["dead"]):
-                if row.reaction in board.work.readers and row.flow not in board.work.over and row.asked is None:
-                    asked |= await board.work.ledger.ask(row.reaction, row.pos, row.effect, "replay")
-                    worker.disk.asked = True
-                    board.work.wake()
+            work = board.work
+            rows = [
+                row
+                for row in await work.ledger.parked(why=["dead"])
+                if row.reaction in work.readers and row.flow not in work.over and row.asked is None
+            ]
+            if rows:
+                wishes = [replace(row, asked=Wish("replay"), due=work.now()) for row in rows]
+                notes = [Note(row.pos, row.reaction, row.flow, "asked", "replay", work.now()) for row in rows]
+                asked |= any(await work.ledger.ask(wishes, notes))
+                worker.disk.asked = True
+                work.wake()
         return asked
 
     # what its parts ask of it
