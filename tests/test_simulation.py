@@ -241,7 +241,7 @@ def test_what_leaves_the_world_raises_where_it_is_called_and_says_what_to_do(esc
 
 def test_a_world_that_never_rests_is_given_up() -> None:
     async def spin() -> None:
-        while True:
+        while True:  # noqa: ASYNC110 - this is what never rests
             await asyncio.sleep(0)
 
     loop = Loop(most=1_000)
