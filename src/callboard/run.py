@@ -75,11 +75,11 @@ async def open_board(
     codec: Codec | None,
     chance: Random | None = None,
     looks: Looks = LOOKS,
+    watched: bool = True,
 ) -> AsyncIterator[Board]:
     """Open the ledger, run the services, and drain them at the end. See `Choreography.open`.
 
-    The simulation gives a ledger of its own making, chance that is drawn from a seed, and looks less often for commits
-    of others: there are none.
+    The simulation gives a ledger and chance of its own, looks less often for others' commits, and has no watchdog.
     """
     owned = list(choreography.services.values()) if services is None else list(services)
     _refuse_strangers(choreography, owned)
@@ -99,9 +99,9 @@ async def open_board(
     work.looks = looks
     names = [service.name for service in owned]
     if broker is not None:
-        identity = await ledger.identity()
-        work.abroad = Abroad(choreography, open_broker(broker), here=names, identity=identity)
+        work.abroad = Abroad(choreography, open_broker(broker), here=names, identity=await ledger.identity())
     runner = Runner(work, Board(choreography, work), names)
+    runner.watched = watched
     runner.retention = Retention(choreography, read_duration(keep, "keep", "open(keep=)"), separate=broker is not None)
     try:
         await runner.start()
@@ -145,12 +145,13 @@ class Runner:
         self.retention: Retention | None = None  # None: nothing is pruned
         self._pruned, self._next_prune = 0, 0.0
         self._traffic = None if work.abroad is None else Traffic(work, work.abroad, self._fail)
+        self.watched = True
         self._watchdog: Watchdog | None = None
 
     async def start(self) -> None:
         """Begin, and repeat the movers until `stop`."""
         await self.begin()
-        if self.work.readers or self._wanted:
+        if self.watched and (self.work.readers or self._wanted):
             self._watchdog = Watchdog(self.work)
             self._watchdog.start()
         self._loop = asyncio.create_task(self._repeat(), name="callboard")

@@ -67,6 +67,7 @@ class Worker:
             codec=world.codec,
             chance=Steady(f"{world.choices.seed} {self.name} {life.number}"),
             looks=_LOOKS,
+            watched=False,
         ) as board:
             self.board = board
             self._up.set()
