@@ -211,6 +211,20 @@ async def test_a_reaction_that_is_gone_and_has_something_left_refuses_to_start(f
     assert [row.why for row in await parked(file)] == ["retry"]
 
 
+async def test_a_start_that_was_refused_can_be_repaired_as_it_says(file: Path) -> None:
+    outside, clock = Outside(), ManualClock(START)
+    outside.next("take", "fail")
+    async with Build().on(file, outside, clock) as stage:
+        await stage.say(Wanted(key="a"))
+        await stage.close()
+    with pytest.raises(LedgerError, match="is not in the code any more"):
+        await Build("fetch").on(file, outside, clock).open()  # by now the ledger has heard of the new name
+    async with Build("fetch", "take").on(file, outside, clock) as stage:
+        await stage.advance(minutes=10)
+        assert await stage.count(Taken) == 1
+        assert await stage.parked("retry") == []
+
+
 async def test_what_a_reaction_that_is_gone_has_not_come_to_counts_too(file: Path) -> None:
     outside, clock = Outside(), ManualClock(START)
     async with Build().on(file, outside, clock) as stage:
@@ -438,6 +452,7 @@ def older(file: Path) -> None:
                               ("reaction", "hears"), ("reaction", "first"),
                               ("reaction", "paused"), ("reaction", "by")):  # fmt: skip
             db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        db.execute("DROP TABLE hearer")
         db.execute("PRAGMA user_version = 1")
 
 

@@ -186,6 +186,35 @@ async def test_a_replay_that_ends_its_worker_does_not_end_it_for_ever(tmp_path: 
         assert await owner.parked() == []
 
 
+press = Service("press")
+
+
+@press.reaction(retry=THREE, keeps="a test")
+async def set_type(asked: Asked, line: Line) -> Allowed:
+    await line.take("set", asked.name)
+    return Allowed(name=asked.name)
+
+
+@press.reaction(retry=THREE)
+def print_out(allowed: Allowed) -> Answered:
+    if Poison.kills:
+        raise Crash
+    return Answered(name=allowed.name)
+
+
+printing = Choreography(
+    "printing", press, flows=[Flow("sheet", key="name", starts=Asked, succeeds=Answered, timeout=None)]
+)
+
+
+async def test_what_ends_its_worker_is_blamed_and_not_what_ran_before_it(tmp_path: Path) -> None:
+    Poison.kills, line = True, Line()
+    async with board(printing, tmp_path, line) as (owner, gateway):
+        await gateway.publish(Asked(name="x"))
+        assert await living(owner) <= 2 * THREE.max_attempts
+        assert [letter.reaction for letter in await owner.dead()] == ["press.print_out"]
+
+
 # an end that was not clean
 
 

@@ -310,12 +310,12 @@ class Runner:
             if contract.service not in services:
                 continue
             was = f"{contract.service}.{contract.options.was}"
-            if path not in known and was in known:
+            if was in known and (path not in known or _is_untouched(known[path])):
                 renamed[was] = path
             hears = tuple(types_heard(contract))
             if path not in known or known[path].hears != hears:
                 told.append(Position(path, 0, 0, (), hears=hears))
-        if told:
+        if told or renamed:
             await work.ledger.register(told, renamed, work.tokens)
 
     async def _retire(self, services: Sequence[str], positions: Iterable[Position]) -> None:
@@ -444,6 +444,11 @@ class Runner:
                 publication.future.set_exception(refused)
         work.publications.clear()
         await self.board.notify()
+
+
+def _is_untouched(position: Position) -> bool:
+    """Whether it was only registered, as by a start that was refused, and has read nothing yet."""
+    return position.pos == position.since and not position.open
 
 
 async def _refuse_orphan(ledger: Ledger, position: Position) -> None:

@@ -69,6 +69,7 @@ async def run_effects(work: Work, group: Group, delivery: Delivery, ready: Ready
     reader = delivery.reader
     effects: list[int | None] = list(ready.effects) if ready.effects is not None else [None]
     before = delivery.attempts
+    _keep_apart(group, delivery)
     while effects:
         effect = effects.pop(0)
         delivery.attempts = before if delivery.announced else before + 1
@@ -248,6 +249,11 @@ async def _loop(work: Work, group: Group, delivery: Delivery) -> str:
     return " -> ".join(path)
 
 
+def _keep_apart(group: Group, delivery: Delivery) -> None:
+    """What may have ended its worker is committed before anything runs on its result: or it is blamed for that too."""
+    group.fused = group.fused and not delivery.announced
+
+
 async def collect(work: Work, group: Group) -> None:
     """Runs that went on beside the groups and are finished now."""
     for attempt in sorted(work.finished, key=lambda attempt: attempt.delivery):
@@ -266,6 +272,7 @@ async def collect(work: Work, group: Group) -> None:
             _again(work, attempt)
             continue
         outcome = await _judged(work, group, attempt)
+        _keep_apart(group, delivery)
         work.finished.remove(attempt)
         remaining = delivery.effects if delivery.reader.contract.options.compensates is not None else None
         outcome.done = not remaining

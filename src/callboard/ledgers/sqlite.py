@@ -386,7 +386,7 @@ class SqliteLedger:
 
     def _rename(self, old: str, new: str) -> None:
         self._db.execute("UPDATE reaction SET first = coalesce(first, reaction) WHERE reaction = ?", (old,))
-        self._db.execute("DELETE FROM reaction WHERE reaction = ? AND NOT live", (new,))
+        self._db.execute("DELETE FROM reaction WHERE reaction = ?", (new,))  # retired, or it has read nothing yet
         for table in ("reaction", "parked", "note"):
             self._db.execute(f"UPDATE {table} SET reaction = ? WHERE reaction = ?", (new, old))
         self._db.execute("UPDATE memory SET name = ? WHERE name = ?", (new, old))
