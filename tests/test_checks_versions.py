@@ -133,23 +133,43 @@ def test_twenty_services_are_upgraded_one_by_one() -> None:
     assert len(walled.walls) == 2 * 19
 
 
-def test_each_mixture_is_looked_at_once() -> None:
-    pairs = {number for number in range(17) if number % 2}  # s00 says E00 to s01, s02 says E02 to s03, and so on
-    before, after = ladder(18, "int", deaf=pairs), ladder(18, "int", new="size", deaf=pairs)
-    walled = msgspec.structs.replace(after, events={**after.events, "E16": ladder(1, "str").events["E00"]})
-    found = upgrade(before, walled)
-    assert (found.order, found.looked) == ((), 3**8)  # of each of eight pairs none, one or both; nothing of the ninth
+def test_each_mixture_is_looked_at_once_and_only_what_stands_in_the_way_is_told() -> None:
+    before, after = ladder(13, "int", ear=0), ladder(13, "int", new="size", ear=0)  # all hear what s00 says
+    quarrel = {"s01.go": reacting("s01", "E00", "X"), "s02.go": reacting("s02", "X", "E02")}
+    found = upgrade(with_event(before, "X", "int", quarrel), with_event(after, "X", "str", quarrel))
+    assert (found.order, found.looked) == ((), 1 + 2**10)  # s00, then any of those that do not quarrel
+    apart = upgrade(with_event(ladder(3, "int"), "X", "int", {}), with_event(ladder(3, "int", new="n"), "X", "str", {}))
+    assert apart.order == ("s00", "s01", "s02")
 
 
-def ladder(services: int, kind: str, new: str = "", deaf: Collection[int] = ()) -> ContractFile:
-    """Each service hears the one before it, if that is not in `deaf`; `new` is a field that all events have got."""
+def test_services_that_nothing_joins_do_not_block_each_other() -> None:
+    one, other = (ladder(6, "int", new=new, deaf={1, 3}) for new in ("", "size"))
+    walled = msgspec.structs.replace(other, events={**other.events, "E04": ladder(1, "str").events["E00"]})
+    found = upgrade(one, walled)
+    assert {wall.emitter for wall in found.walls} == {"s04"}
+    assert found.looked < 10
+
+
+def reacting(name: str, hears: str, says: str) -> ReactionSaid:
+    return ReactionSaid(f"{name}.py", 1, {"heard": ParameterSaid("trigger", (hears,))}, says)
+
+
+def with_event(file: ContractFile, name: str, kind: str, reactions: dict[str, ReactionSaid]) -> ContractFile:
+    events = {**file.events, name: RowSaid("E", {"key": FieldSaid(kind, required=True)})}
+    return msgspec.structs.replace(file, events=events, reactions={**file.reactions, **reactions})
+
+
+def ladder(services: int, kind: str, new: str = "", deaf: Collection[int] = (), ear: int | None = None) -> ContractFile:
+    """Each service hears the one before it, if that is not in `deaf`, or all hear the one that is named by `ear`.
+
+    `new` is a field that all events have got.
+    """
     said = {"key": FieldSaid(kind, required=True), **({new: FieldSaid("int", required=True)} if new else {})}
     names = tuple(f"s{number:02}" for number in range(services))
     reactions: dict[str, ReactionSaid] = {}
     for number, name in enumerate(names):
-        heard = f"E{number - 1:02}" if number and number - 1 not in deaf else f"Start{number}"
-        reactions[f"{name}.go"] = ReactionSaid(
-            "ladder.py", number + 1, {"heard": ParameterSaid("trigger", (heard,))}, f"E{number:02}"
-        )
+        spoken = number - 1 if ear is None else ear
+        heard = f"E{spoken:02}" if number and spoken not in deaf else f"Start{number}"
+        reactions[f"{name}.go"] = reacting(name, heard, f"E{number:02}")
     events = {f"E{number:02}": RowSaid("E", said) for number in range(services)}
     return ContractFile(SCHEMA, "ladder", names, events, {}, {}, reactions, {})

@@ -33,11 +33,27 @@ class Upgrade(Struct, frozen=True):
 
 
 def upgrade(before: ContractFile, after: ContractFile) -> Upgrade:
-    """A safe order for the services that changed, found step by step and never twice in one mixture."""
+    """A safe order for the services that changed: those that no wall joins are looked at apart from each other."""
     walls = list(_walls(before, after))
-    moving = sorted(
-        {each for wall in walls for each in (wall.emitter, wall.reader)} & {*before.services} & {*after.services}
-    )
+    moving = {each for wall in walls for each in (wall.emitter, wall.reader)} & {*before.services} & {*after.services}
+    found = [_search(group, moving) for group in _joined(walls)]
+    order = tuple(each for way in found for each in way.order)
+    in_the_way = tuple(wall for way in found for wall in way.walls)
+    return Upgrade(() if in_the_way else order, in_the_way, sum(way.looked for way in found))
+
+
+def _joined(walls: list[Wall]) -> list[list[Wall]]:
+    groups: list[list[Wall]] = []
+    for wall in walls:
+        ends = {wall.emitter, wall.reader}
+        near = [group for group in groups if any(ends & {each.emitter, each.reader} for each in group)]
+        groups = [group for group in groups if group not in near] + [[*(each for it in near for each in it), wall]]
+    return groups
+
+
+def _search(walls: list[Wall], moving: set[str]) -> Upgrade:
+    """Step by step, and never twice in one mixture of old and new."""
+    ends = sorted({each for wall in walls for each in (wall.emitter, wall.reader)} & moving)
     seen: set[frozenset[str]] = set()
     waiting: list[tuple[str, ...]] = [()]
     while waiting:
@@ -45,13 +61,13 @@ def upgrade(before: ContractFile, after: ContractFile) -> Upgrade:
         if frozenset(order) in seen or any(_stands(wall, order, moving) for wall in walls):
             continue
         seen.add(frozenset(order))
-        if len(order) == len(moving):
+        if len(order) == len(ends):
             return Upgrade(order, (), len(seen))
-        waiting += [(*order, each) for each in reversed(moving) if each not in order]
+        waiting += [(*order, each) for each in reversed(ends) if each not in order]
     return Upgrade((), tuple(walls), len(seen))
 
 
-def _stands(wall: Wall, upgraded: Sequence[str], moving: Sequence[str]) -> bool:
+def _stands(wall: Wall, upgraded: Sequence[str], moving: set[str]) -> bool:
     """The wall is there when just these are upgraded. Who never moves is there in whichever version he has."""
     pairs = ((wall.emitter, wall.emitter_is_new), (wall.reader, wall.reader_is_new))
     return all(each not in moving or (each in upgraded) is is_new for each, is_new in pairs)
