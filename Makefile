@@ -74,12 +74,15 @@ typing: $(READY) ## the public API as users' type checkers see it: what they acc
 	@$(PY) -m pyright tests/typing tests/targets
 	@$(PYTEST) -q -m typing || [ $$? -eq 5 ] # 5: no test is marked so
 
-.PHONY: saboteurs crash-test model agree
+.PHONY: saboteurs crash-test mutants model agree
 saboteurs: $(READY) ## plant a break of each promise; the suite must catch every one
 	@$(PY) tests/saboteurs/run.py
 
 crash-test: $(READY) ## kill -9 while work is unfinished, again and again; all counters must read 0
 	@$(PY) tests/crash/run.py
+
+mutants: $(READY) ## plant every single defect in clean choreographies; what check finds of them
+	@$(PY) tests/mutants/run.py
 
 model: $(READY) ## the executable model of the react group, and the shortcuts that lose money in it; SEEDS=1500
 	@$(PY) -m tests.model.table $(SEEDS)

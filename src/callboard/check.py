@@ -106,5 +106,14 @@ def place_of_contract(contract: Contract) -> Place:
 
 def place_of_flow(flow: Flow) -> Place:
     """Where a flow is declared."""
-    file, _, line = flow.where.split(" ")[0].rpartition(":")
-    return Place(file, int(line) if line.isdigit() else 0, repr(flow))
+    return _place(flow.where, repr(flow))
+
+
+def place_of_choreography(choreography: Choreography) -> Place:
+    """Where it is put together."""
+    return _place(choreography.where, f"Choreography({choreography.name!r})")
+
+
+def _place(where: str, name: str) -> Place:
+    file, _, line = where.removesuffix(name).strip().rpartition(":")
+    return Place(file, int(line) if line.isdigit() else 0, name)

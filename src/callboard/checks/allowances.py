@@ -9,7 +9,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from callboard.check import Finding, Place, place_of_contract, place_of_flow
+from callboard.check import Finding, Place, place_of_choreography, place_of_contract, place_of_flow
 from callboard.choreography import Choreography
 
 COMMENT = re.compile(r"#\s*callboard:\s*allow\s+(?P<codes>CB\d{3}(?:[\s,]+CB\d{3})*)\s*(?:\((?P<reason>.+)\))?")
@@ -37,7 +37,7 @@ class Allowance(Struct, frozen=True):
 def read(choreography: Choreography) -> list[Allowance]:
     """The comments on what this choreography declares."""
     places = [place_of_contract(each) for each in choreography.contracts.values()]
-    places += [place_of_flow(each) for each in choreography.flows.values()]
+    places += [place_of_flow(each) for each in choreography.flows.values()] + [place_of_choreography(choreography)]
     found = [each for file in dict.fromkeys(place.file for place in places) for each in _in_file(file)]
     return [each for each in found if any(each.covers(place) for place in places)]
 
@@ -83,12 +83,16 @@ def _in_file(file: str) -> Iterator[Allowance]:
 
 
 def _spans(tree: ast.Module) -> Iterator[tuple[int, int]]:
-    """The heads of functions, decorators included, and calls of Flow."""
+    """The heads of functions, decorators included, and calls of Flow and Choreography."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield min([node.lineno, *(each.lineno for each in node.decorator_list)]), node.body[0].lineno
-        elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "Flow":
+        elif isinstance(node, ast.Call) and _called(node) in ("Flow", "Choreography"):
             yield node.lineno, node.end_lineno or node.lineno
+
+
+def _called(node: ast.Call) -> str:
+    return str(getattr(node.func, "id", getattr(node.func, "attr", "")))
 
 
 def _spoken_of(lines: list[str], line: int) -> int:

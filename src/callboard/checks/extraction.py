@@ -318,9 +318,12 @@ class Extraction:
         """Effects that are still to be taken when the verdict is given."""
         for slot in self.instances.slots:
             contract = self.contracts[slot.path]
+            left = self._fresh | self.slot_bit(slot)
             if self.effects.is_effect(contract) and contract.path not in self.effects.compensations:
-                left = self.bits.of("left", slot)
-                yield Switch(on=self._fresh | self.slot_bit(slot), set=left)
+                yield Switch(on=left, set=self.bits.of("left", slot))
+            elif contract.options.keeps is not None and self.effects.shared(contract) and slot.part == WHOLE:
+                for flow in self.flows:  # what stays on purpose is missed only where all went well
+                    yield Switch(on=left | self.verdict(flow, good=True), set=self.bits.of("left", slot))
 
     # a delivery is taken up
 
@@ -454,6 +457,9 @@ class Extraction:
                 switches.append(Switch(off=applied, set=self.effect_bit("early", doer, part)))
                 switches.append(Switch(on=applied, clear=applied))
             return switches
+        late = Switch(on=self.bits.of("left", slot), set=self.effect_bit("late", path, slot.part))
+        if contract.options.keeps is not None and self.effects.shared(contract):
+            return [late] if self.effects.takes(contract, outcome) else []
         is_effect = self.effects.is_effect(contract)
         if not (is_effect or path in self.effects.compensations) or not self.effects.takes(contract, outcome):
             return []
@@ -468,7 +474,7 @@ class Extraction:
             early = self.effect_bit("early", path, slot.part)
             switches.append(Switch(on=early, set=self.effect_bit("leaked", path, slot.part)))
         if path not in self.effects.compensations:
-            switches.append(Switch(on=self.bits.of("left", slot), set=self.effect_bit("late", path, slot.part)))
+            switches.append(late)
         return [*switches, Switch(set=applied)]
 
     def _counts_twice(self, contract: Contract, slot: Slot) -> bool:

@@ -19,15 +19,28 @@ def find(subject: Subject) -> Iterator[Finding]:
         each = max(FIRST // max(len(world.runs), 1), 500)
         for flow in world.flows:
             paths = [path for path in sorted(world.runs) if _stalls(subject, world, flow, path, each)]
-            severity: Severity = "warning" if flow.timeout is None else "information"
+            severity: Severity = "warning" if flow.timeout is None or _leaves(subject, flow) else "information"
             if paths:
                 title = f"a dead letter of {_some(paths)} leaves {flow.name} without a verdict{_listed(flow)}"
                 about = f"{flow.name} dead letters"
                 yield at_flow(flow, CHECK, title, _fix(subject, flow), severity=severity, about=about)
-            if silent := _never_said(world, flow):
+            if open_end := _never_said(world, flow):
+                silent, standing = open_end
+                if standing:  # and nobody is asked to undo it
+                    severity = "warning"
                 title = f"{flow.name} may wait for ever for {named(silent)} from outside{_listed(flow)}"
                 about = f"{flow.name} waits for the world"
                 yield at_flow(flow, CHECK, title, _fix(subject, flow), severity=severity, about=about)
+
+
+def _leaves(subject: Subject, flow: Flow) -> bool:
+    """Whether nobody undoes anything when the deadline passes, and there is something to undo."""
+    return not _is_heard(subject, flow) and any(map(subject.effects.is_effect, subject.contracts))
+
+
+def _is_heard(subject: Subject, flow: Flow) -> bool:
+    kinds = subject.choreography.events.values()
+    return any(kind.cls is FlowTimedOut and kind.inner is flow.start for kind in kinds)
 
 
 def _stalls(subject: Subject, world: World, flow: Flow, path: str, limit: int) -> bool:
@@ -47,10 +60,13 @@ def _stalls(subject: Subject, world: World, flow: Flow, path: str, limit: int) -
     return state is not None
 
 
-def _never_said(world: World, flow: Flow) -> list[EventType]:
+def _never_said(world: World, flow: Flow) -> tuple[list[EventType], bool] | None:
+    """What the world does not say where a flow stays open, and whether an effect may stand there."""
     verdicts = world.extraction.verdicts(flow)
-    open_ends = [end for end in world.exploration.ends if not end & verdicts]
-    return next((silent for end in open_ends if (silent := world.silent(end))), list[EventType]())
+    open_ends = [end for end in world.exploration.ends if not end & verdicts and world.silent(end)]
+    if not open_ends:
+        return None
+    return world.silent(open_ends[0]), any(world.standing(end) for end in open_ends)
 
 
 def _some(paths: list[str]) -> str:
@@ -64,13 +80,12 @@ def _listed(flow: Flow) -> str:
 
 
 def _fix(subject: Subject, flow: Flow) -> str:
-    heard = any(kind.cls is FlowTimedOut and kind.inner is flow.start for kind in subject.choreography.events.values())
     if flow.timeout is None:
         return (
             f"give {flow.name} a timeout=, and let a reaction to FlowTimedOut[{flow.start}] end it with an event of "
             "fails=; without one it is not even listed as stuck"
         )
-    more = "" if heard else f"; a reaction to FlowTimedOut[{flow.start}] would end it by itself"
+    more = "" if _is_heard(subject, flow) else f"; a reaction to FlowTimedOut[{flow.start}] would end it by itself"
     return f"replay the dead letter of what `callboard flows list --status stuck` shows{more}"
 
 

@@ -4,7 +4,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from callboard.check import Check, Extent, Finding, Step, place_of_contract, place_of_flow
+from callboard.check import (
+    Check,
+    Extent,
+    Finding,
+    Step,
+    place_of_choreography,
+    place_of_contract,
+    place_of_flow,
+)
 from callboard.checks.effects import Effects
 from callboard.checks.extraction import Extraction
 from callboard.checks.paths import Paths
@@ -88,6 +96,12 @@ def at_flow(flow: Flow, check: Check, title: str, fix: str, **more: Any) -> Find
     """A finding at a flow."""
     known: dict[str, Any] = {"code": check.code, "severity": check.severity, "about": flow.name, **more}
     return Finding(title=title, fix=fix, place=place_of_flow(flow), **known)
+
+
+def at_choreography(subject: Subject, check: Check, title: str, fix: str, **more: Any) -> Finding:
+    """A finding at the choreography itself."""
+    known: dict[str, Any] = {"code": check.code, "severity": check.severity, "about": subject.choreography.name, **more}
+    return Finding(title=title, fix=fix, place=place_of_choreography(subject.choreography), **known)
 
 
 def told(world: World, state: int, about: int = 0) -> dict[str, tuple[Step, ...] | tuple[str, ...]]:

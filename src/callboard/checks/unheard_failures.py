@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
-from callboard.checks.subject import Subject, at_reaction
+from callboard.checks.subject import Subject, at_flow, at_reaction
 from callboard.contract import types_in
 
 
 def find(subject: Subject) -> Iterator[Finding]:
-    """Failures that no reaction hears, and that end no flow by being named in fails=."""
+    """Failures that no reaction hears, and that are in no fails=; and those in succeeds=."""
     heard = {*subject.choreography.outgoing, *(kind for each in subject.contracts for kind in each.hears)}
     for flow in subject.flows:
         heard |= set(types_in(flow.fails)) if flow.fails is not None else set()
@@ -21,6 +21,16 @@ def find(subject: Subject) -> Iterator[Finding]:
                     f"nobody hears that {contract.name} failed: {kind}",
                     f"react to {kind} and undo what was done before it, or name it in the flow's fails=",
                     about=f"{contract.path} {kind}",
+                )
+    for flow in subject.flows:
+        for kind in types_in(flow.succeeds):
+            if kind.failure:
+                yield at_flow(
+                    flow,
+                    CHECK,
+                    f"{flow.name} succeeds by {kind}, a failure",
+                    f"name {kind} in fails=, or declare it with @event if it is none",
+                    about=f"{flow.name} {kind}",
                 )
 
 

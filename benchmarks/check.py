@@ -1,0 +1,119 @@
+"""How many states `callboard check` looks at, and how long it takes, for growing families and for the examples."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "targets")]
+
+# ruff: noqa: E402 - what is measured lies on a path of its own
+from callboard import Choreography
+from callboard.checks.catalogue import check
+from media import media
+from shop import shop
+from tests.fragments import Lines
+from trip import rides
+
+KINDS = """
+from callboard import Choreography, Flow, FlowTimedOut, Service, event, failure, state
+from datetime import timedelta
+
+@state(key="sku")
+class Shelf:
+    sku: str
+    free: int = 0
+"""
+
+
+def declared(names: list[str], mark: str) -> str:
+    return "".join(f"\n@{mark}\nclass {name}:\n    order: str\n    sku: str\n" for name in names)
+
+
+def ladder(size: int) -> Choreography:
+    """Each step does something, or fails; then all before it are undone, last first."""
+    lines = [KINDS, declared(["Done0", *(f"Done{n}" for n in range(1, size + 1))], "event")]
+    lines.append(declared([f"Undone{n}" for n in range(1, size + 1)], "event"))
+    lines.append(declared([f"Failed{n}" for n in range(1, size + 1)], "failure"))
+    for n in range(1, size + 1):
+        why = f"Failed{n + 1} | Undone{n + 1}" if n < size else ""
+        lines.append(f"\ns{n} = Service('s{n}')\n@s{n}.reaction\n")
+        lines.append(f"def do{n}(before: Done{n - 1}, shelf: Shelf{n}) -> Done{n} | Failed{n}: ...\n")
+        if why:
+            lines.append(f"@s{n}.reaction(compensates=do{n})\n")
+            lines.append(f"def undo{n}(why: {why}, done: Done{n}, shelf: Shelf{n}) -> Undone{n}: ...\n")
+    shelves = "".join(
+        f"\n@state(key='sku')\nclass Shelf{n}:\n    sku: str\n    free: int = 0\n" for n in range(1, size + 1)
+    )
+    services = ", ".join(f"s{n}" for n in range(1, size + 1))
+    lines.insert(1, shelves)
+    lines.append(
+        f"\nmade = Choreography('ladder', {services}, flows=[Flow('f', key='order', starts=Done0, "
+        f"succeeds=Done{size}, fails=Failed1 | Undone1, timeout=timedelta(hours=1))])"
+    )
+    return made(lines)
+
+
+def branches(size: int, *, expiry: bool = False) -> Choreography:
+    """So many branches of two steps side by side, and a join; with an expiry that undoes them all."""
+    lines = [
+        KINDS,
+        declared(["Begun", "Joined", *(f"A{n}" for n in range(size)), *(f"B{n}" for n in range(size))], "event"),
+    ]
+    lines.append(declared([f"U{n}" for n in range(size)], "event"))
+    for n in range(size):
+        lines.append(f"\ns{n} = Service('s{n}')\n@state(key='sku')\nclass Shelf{n}:\n    sku: str\n    free: int = 0\n")
+        lines.append(f"@s{n}.reaction\ndef first{n}(a: Begun{f', shelf: Shelf{n}' if expiry else ''}) -> A{n}: ...\n")
+        lines.append(f"@s{n}.reaction\ndef second{n}(a: A{n}) -> B{n}: ...\n")
+        if expiry:
+            lines.append(f"@s{n}.reaction(compensates=first{n})\n")
+            lines.append(f"def undo{n}(late: FlowTimedOut[Begun], a: A{n}, shelf: Shelf{n}) -> U{n}: ...\n")
+    joined = ", ".join(f"b{n}: B{n}" for n in range(size))
+    undone = ", ".join(f"U{n}" for n in range(size))
+    lines.append(f"\nlast = Service('last')\n@last.reaction\ndef join({joined}) -> Joined: ...\n")
+    services = ", ".join(f"s{n}" for n in range(size))
+    end = f", fails=tuple[{undone}], timeout=timedelta(hours=1)" if expiry else ""
+    lines.append(
+        f"made = Choreography('branches', {services}, last, flows=[Flow('f', key='order', starts=Begun, "
+        f"succeeds=Joined{end})])"
+    )
+    return made(lines)
+
+
+def made(lines: list[str]) -> Choreography:
+    from types import ModuleType
+
+    module = ModuleType("family")
+    Lines("".join(lines)).exec_module(module)
+    found: Choreography = module.made
+    return found
+
+
+CASES: dict[str, Callable[[], Choreography]] = {
+    "shop (4 services, 8 reactions)": lambda: shop,
+    "media (4 services, 5 reactions)": lambda: media,
+    "trip (4 services, 12 reactions, 5 words from outside)": lambda: rides,
+    "compensation ladder, 50 services": lambda: ladder(50),
+    "compensation ladder, 100 services": lambda: ladder(100),
+    "compensation ladder, 500 services, 999 reactions": lambda: ladder(500),
+    "10 branches of 2 and a join": lambda: branches(10),
+    "50 branches of 2 and a join": lambda: branches(50),
+    "4 branches with an expiry": lambda: branches(4, expiry=True),
+    "6 branches with an expiry": lambda: branches(6, expiry=True),
+    "10 branches with an expiry": lambda: branches(10, expiry=True),
+}
+
+
+def main() -> None:
+    print("| | states | bounded | ms in all |\n|---|---|---|---|")
+    for name, case in CASES.items():
+        choreography = case()
+        began = time.perf_counter()
+        report = check(choreography)
+        took = (time.perf_counter() - began) * 1000
+        print(f"| {name} | {report.states:,} | {'yes' if report.bounded else 'no'} | {took:,.0f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

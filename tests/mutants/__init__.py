@@ -1,0 +1,1 @@
+"""Choreographies with one defect each, planted by machine, and what `callboard check` says of them."""
