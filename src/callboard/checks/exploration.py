@@ -74,7 +74,7 @@ def find_end(net: Net, wanted: Callable[[int], bool], *, limit: int) -> tuple[in
         enabled = net.enabled(state)
         if not enabled and wanted(state):
             return state, False
-        for number in stubborn(net, state, enabled) if len(enabled) > 1 else enabled:
+        for number in enabled:
             after = net.transitions[number].fire(state)
             if after not in seen:
                 seen.add(after)
@@ -89,6 +89,8 @@ def stubborn(net: Net, state: int, enabled: list[int]) -> list[int]:
     here = 0
     for number in enabled:
         here |= 1 << number
+    if not here & ~(net.dependents[enabled[0]] | 1 << enabled[0]):
+        return enabled  # outcomes of one run: nothing to leave out
     best, fewest = here, len(enabled)
     tried = 0
     for seed in enabled:

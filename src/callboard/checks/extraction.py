@@ -1,6 +1,7 @@
 """The net of a flow, made from contracts alone. docs/check.md says in words what is made of what."""
 
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 from callboard.checks.effects import Effects, answers
@@ -42,22 +43,26 @@ class Run(NamedTuple):
 
 
 class Extraction:
-    """Builds the net of the flows that begin with one event. `lost` never does its work: it is a dead letter."""
+    """Builds the net of the flows that begin with one event."""
 
-    def __init__(
-        self, choreography: Choreography, paths: Paths, effects: Effects, start: EventType, *, lost: str | None = None
-    ) -> None:
+    def __init__(self, choreography: Choreography, paths: Paths, effects: Effects, start: EventType) -> None:
         self.choreography = choreography
         self.contracts = choreography.contracts
         self.paths = paths
         self.effects = effects
-        self.lost = lost
         self.instances = Instances(choreography, paths, start)
         self.flows = self.instances.flows
         self.bits = Bits()
         self.by_path: dict[str, list[Slot]] = {}
+        self._by_service: dict[str, list[Slot]] = {}
+        self._cuts: dict[EventType, list[Slot]] = {}  # the timers that an event of this type stops
         for slot in self.instances.slots:
+            contract = self.contracts[slot.path]
             self.by_path.setdefault(slot.path, []).append(slot)
+            self._by_service.setdefault(contract.service, []).append(slot)
+            if contract.options.unless is not None and contract.options.wait is not None:
+                for kind in types_in(contract.options.unless):
+                    self._cuts.setdefault(kind, []).append(slot)
         self._rivals: dict[Slot, tuple[Slot, ...]] = {}
         self._read = self._read_kinds()
         self._fresh = self.bits.of("a verdict was just given")
@@ -111,7 +116,9 @@ class Extraction:
         """The deliveries with which it shares a pair or a `once=` group: they go in the order of the log."""
         if slot not in self._rivals:
             self._rivals[slot] = tuple(
-                other for other in self.instances.slots if other != slot and self._are_rivals(slot, other)
+                other
+                for other in self._by_service[self.contracts[slot.path].service]
+                if other != slot and self._are_rivals(slot, other)
             )
         return self._rivals[slot]
 
@@ -141,6 +148,10 @@ class Extraction:
         for other in self.rivals(slot):
             mask |= self._order(slot, other)
         return mask
+
+    def takes_up(self, transition: Transition, path: str) -> bool:
+        """Whether it is a run of this reaction, not only its timer that fires."""
+        return any(transition.on & self.bits.get("slot", slot) for slot in self.by_path.get(path, ()))
 
     # the net
 
@@ -189,11 +200,7 @@ class Extraction:
             switches += [Switch(on=seen, set=self.bits.of("again", instance)), Switch(set=seen)]
         for contract in hearers:
             switches += self._deliver(contract, instance)
-        for slot in self.instances.slots:
-            contract = self.contracts[slot.path]
-            cut = contract.options.unless
-            if cut is None or contract.options.wait is None or kind not in types_in(cut):
-                continue
+        for slot in self._cuts.get(kind, ()):
             if slot.line in (WHOLE, instance.part) or instance.part == WHOLE:
                 switches.append(Switch(clear=self.bits.of("timer", slot)))
         if kind in self._read:
@@ -214,7 +221,7 @@ class Extraction:
                 found.append(contract)
         return found
 
-    @property
+    @cached_property
     def _scattered(self) -> set[EventType]:
         return {each.kind for each in self.instances.found if each.part}
 
@@ -337,11 +344,10 @@ class Extraction:
         needs = contract.options.needs
         mask = 0
         for kind in types_in(needs) if needs is not None else ():
-            for other in self.instances.slots:
+            for other in self._by_service[contract.service]:
                 each = self.contracts[other.path]
                 if (
-                    each.service == contract.service
-                    and each is not contract
+                    each is not contract
                     and other.heard is not None
                     and other.heard.kind is kind
                     and (each.options.needs is None)
@@ -388,21 +394,18 @@ class Extraction:
         """Whether it matters that a compensation may come between two attempts."""
         return (
             contract.path in self.effects.compensations
-            and contract.path != self.lost
             and contract.reaches_outside
             and contract.options.retry.max_attempts > 1
         )
 
     def _may_die(self, contract: Contract, kind: EventType | None) -> bool:
-        return contract.path == self.lost or self.instances.failure_is_heard(contract, kind)
+        return self.instances.failure_is_heard(contract, kind)
 
     def _build_ends(self, run: Run) -> None:
         """Every way in which a run may end that takes up this delivery."""
         contract, heard = run.contract, run.slot.heard
         if self._may_die(contract, heard.kind if heard is not None else None):
             self._build_death(run)
-        if contract.path == self.lost:
-            return
         if contract.options.compensates is not None:
             self._build_compensation(run)
             return
@@ -438,9 +441,9 @@ class Extraction:
         if once is None or not outcome:
             return []
         lost = 0
-        for other in self.instances.slots:
+        for other in self._by_service[contract.service]:
             each = self.contracts[other.path]
-            if each.service == contract.service and each.options.once == once and other.line == slot.line:
+            if each.options.once == once and other.line == slot.line:
                 lost |= self._takes_up(other)
                 lost |= self.bits.of("timer", other) if each.options.wait is not None else 0
         return [Switch(clear=lost, set=self.bits.of("once", contract.service, once, slot.line))]

@@ -46,6 +46,7 @@ class Instances:
             path: outcomes(each.returns) for path, each in choreography.contracts.items()
         }
         self.incoming = [kind for kind in choreography.incoming if kind is not start and self._joins(kind)]
+        self._speaks_of = {each.inner for each in choreography.events.values() if each.cls is ReactionFailed}
         self.found: dict[Instance, None] = {}
         self.slots: dict[Slot, None] = {}
         self.hearers: dict[Instance, list[Contract]] = {}
@@ -129,7 +130,7 @@ class Instances:
 
     def failure_is_heard(self, contract: Contract, kind: EventType | None) -> bool:
         """Whether somebody hears that this reaction gave up on this event."""
-        return bool(self.hearers_of_failure(contract, kind))
+        return kind in self._speaks_of and bool(self.hearers_of_failure(contract, kind))
 
     def hearers_of_failure(self, contract: Contract, kind: EventType | None) -> list[Contract]:
         """Who hears it: its compensations, other reactions of its service, and if it is outgoing everybody."""

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 from callboard.check import Check, Finding, Severity
 from callboard.checks.exploration import find_end
+from callboard.checks.extraction import GAVE_UP, Happening
+from callboard.checks.net import Net, Switch, Transition
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow
 from callboard.checks.world import World
@@ -50,14 +52,31 @@ def _stalls(subject: Subject, world: World, flow: Flow, path: str, limit: int) -
     """
     if world.extraction.instances.incoming:
         return False
-    extraction = subject.extract(world.extraction.instances.start.kind, lost=path)
-    dead = 0
-    for slot in extraction.by_path.get(path, ()):
-        dead |= extraction.bits.get("dead", path, slot.line)
-    verdicts = extraction.verdicts(flow)
-    state, bounded = find_end(extraction.net, lambda end: not end & verdicts and bool(end & dead), limit=limit)
+    lost = world.bits.of("lost")
+    verdicts = world.extraction.verdicts(flow)
+    net = Net(world.net.initial, list(_losing(subject, world, path, lost)))
+    state, bounded = find_end(net, lambda end: not end & verdicts and bool(end & lost), limit=limit)
     subject.cut_short = subject.cut_short or bounded
     return state is not None
+
+
+def _losing(subject: Subject, world: World, path: str, lost: int) -> Iterator[Transition]:
+    """The same net, but this reaction takes up its deliveries and gives up: what says so to others is left as it is."""
+    contract = subject.choreography.contracts[path]
+    unknown = 0
+    if path in subject.effects.compensations and subject.effects.has_unknown_outcome(contract):
+        for part in world.extraction.parts(path):
+            unknown |= world.extraction.effect_bit("unknown", path, part)
+    for each in world.net.transitions:
+        happening: Happening = each.label
+        if happening.contract is not contract or not world.extraction.takes_up(each, path):
+            yield each
+        else:
+            told = each.switches if happening.note == GAVE_UP else (*each.switches[:1], Switch(set=unknown))
+            if happening.note == GAVE_UP or not world.extraction.instances.failure_is_heard(
+                contract, happening.heard.kind if happening.heard is not None else None
+            ):
+                yield Transition(each.on, each.off, (*told, Switch(set=lost)), happening)
 
 
 def _never_said(world: World, flow: Flow) -> tuple[list[EventType], bool] | None:

@@ -67,9 +67,9 @@ class Subject:
         starts = dict.fromkeys(flow.start for flow in self.flows)
         return tuple(World(self.extract(start), self.limit) for start in starts)
 
-    def extract(self, start: EventType, *, lost: str | None = None) -> Extraction:
+    def extract(self, start: EventType) -> Extraction:
         """The net of the flows that begin so."""
-        return Extraction(self.choreography, self.paths, self.effects, start, lost=lost)
+        return Extraction(self.choreography, self.paths, self.effects, start)
 
     @property
     def extents(self) -> list[Extent]:
