@@ -66,9 +66,9 @@ def explore(net: Net, *, limit: int, reduced: bool = True) -> Exploration:
     return found
 
 
-def find_end(net: Net, wanted: Callable[[int], bool], *, limit: int) -> tuple[int | None, bool]:
+def find_end(net: Net, wanted: Callable[[int], bool], *, start: int, limit: int) -> tuple[int | None, bool]:
     """An end like that, going deep first; and whether the search had to stop at `limit` states before all were seen."""
-    seen, todo = {net.initial}, [net.initial]
+    seen, todo = {start}, [start]
     while todo:
         state = todo.pop()
         enabled = net.enabled(state)

@@ -3,7 +3,8 @@
 What depends on what is read from the bits, so that the exploration can leave out orders that make no difference.
 """
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -82,6 +83,14 @@ class Net:
             lowest = each.on & -each.on
             self.triggers |= lowest
             self._by_bit.setdefault(lowest.bit_length() - 1, []).append(number)
+
+    def replaced(self, changes: Mapping[int, Transition]) -> "Net":
+        """The same net with some transitions changed; each still needs on what it needed."""
+        changed = copy(self)
+        changed.transitions = tuple(changes.get(number, each) for number, each in enumerate(self.transitions))
+        for derived in ("_touched", "dependents", "setters", "clearers"):
+            changed.__dict__.pop(derived, None)
+        return changed
 
     def enabled(self, state: int) -> list[int]:
         """The transitions that may happen now, by number."""

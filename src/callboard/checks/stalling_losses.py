@@ -18,9 +18,9 @@ FIRST = 60_000  # states that are looked at for all losses together
 def find(subject: Subject) -> Iterator[Finding]:
     """Flows that end in nothing if one reaction gives up, or if the world stays silent."""
     for world in subject.worlds:
-        each = max(FIRST // max(len(world.runs), 1), 500)
+        each = max(FIRST // max(len(world.before), 1), 500)
         for flow in world.flows:
-            paths = [path for path in sorted(world.runs) if _stalls(subject, world, flow, path, each)]
+            paths = [path for path in sorted(world.before) if _stalls(subject, world, flow, path, each)]
             severity: Severity = "warning" if flow.timeout is None or _leaves(subject, flow) else "information"
             if paths:
                 title = f"a dead letter of {_some(paths)} leaves {flow.name} without a verdict{_listed(flow)}"
@@ -54,29 +54,40 @@ def _stalls(subject: Subject, world: World, flow: Flow, path: str, limit: int) -
         return False
     lost = world.bits.of("lost")
     verdicts = world.extraction.verdicts(flow)
-    net = Net(world.net.initial, list(_losing(subject, world, path, lost)))
-    state, bounded = find_end(net, lambda end: not end & verdicts and bool(end & lost), limit=limit)
+    net = _losing(subject, world, path, lost)
+
+    def stalled(end: int) -> bool:
+        return not end & verdicts and bool(end & lost)
+
+    here = world.before[path]  # the nearest place where it can be lost: most stalls are seen from there
+    for number in net.enabled(here):
+        each = net.transitions[number]
+        if each.switches[-1].set == lost and find_end(net, stalled, start=each.fire(here), limit=limit)[0] is not None:
+            return True
+    state, bounded = find_end(net, stalled, start=net.initial, limit=limit)
     subject.cut_short = subject.cut_short or bounded
     return state is not None
 
 
-def _losing(subject: Subject, world: World, path: str, lost: int) -> Iterator[Transition]:
+def _losing(subject: Subject, world: World, path: str, lost: int) -> Net:
     """The same net, but this reaction takes up its deliveries and gives up: what says so to others is left as it is."""
     contract = subject.choreography.contracts[path]
+    instances = world.extraction.instances
     unknown = 0
     if path in subject.effects.compensations and subject.effects.has_unknown_outcome(contract):
         for part in world.extraction.parts(path):
             unknown |= world.extraction.effect_bit("unknown", path, part)
-    for each in world.net.transitions:
+    changes: dict[int, Transition] = {}
+    for number in world.of_reaction.get(path, ()):
+        each = world.net.transitions[number]
         happening: Happening = each.label
-        if happening.contract is not contract or not world.extraction.takes_up(each, path):
-            yield each
+        if happening.note == GAVE_UP:
+            changes[number] = each._replace(switches=(*each.switches, Switch(set=lost)))
+        elif instances.failure_is_heard(contract, happening.heard.kind if happening.heard is not None else None):
+            changes[number] = each._replace(off=each.on)  # somebody hears of it: only that way is left
         else:
-            told = each.switches if happening.note == GAVE_UP else (*each.switches[:1], Switch(set=unknown))
-            if happening.note == GAVE_UP or not world.extraction.instances.failure_is_heard(
-                contract, happening.heard.kind if happening.heard is not None else None
-            ):
-                yield Transition(each.on, each.off, (*told, Switch(set=lost)), happening)
+            changes[number] = each._replace(switches=(each.switches[0], Switch(set=unknown), Switch(set=lost)))
+    return world.net.replaced(changes)
 
 
 def _never_said(world: World, flow: Flow) -> tuple[list[EventType], bool] | None:

@@ -1,6 +1,7 @@
 """All that may happen in flows that begin with one event, and how to tell of it."""
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 
 from callboard.check import Step, place_of_contract
 from callboard.checks.exploration import Exploration, explore
@@ -34,6 +35,26 @@ class World:
     def runs(self) -> set[str]:
         """The reactions that ran somewhere."""
         return {each.contract.path for each in self.happened if each.contract is not None}
+
+    @cached_property
+    def of_reaction(self) -> dict[str, list[int]]:
+        """The transitions in which a reaction takes up a delivery, by number."""
+        found: dict[str, list[int]] = {}
+        for number, each in enumerate(self.net.transitions):
+            contract = each.label.contract
+            if contract is not None and self.extraction.takes_up(each, contract.path):
+                found.setdefault(contract.path, []).append(number)
+        return found
+
+    @cached_property
+    def before(self) -> dict[str, int]:
+        """Of each reaction that ran: the nearest state in which it could."""
+        paths = {number: path for path, numbers in self.of_reaction.items() for number in numbers}
+        found: dict[str, int] = {}
+        for before, number in self.exploration.came.values():
+            if number in paths:
+                found.setdefault(paths[number], before)
+        return found
 
     def first(self, mask: int, *, where: Callable[[int], bool] | None = None, ends: bool = False) -> int | None:
         """The nearest state with all these bits, for which that holds."""
