@@ -12,10 +12,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "targets")]
 from callboard import Choreography
 from callboard.checks.catalogue import check
 from callboard.errors import ContractError
-from media import media
-from shop import shop
 from tests.fragments import Lines
-from trip import rides
+from tests.mutants.run import CLEAN
 
 KINDS = """
 from callboard import Choreography, Flow, FlowTimedOut, Service, event, failure, state
@@ -95,12 +93,12 @@ def made(lines: list[str]) -> Choreography:
 
 
 CASES: dict[str, Callable[[], Choreography]] = {
-    "shop (4 services, 8 reactions)": lambda: shop,
-    "media (4 services, 5 reactions)": lambda: media,
-    "trip (4 services, 12 reactions, 5 words from outside)": lambda: rides,
+    "shop (4 services, 8 reactions)": lambda: CLEAN["shop"],
+    "media (4 services, 5 reactions)": lambda: CLEAN["media"],
+    "trip (4 services, 12 reactions, 5 words from outside)": lambda: CLEAN["trip"],
     "compensation ladder, 50 services": lambda: ladder(50),
     "compensation ladder, 100 services": lambda: ladder(100),
-    "compensation ladder, 500 services, 999 reactions": lambda: ladder(500),
+    "compensation ladder, 200 services, 399 reactions": lambda: ladder(200),
     "10 branches of 2 and a join": lambda: branches(10),
     "50 branches of 2 and a join": lambda: branches(50),
     "4 branches with an expiry": lambda: branches(4, expiry=True),
@@ -110,12 +108,12 @@ CASES: dict[str, Callable[[], Choreography]] = {
 
 
 def main() -> None:
-    print("| | states | bounded | ms in all |\n|---|---|---|---|")
+    print("| | states | bounded | ms of CPU |\n|---|---|---|---|")
     for name, case in CASES.items():
         choreography = case()
-        began = time.perf_counter()
+        began = time.process_time()
         report = check(choreography)
-        took = (time.perf_counter() - began) * 1000
+        took = (time.process_time() - began) * 1000
         print(f"| {name} | {report.states:,} | {'yes' if report.bounded else 'no'} | {took:,.0f} |", flush=True)
 
 

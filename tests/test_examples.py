@@ -89,6 +89,15 @@ def test_the_readme_prints_what_it_says(tmp_path: Path) -> None:
         assert (done.stdout, done.returncode) == (printed, 0), done.stderr
 
 
+def test_the_readme_shows_what_check_finds(tmp_path: Path) -> None:
+    theatre = blocks(README, "python")[2].replace("taken: PaymentTaken | None", "taken: PaymentTaken")
+    (tmp_path / "theatre.py").write_text(theatre)
+    done = python("-m", "callboard", "check", "theatre.py:theatre", "--select", "CB301", cwd=tmp_path)
+    told = [re.sub(r"\s*theatre\.py:\d+.*", "", line) for line in done.stdout.splitlines()]
+    shown = blocks(README, "console")[0].splitlines()[1:]
+    assert [line for line in told if line.strip()][: len(shown)] == shown
+
+
 def test_the_readme_shows_a_flow_that_recovers_before_it_speaks_of_the_inside() -> None:
     before, _, after = README.partition(FAILS_AND_RECOVERS)
     shown = after[: after.index("```text", after.index("give_back"))]

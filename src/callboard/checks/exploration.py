@@ -44,26 +44,31 @@ def explore(net: Net, *, limit: int, reduced: bool = True) -> Exploration:
     came: dict[int, tuple[int, int]] = {start: (start, -1)}
     found = Exploration(net, came, [], 0, start, bounded=False)
     edge = [start]
-    transitions = net.transitions
-    while edge:
-        following: list[int] = []
-        for state in edge:
-            enabled = net.enabled(state)
-            if not enabled:
-                found.ends.append(state)
-                continue
-            for number in stubborn(net, state, enabled) if reduced and len(enabled) > 1 else enabled:
-                found.fired |= 1 << number
-                after = transitions[number].fire(state)
-                if after not in came:
-                    came[after] = (state, number)
-                    found.ever |= after
-                    following.append(after)
+    while edge and not found.bounded:
+        edge = _step(found, edge, limit=limit, reduced=reduced)
+    return found
+
+
+def _step(found: Exploration, edge: list[int], *, limit: int, reduced: bool) -> list[int]:
+    """The states that are reached from these and were not known."""
+    net, came = found.net, found.came
+    following: list[int] = []
+    for state in edge:
+        enabled = net.enabled(state)
+        if not enabled:
+            found.ends.append(state)
+            continue
+        for number in stubborn(net, state, enabled) if reduced and len(enabled) > 1 else enabled:
+            found.fired |= 1 << number
+            after = net.transitions[number].fire(state)
+            if after not in came:
+                came[after] = (state, number)
+                found.ever |= after
+                following.append(after)
         if len(came) > limit:
             found.bounded = True
-            break
-        edge = following
-    return found
+            return following
+    return following
 
 
 def find_end(net: Net, wanted: Callable[[int], bool], *, start: int, limit: int) -> tuple[int | None, bool]:

@@ -7,13 +7,14 @@ from typing import NamedTuple
 from callboard.checks.effects import Effects, answers
 from callboard.checks.instances import WHOLE, Instance, Instances, Part, Slot
 from callboard.checks.net import Bits, Net, Switch, Transition
-from callboard.checks.outcomes import Outcome
+from callboard.checks.outcomes import SEVERAL, Outcome
 from callboard.checks.paths import Paths
 from callboard.choreography import Choreography
 from callboard.contract import Contract, types_in, ways
 from callboard.event import EventType, FlowCancelled
 from callboard.flow import Flow
 
+OUTCOME_UNKNOWN = "a dead letter: outcome unknown"
 ATTEMPT_FAILED, GAVE_UP = "an attempt fails, it will be tried again", "gives up after its last attempt: a dead letter"
 
 
@@ -77,8 +78,24 @@ class Extraction:
     # names of bits
 
     def slot_bit(self, slot: Slot) -> int:
-        """This delivery waits."""
-        return self.bits.of("slot", slot)
+        """This delivery waits. A join that stands in no order waits where all its halves are there."""
+        if not self._is_free_join(slot):
+            return self.bits.of("slot", slot)
+        mask = 0
+        for place in self.halves(slot):
+            mask |= self.bits.of("half", slot, place)
+        return mask
+
+    def _is_free_join(self, slot: Slot) -> bool:
+        options = self.contracts[slot.path].options
+        return slot.heard is None and options.wait is None and options.compensates is None and not self.rivals(slot)
+
+    def halves(self, slot: Slot) -> list[str]:
+        """What a join or a gather waits for, by name."""
+        contract = self.contracts[slot.path]
+        if contract.gathered is not None:
+            return [f"part {ordinal}" for ordinal in SEVERAL]
+        return [each.name for each in contract.triggers]
 
     def effect_bit(self, what: str, path: str, part: Part) -> int:
         """`applied`, `undone`, `twice`, `unknown`, `early`, `leaked` or `late`, of this reaction's effect."""
@@ -151,7 +168,8 @@ class Extraction:
 
     def takes_up(self, transition: Transition, path: str) -> bool:
         """Whether it is a run of this reaction, not only its timer that fires."""
-        return any(transition.on & self.bits.get("slot", slot) for slot in self.by_path.get(path, ()))
+        slots = map(self.slot_bit, self.by_path.get(path, ()))
+        return any(transition.on & bit == bit for bit in slots)
 
     # the net
 
@@ -248,11 +266,10 @@ class Extraction:
     def _deliver_part(self, contract: Contract, slot: Slot, instance: Instance, off: int) -> list[Switch]:
         """One half of a join, or one part of a gather: the last of them makes the delivery."""
         done = self.bits.of("joined", slot)
+        places = self.halves(slot)
         if contract.gathered is not None:
-            places = [f"part {ordinal}" for ordinal in (1, 2)]
             mine = f"part {instance.part[len(slot.part)][1]}" if len(instance.part) > len(slot.part) else places[0]
         else:
-            places = [each.name for each in contract.triggers]
             mine = next(each.name for each in contract.triggers if instance.kind in each.types)
         every = 0
         for place in places:
@@ -260,6 +277,8 @@ class Extraction:
         half = self.bits.of("half", slot, mine)
         again = self.paths.in_cycle(instance.kind)
         switches = [Switch(off=off | (0 if again else done), set=half)]
+        if self._is_free_join(slot):
+            return switches
         if contract.options.wait is not None:
             switches.append(Switch(on=every, set=self.bits.of("timer", slot)))
         else:
@@ -362,7 +381,8 @@ class Extraction:
         off = self._behind(contract, slot)
         for other in self.rivals(slot):
             off |= self._order(other, slot)
-        taken = Switch(clear=self._takes_up(slot))
+        done = self.bits.of("joined", slot) if self._is_free_join(slot) else 0
+        taken = Switch(clear=self._takes_up(slot), set=done)
         if contract.options.wait is not None:
             timer = self.bits.of("timer", slot)
             fires = (*self._stand_in_line(slot, 0, 0), Switch(clear=timer))
@@ -528,7 +548,7 @@ class Extraction:
         if not answers(run.contract):
             self._add(run._replace(off=run.off | unknown), (), "nothing to undo: it only closes the reaction")
             for bit in uncertain:
-                self._add(run._replace(on=run.on | bit), (), "a dead letter: outcome unknown")
+                self._add(run._replace(on=run.on | bit), (), OUTCOME_UNKNOWN)
             return
         kinds = self.effects.kinds(undone)
         outcomes = self.instances.outcomes[run.contract.path]

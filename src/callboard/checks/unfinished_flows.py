@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks.extraction import OUTCOME_UNKNOWN
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow, told
 from callboard.checks.world import World
@@ -37,26 +38,28 @@ def find(subject: Subject) -> Iterator[Finding]:
             state = stuck(world, flow, parked=False)
             if state is None:
                 continue
-            last = [each for each in world.happenings(state) if each.contract is not None]
-            words = [each for each in world.said(state) if each not in _of(flow)]
-            after = last[-1] if last else None
-            if after is not None and after.emitted:
-                where = f"after {named({each.kind for each in after.emitted})}"
-            elif after is not None and after.contract is not None:
-                where = f"where {after.contract.name} emits nothing"
-            else:
-                where = f"after {named(words)}"
-            yield at_flow(
-                flow,
-                CHECK,
-                f"{flow.name} never ends {where}",
-                f"let every way end in an event of succeeds= or fails=: what is said {where} leads to neither",
-                **told(world, state),
-            )
+            where, fix = _told_where(subject, world, state)
+            yield at_flow(flow, CHECK, f"{flow.name} never ends {where}", fix, **told(world, state))
 
 
-def _of(flow: Flow) -> set[object]:
-    return {flow.start}
+def _told_where(subject: Subject, world: World, state: int) -> tuple[str, str]:
+    """After what it stays open, and what would let it end."""
+    last = [each for each in world.happenings(state) if each.contract is not None]
+    unknown = next((each.contract for each in last if each.note == OUTCOME_UNKNOWN), None)
+    if unknown is not None:
+        undone = subject.choreography.contracts[f"{unknown.service}.{unknown.options.compensates}"]
+        kinds = " | ".join(map(str, unknown.effect_types))
+        return (
+            f"where nobody knows what {undone.name} did and {unknown.name} is asked to undo it",
+            f"let {unknown.name} take `{kinds} | None`: it then runs, and settles the matter under ctx.key_of",
+        )
+    if last and last[-1].emitted:
+        where = f"after {named({each.kind for each in last[-1].emitted})}"
+    elif last and last[-1].contract is not None:
+        where = f"where {last[-1].contract.name} emits nothing"
+    else:
+        where = f"after {named(world.said(state))}"
+    return where, f"let every way end in an event of succeeds= or fails=: what is said {where} leads to neither"
 
 
 CHECK = Check(

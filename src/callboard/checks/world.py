@@ -136,7 +136,8 @@ class World:
         return list(found.values())
 
     def _waits(self, slot: Slot, contract: Contract, state: int) -> Iterator[str]:
-        if state & self.bits.get("slot", slot):
+        bit = self.extraction.slot_bit(slot)
+        if state & bit == bit:
             needs = contract.options.needs
             missing = (
                 [kind for kind in types_in(needs) if not state & self.bits.get("seen", kind)]
@@ -144,9 +145,11 @@ class World:
                 else []
             )
             yield " and ".join(map(str, missing)) or ITS_TURN
-        halves = [each.name for each in contract.triggers] if contract.gathered is None else ["part 1", "part 2"]
-        here = [name for name in halves if state & self.bits.get("half", slot, name)]
-        if here and slot.heard is None:
+            return
+        if slot.heard is not None:
+            return
+        here = [name for name in self.extraction.halves(slot) if state & self.bits.get("half", slot, name)]
+        if here:
             lacking = [each for each in contract.triggers if each.name not in here]
             yield " and ".join(" | ".join(map(str, each.types)) for each in lacking) or "the other parts"
 
