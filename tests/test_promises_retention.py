@@ -27,7 +27,7 @@ from callboard import (
 from callboard.clock import ManualClock
 from callboard.hops.retention import Found, Hold, Retention, prune
 from callboard.ledger import Parked, Position
-from tests.support.ledger import Crash, crash, ticks
+from tests.support.ledger import Crash, busy, crash, disk_full, ticks
 from tests.support.stage import START, Stage
 from tests.support.tables import ask
 from tests.support.workers import Asked, a_worker
@@ -408,6 +408,24 @@ async def test_a_board_prunes_by_itself_and_goes_on(tmp_path: Path, monkeypatch:
         sold = await board.load(Sold, "tea")
         assert sold is not None
         assert len(sold.orders) == 20
+
+
+async def test_a_disk_that_is_full_stops_the_pruning_and_not_the_board(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    await stage.say(order(1))
+    stage.clock.advance(40 * DAY)
+    stage.ledger.before.append(busy)
+    await stage.runner._prune()
+    stage.ledger.at_end.append(disk_full)
+    await stage.runner._prune()
+    assert "nothing can be pruned" in caplog.text
+    assert left(stage)["flow"] == 1
+    await stage.runner._prune()  # it rests first
+    assert left(stage)["flow"] == 1
+    stage.runner._next_prune = 0
+    await stage.runner._prune()
+    assert left(stage)["flow"] == 0
 
 
 async def test_no_time_at_all_is_no_time_to_keep_something() -> None:

@@ -20,7 +20,7 @@ from callboard.codecs.json import JsonCodec
 from callboard.errors import ContractError, LedgerBusy, LedgerCorrupt, LedgerError, LedgerLost
 from callboard.hops.abroad import RELAY, Abroad
 from callboard.hops.react import react, unwind
-from callboard.hops.retention import DEFAULT_KEEP, Retention, prune
+from callboard.hops.retention import BATCH, DEFAULT_KEEP, Retention, prune
 from callboard.hops.work import LOOKS, Looks, Work, types_heard
 from callboard.ledger import Ledger, Position
 from callboard.options import read_duration
@@ -47,6 +47,7 @@ _STAND_BY = 0.25  # seconds between two tries to own a service that somebody els
 _AFTER_ERROR = 1.0  # seconds before a commit that failed is tried again
 _CUT = "it was cut each time its board stopped"
 _PRUNE_AGAIN, _PRUNE_REST = 0.01, 5.0  # seconds between two looks for what may be forgotten
+_PRUNE_MOST = 2048  # events that are looked at in one
 _COUNTED = 1000  # deliveries of a reaction that is gone from the code
 _SUSPECTS = 512  # entries that may have been in hand when a process died
 
@@ -143,7 +144,7 @@ class Runner:
         self._look = LOOKS.first
         self._next_try = 0.0
         self.retention: Retention | None = None  # None: nothing is pruned
-        self._pruned, self._next_prune = 0, 0.0
+        self._pruned, self._came, self._next_prune = 0, 0, 0.0
         self._traffic = None if work.abroad is None else Traffic(work, work.abroad, self._fail)
         self.watched = True
         self._watchdog: Watchdog | None = None
@@ -402,14 +403,22 @@ class Runner:
     async def _prune(self) -> None:
         """From time to time a batch of what may be forgotten, by the owner of the ledger's first service."""
         work, now = self.work, asyncio.get_running_loop().time()
-        if self.retention is None or now < self._next_prune or work.group is not None:
+        if self.retention is None or now < self._next_prune or work.group is not None or work.draining:
             return
         here = work.choreography.services if work.abroad is None else work.abroad.heard.keys() & work.abroad.here
         if next((name for name in work.choreography.services if name in here), "") not in work.tokens:
             return
         try:
-            found = await prune(work, self.retention, after=self._pruned)
+            came, self._came = work.head - self._came, work.head
+            limit = min(_PRUNE_MOST, max(BATCH, 2 * came))  # under load it keeps up, and at rest it holds nobody up
+            found = await prune(work, self.retention, after=self._pruned, limit=limit)
         except LedgerBusy:
+            return
+        except (LedgerLost, LedgerCorrupt):
+            raise
+        except LedgerError:
+            self._next_prune = now + _PRUNE_REST
+            LOG.exception("nothing can be pruned; trying again in %s s", _PRUNE_REST)
             return
         self._pruned = found.looked if found.more else 0
         self._next_prune = now + (_PRUNE_AGAIN if found.more else _PRUNE_REST)
