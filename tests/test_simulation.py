@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -20,7 +21,7 @@ from callboard.hops.react import react
 from callboard.hops.work import Work
 from callboard.simulation.choices import Choices
 from callboard.simulation.faults import FAULTS
-from callboard.simulation.hunt import hunt
+from callboard.simulation.hunt import Hunt, hunt
 from callboard.simulation.loop import LIFE, Life, Loop, NeverRests
 from callboard.simulation.shrinking import Shrinker
 from callboard.simulation.story import mermaid, told
@@ -78,6 +79,20 @@ def test_a_charge_without_a_key_is_told_with_its_line() -> None:
     assert any(line.endswith("<<<") and "FAULT" in line for line in story)
     assert mermaid(failure)[0] == "sequenceDiagram"
     assert any("->>Till: charge(" in line for line in mermaid(failure))
+
+
+def test_the_story_of_the_page_is_the_one_that_is_told() -> None:
+    (failure,) = hunt(Scene(planted.no_key()), range(20)).failures
+    story = re.sub(r"\S*/planted\.py", "planted.py", "\n".join(told(failure)))
+    page = (Path(__file__).parent.parent / "docs" / "simulate.md").read_text("utf-8")
+    assert f"```\n{story}\n```" in page
+
+
+def test_a_test_of_the_users_fails_with_the_story(simulate: Callable[..., Hunt]) -> None:
+    assert simulate(planted.whole_auction(), seeds=3).seeds == 3
+    with pytest.raises(pytest.fail.Exception, match="two-verdicts: lot #lot-") as told:
+        simulate(planted.no_unless(), seeds=20)
+    assert "--callboard-seed=" in str(told.value)
 
 
 @pytest.mark.parametrize("ledgers", ["shared", "separate"])
@@ -309,14 +324,14 @@ def test_a_shrinker_finds_the_two_that_matter_among_many() -> None:
 # the command
 
 
-def simulate(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def in_shell(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return shell(
         "simulate", *args, folder=folder, PYTHONPATH=os.pathsep.join([str(TARGETS), str(TARGETS.parent.parent)])
     )
 
 
 def test_the_command_says_that_nothing_broke(tmp_path: Path) -> None:
-    ran = simulate("shop:shop", "--seeds", "3", folder=tmp_path)
+    ran = in_shell("shop:shop", "--seeds", "3", folder=tmp_path)
     assert ran.returncode == 0, ran.stderr
     assert "3 seeds" in ran.stdout
     assert ran.stdout.rstrip().endswith("nothing broke")
@@ -325,19 +340,19 @@ def test_the_command_says_that_nothing_broke(tmp_path: Path) -> None:
 def test_the_command_keeps_a_failure_tells_it_first_and_forgets_it_once_it_is_mended(tmp_path: Path) -> None:
     app = tmp_path / "auction.py"
     app.write_text("from tests.planted import no_unless\nauction = no_unless()\n")
-    ran = simulate("auction.py:auction", folder=tmp_path)
+    ran = in_shell("auction.py:auction", folder=tmp_path)
     assert ran.returncode == 1, ran.stderr
     assert "two-verdicts: lot #lot-" in ran.stdout
     (kept,) = (tmp_path / ".callboard" / "failures").iterdir()
     assert f"--replay .callboard/failures/{kept.name}" in ran.stdout
-    again = simulate("auction.py:auction", "--replay", f".callboard/failures/{kept.name}", "--json", folder=tmp_path)
+    again = in_shell("auction.py:auction", "--replay", f".callboard/failures/{kept.name}", "--json", folder=tmp_path)
     assert again.returncode == 1, again.stderr
     assert json.loads(again.stdout)["failures"][0]["oracle"] == "two-verdicts"
-    first = simulate("auction.py:auction", "--seed", "9", folder=tmp_path)
+    first = in_shell("auction.py:auction", "--seed", "9", folder=tmp_path)
     assert first.returncode == 1
     assert "1 seed" not in first.stdout
     app.write_text("from tests.planted import whole_auction\nauction = whole_auction()\n")
-    mended = simulate("auction.py:auction", "--seeds", "2", folder=tmp_path)
+    mended = in_shell("auction.py:auction", "--seeds", "2", folder=tmp_path)
     assert mended.returncode == 0, mended.stderr + mended.stdout
     assert "does not fail any more" in mended.stderr
     assert not kept.exists()
