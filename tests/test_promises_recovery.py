@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 
-from callboard import Choreography, Flow, FlowTimedOut, Retry, Service, States, event, failure, port, state
+from callboard import (
+    Choreography,
+    Flow,
+    FlowTimedOut,
+    ReactionFailed,
+    Retry,
+    Service,
+    States,
+    event,
+    failure,
+    port,
+    state,
+)
 from callboard.board import Board
 from callboard.errors import LedgerError
 
@@ -511,6 +523,48 @@ async def test_a_compensation_begun_before_a_death_waits_until_what_it_undoes_is
         await owner.run()
         [letter] = await owner.dead()
         assert (letter.error or "").startswith("the outcome of charge is unknown")
+
+
+def house_of(*, settles: bool) -> Choreography:
+    """A build whose compensation wants to know what it undoes, or one that can settle an unknown outcome."""
+    service = Service("till")
+
+    @service.reaction(retry=Retry(max_attempts=1))
+    async def charge(asked: Asked, line: Line) -> Ready:
+        await line.take("charge", asked.name)
+        return Ready(name=asked.name, number=0)
+
+    if settles:
+
+        @service.reaction(compensates=charge)
+        async def refund(failed: ReactionFailed[Asked], paid: Ready | None, line: Line) -> Finished:
+            await line.take("refund", failed.event.name)
+            return Finished(name=failed.event.name)
+
+    else:
+
+        @service.reaction(compensates=charge)
+        async def refund(failed: ReactionFailed[Asked], paid: Ready, line: Line) -> Finished:
+            raise AssertionError("it knows of nothing to undo")
+
+    assert refund
+    flow = Flow("purchase", key="name", starts=Asked, succeeds=Ready, fails=Finished, timeout=None)
+    return Choreography("shopping", service, flows=[flow])
+
+
+async def test_an_unknown_outcome_is_settled_by_the_replay_of_a_build_that_can(tmp_path: Path) -> None:
+    line, file = Line(), tmp_path / "file.db"
+    line.next("charge", "lose")
+    async with Stage(house_of(settles=False), file, ports=[line]) as owner:
+        await owner.say(Asked(name="x"))
+        assert sorted(letter.reaction for letter in await owner.dead()) == ["till.refund"]
+    async with Stage(house_of(settles=True), file, ports=[line]) as owner:
+        [letter] = await owner.dead()
+        assert await owner.ask(letter, "replay")
+        await owner.run()
+        assert await owner.dead() == []
+        assert line.made("refund") == ["x"]
+        assert await owner.verdict("purchase", "x") == "failed"
 
 
 async def test_an_effect_undone_by_a_retry_is_not_undone_again_by_the_ask_behind_it(tmp_path: Path) -> None:

@@ -128,6 +128,8 @@ def _inputs(delivery: Delivery, contract: Contract, seen: Seen) -> Decision:
         if not isinstance(asked, list):
             return asked
         effects = asked
+    if effects is not None and _answers(contract):  # it may not have been able to, when it was asked first
+        effects = [NO_EFFECT if effect == UNKNOWN else effect for effect in effects]
     for given in contract.givens:
         if not _is_effect(contract, given):
             inputs[given.name] = _latest(seen, given.types, delivery)
