@@ -11,6 +11,10 @@ from typing import Any
 import pytest
 from click.testing import Result
 
+from callboard import run
+from callboard.cli import publish
+from callboard.errors import LedgerError
+from callboard.hops import react
 from tests.postoffice import FILE, command, environment, shell, worker
 
 LEDGER = {"CALLBOARD_LEDGER": "sqlite:///post.db", "CALLBOARD_APP": f"{FILE}:post"}
@@ -48,6 +52,23 @@ def test_a_worker_does_what_is_published_and_ends_in_order_on_sigterm(cli: Cli, 
     assert said.endswith("stopped\n")
     services = json.loads(cli("services", "--json").stdout)["items"]
     assert [each["owner"]["runs"] for each in services] == [False, False]
+
+
+def test_a_publish_that_nothing_lets_commit_gives_up_and_complains_once(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def full(*_: object) -> None:
+        raise LedgerError("disk is full: free some space")
+
+    monkeypatch.setattr(publish, "_LONGEST", 0.3)
+    monkeypatch.setattr(run, "_AFTER_ERROR", 0.01)
+    monkeypatch.setattr(react, "settle", full)
+    result = cli("publish", "LetterPosted", letter("1"))
+    assert result.exit_code == 3
+    assert "try again with an --idempotency-key" in result.stderr
+    complaints = [each.getMessage() for each in caplog.records if "nothing can be committed" in each.getMessage()]
+    assert len(complaints) == 1
+    assert complaints[0].endswith("disk is full: free some space")
 
 
 def test_a_worker_that_is_interrupted_ends_in_order_too_and_says_130(tmp_path: Path) -> None:

@@ -534,20 +534,15 @@ def house_of(*, settles: bool) -> Choreography:
         await line.take("charge", asked.name)
         return Ready(name=asked.name, number=0)
 
-    if settles:
+    async def refund(failed: ReactionFailed[Asked], paid: Ready | None, line: Line) -> Finished:
+        await line.take("refund", failed.event.name)
+        return Finished(name=failed.event.name)
 
-        @service.reaction(compensates=charge)
-        async def refund(failed: ReactionFailed[Asked], paid: Ready | None, line: Line) -> Finished:
-            await line.take("refund", failed.event.name)
-            return Finished(name=failed.event.name)
+    async def strict(failed: ReactionFailed[Asked], paid: Ready, line: Line) -> Finished:
+        raise AssertionError("it knows of nothing to undo")
 
-    else:
-
-        @service.reaction(compensates=charge)
-        async def refund(failed: ReactionFailed[Asked], paid: Ready, line: Line) -> Finished:
-            raise AssertionError("it knows of nothing to undo")
-
-    assert refund
+    strict.__name__ = "refund"
+    service.reaction(compensates=charge)(refund if settles else strict)
     flow = Flow("purchase", key="name", starts=Asked, succeeds=Ready, fails=Finished, timeout=None)
     return Choreography("shopping", service, flows=[flow])
 

@@ -45,6 +45,7 @@ T = TypeVar("T")
 LOG = logging.getLogger("callboard")
 _STAND_BY = 0.25  # seconds between two tries to own a service that somebody else owns
 _AFTER_ERROR = 1.0  # seconds before a commit that failed is tried again
+_COMPLAIN = 60.0  # seconds between two complaints that nothing can be committed
 _CUT = "it was cut each time its board stopped"
 _PRUNE_AGAIN, _PRUNE_REST = 0.01, 5.0  # seconds between two looks for what may be forgotten
 _PRUNE_MOST = 2048  # events that are looked at in one
@@ -145,6 +146,7 @@ class Runner:
         self._next_try = 0.0
         self.retention: Retention | None = None  # None: nothing is pruned
         self._pruned, self._came, self._next_prune = 0, 0, 0.0
+        self._next_complaint = 0.0
         self._traffic = None if work.abroad is None else Traffic(work, work.abroad, self._fail)
         self.watched = True
         self._watchdog: Watchdog | None = None
@@ -367,6 +369,12 @@ class Runner:
             LOG.error("callboard has stopped", exc_info=error)
             await self._refuse_all(error)
 
+    def _complain(self, error: LedgerError) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_complaint:
+            self._next_complaint = now + _COMPLAIN
+            LOG.error("nothing can be committed, it is tried again every %g s: %s", _AFTER_ERROR, error)
+
     async def _once(self) -> None:
         work = self.work
         await self._take_over()
@@ -377,10 +385,11 @@ class Runner:
             return
         except (LedgerLost, LedgerCorrupt):
             raise
-        except LedgerError:
-            LOG.exception("nothing can be committed; trying again in %s s", _AFTER_ERROR)
+        except LedgerError as error:
+            self._complain(error)
             await asyncio.sleep(_AFTER_ERROR)
             return
+        self._next_complaint = 0.0
         work.rounds, work.quiet = work.rounds + 1, not done
         await self.board.notify()
         if self._traffic is not None:

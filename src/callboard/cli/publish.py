@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from callboard import fields
-from callboard.board import FlowHandle
+from callboard.board import Board, FlowHandle
 from callboard.choreography import Choreography
 from callboard.cli.command import Command, Refusal, meant, option
 from callboard.cli.discovery import find_app
@@ -31,6 +31,8 @@ from callboard.codecs.json import JsonCodec
 from callboard.errors import CodecError
 from callboard.event import EventType
 from callboard.ledger import FlowRow
+
+_LONGEST = 15.0  # seconds that a commit may take
 
 
 @click.command(cls=Command, name="publish")
@@ -121,6 +123,16 @@ def _misspelt(kind: EventType, error: str) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
+async def _committed(board: Board, events: list[Any], key: str | None) -> list[FlowHandle]:
+    try:
+        return await asyncio.wait_for(board.publish(events, idempotency_key=key), _LONGEST)
+    except TimeoutError:
+        again = "the same command" if key is not None else "with an --idempotency-key"
+        raise Refusal(
+            3, f"nothing could be committed for {_LONGEST} s, see the error above: it may happen yet, try again {again}"
+        ) from None
+
+
 async def _publish(
     choreography: Choreography,
     url: str,
@@ -132,7 +144,7 @@ async def _publish(
     as_json: bool,
 ) -> int:
     async with choreography.open(url, broker=broker, services=[]) as board:
-        handles = await board.publish(events, idempotency_key=key) if events else []
+        handles = await _committed(board, events, key) if events else []
         rows = [await _row(handle, patience) for handle in handles]
         owners = await board.work.ledger.owners()
     if as_json:
