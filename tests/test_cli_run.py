@@ -151,11 +151,11 @@ def test_a_dead_letter_is_replayed_by_the_worker_under_way(cli: Cli, tmp_path: P
         seen(tmp_path, "callboard.ReactionFailed[LetterStamped]")
         again = cli("dead-letters", "replay", "--flow", "letter/1", "--yes", "--wait", "20s")
         assert again.exit_code == 1
-        assert "it failed again: RuntimeError: the tyre is flat" in again.stdout
+        assert ": no, failed again; asked by " in again.stdout
         (tmp_path / "flat-tyre").unlink()
         done = cli("dlq", "replay", "--all", "--yes", "--wait", "20s")
         assert done.exit_code == 0
-        assert done.stdout.endswith(": done, emitted LetterDelivered\n")
+        assert ": done, emitted LetterDelivered; asked by " in done.stdout
         assert cli("flows", "wait", "1", "--timeout", "20s").exit_code == 0
     shown = cli("flows", "show", "1").stdout
     assert shown.index("attempt 2") < shown.index("LetterDelivered")
@@ -172,7 +172,7 @@ def test_a_dead_letter_is_discarded_by_the_worker_under_way(cli: Cli, tmp_path: 
         assert cancelled.exit_code == 0, cancelled.stderr
         assert cli("flows", "wait", "1", "--timeout", "20s").exit_code == 1
     shown = cli("flows", "show", "1").stdout
-    assert "skipped: discarded by an operator" in shown
+    assert "skipped: discarded by " in shown
     assert "FlowCancelled[LetterPosted]" in shown
     assert "verdict: failed" in shown
     assert json.loads(cli("dlq", "list", "--json").stdout)["items"] == []
