@@ -11,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from contextvars import Context
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import pytest
 
@@ -23,6 +23,7 @@ from callboard.simulation.choices import Choices
 from callboard.simulation.faults import FAULTS
 from callboard.simulation.hunt import Hunt, hunt
 from callboard.simulation.loop import LIFE, Life, Loop, NeverRests
+from callboard.simulation.samples import sample
 from callboard.simulation.shrinking import Shrinker
 from callboard.simulation.story import mermaid, told
 from callboard.simulation.world import LEDGERS, Scene, World
@@ -384,6 +385,24 @@ def test_a_failure_of_another_choreography_is_not_replayed(tmp_path: Path, monke
     answer = command("simulate", "shop:shop", "--replay", str(file))
     assert answer.exit_code != 0
     assert "is a failure of 'zoo', not of 'shop'" in answer.stderr + answer.stdout
+
+
+class Spot(NamedTuple):
+    lat: float
+    lon: float
+
+
+@event
+class Seen:
+    bell_id: str
+    spot: Spot
+    kind: Literal["church", "school"]
+    notes: tuple[str, ...]
+
+
+def test_a_value_is_made_for_every_kind_of_field() -> None:
+    seen = sample(Seen, lambda _: 0.0, {"bell_id": "b"})
+    assert seen == Seen(bell_id="b", spot=Spot(1.0, 1.0), kind="church", notes=("note-1",))
 
 
 def test_events_are_made_of_their_types() -> None:

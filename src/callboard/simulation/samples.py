@@ -43,7 +43,7 @@ def sample(cls: type[Any], draw: Draw, given: Mapping[str, Any], at: str = "") -
     hints = get_type_hints(cls, include_extras=True)
     values = {
         name: given[name] if name in given else value(hints.get(name, Any), name, draw, f"{at}.{name}", cls)
-        for name in fields.field_names(cls)
+        for name in fields.field_names(cls) or getattr(cls, "_fields", ())
     }
     return cls(**values)
 
