@@ -1,12 +1,9 @@
 """The README and the examples say what is so: their code runs, prints what stands there, and finds what is planted."""
 
 import importlib.util
-import os
 import re
-import shlex
 import shutil
 import sqlite3
-import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -16,16 +13,12 @@ import pytest
 
 from callboard import Choreography
 from callboard.drawings import mermaid
+from tests.support.pages import ROOT, blocks, play, python, write_files
 
-ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"
 ORDERS = EXAMPLES / "order_fulfilment"
 README = (ROOT / "README.md").read_text("utf-8")
 FAILS_AND_RECOVERS = "## A flow that fails and recovers"
-
-
-def blocks(text: str, language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 REFERENCE = "\n".join(blocks((ROOT / "docs/reference.md").read_text("utf-8"), "python"))
@@ -38,24 +31,6 @@ def load(path: Path) -> ModuleType:
     module = importlib.util.module_from_spec(found)
     found.loader.exec_module(module)
     return module
-
-
-def shell(script: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return python("-c", "import subprocess, sys; sys.exit(subprocess.call(['sh', '-c', sys.argv[1]]))", script, cwd=cwd)
-
-
-def python(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program with the callboard of this checkout."""
-    paths = os.pathsep.join(filter(None, [str(ROOT / "src"), os.environ.get("PYTHONPATH")]))
-    return subprocess.run(
-        [sys.executable, *map(str, command)],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-        env=os.environ | {"PYTHONPATH": paths},
-    )
 
 
 # the README
@@ -119,6 +94,8 @@ PAGES = [
     "README.md",
     "docs/README.md",
     "docs/getting-started.md",
+    "docs/incidents.md",
+    "docs/pattern.md",
     "docs/reference.md",
     "examples/README.md",
     "examples/order_fulfilment/README.md",
@@ -135,29 +112,11 @@ def test_every_link_leads_somewhere(page: str) -> None:
 # the first ten minutes
 
 
-def smoothed(text: str) -> str:
-    """Without what differs from run to run: ids, moments, durations."""
-    for pattern, word in (
-        (r"[0-9a-z]{26}", "ID"),
-        (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "MOMENT"),
-        (r"\d+(\.\d+)? m?s\b", "TIME"),
-    ):
-        text = re.sub(pattern, word, text)
-    return text
-
-
 def test_getting_started_prints_what_it_says(tmp_path: Path) -> None:
     text = (ROOT / "docs/getting-started.md").read_text("utf-8")
-    for code in blocks(text, "python"):
-        (tmp_path / code.splitlines()[0].removeprefix("# ")).write_text(code)
-    (tmp_path / "callboard").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m callboard "$@"\n')
-    (tmp_path / "callboard").chmod(0o755)
-    expected = "".join(blocks(text, "console"))
-    commands = re.findall(r"^\$ (.*)$", expected, re.MULTILINE)
-    script = "\n".join(f"echo {shlex.quote('$ ' + each)}\n{each.replace('&', '2>worker.log &')}" for each in commands)
-    path = f"PATH={shlex.quote(str(tmp_path))}:$PATH; export PYTHONIOENCODING=utf-8 NO_COLOR=1"
-    done = shell(f"{path}\n{script}\nkill $!\nwait", cwd=tmp_path)
-    assert smoothed(done.stdout) == smoothed(expected), done.stderr
+    write_files(text, tmp_path)
+    expected, printed = play(blocks(text, "console"), tmp_path)
+    assert printed == expected
     tests = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py", cwd=tmp_path)
     assert tests.returncode == 0, tests.stdout
 
