@@ -51,6 +51,7 @@ FIRST, *REST = re.split(r"^## ", INCIDENTS, flags=re.MULTILINE)
 PLAYED = [each for each in REST if blocks(each, "console")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("incident", PLAYED, ids=[each.partition("\n")[0] for each in PLAYED])
 def test_an_incident_is_as_it_is_told(incident: str, tmp_path: Path) -> None:
     write_files(INCIDENTS, tmp_path)
