@@ -34,6 +34,10 @@ class _Held(Runner):
 
     is_dead = False
 
+    async def start(self) -> None:
+        self.watched = False  # or else every death would leave a thread that goes on looking
+        await super().start()
+
     async def _repeat(self) -> None:
         await asyncio.Event().wait()
 
