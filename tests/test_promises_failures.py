@@ -544,9 +544,10 @@ async def test_a_plain_function_that_does_not_return_is_named_with_its_stack_aft
     listening = Listening()
     logging.getLogger("callboard").addHandler(listening)
     try:
-        async with Stage(calls(service), file) as stage:
-            await stage.say(CallMade(call_id="c"))
-            assert await stage.verdict("call", "c") == "succeeded"  # it is not interrupted
+        async with calls(service).open(f"sqlite:///{file}") as board:
+            flow = await board.publish(CallMade(call_id="c"))
+            done = await flow.completion(timeout=timedelta(seconds=60))
+            assert done.succeeded  # it is not interrupted
     finally:
         logging.getLogger("callboard").removeHandler(listening)
     [said] = heard

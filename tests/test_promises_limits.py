@@ -217,7 +217,7 @@ run._AFTER_ERROR = 0.001
 
 class Telling(logging.Handler):
     def emit(self, record):
-        print(record.exc_info[1], file=sys.stderr, flush=True)
+        print(record.getMessage(), file=sys.stderr, flush=True)
         self.told.set()
 
 async def main(url):

@@ -33,6 +33,7 @@ from callboard.event import EventType
 from callboard.ledger import FlowRow
 
 _LONGEST = 15.0  # seconds that a commit may take
+_GRACE = timedelta(seconds=2)
 
 
 @click.command(cls=Command, name="publish")
@@ -143,7 +144,7 @@ async def _publish(
     broker: str | None,
     as_json: bool,
 ) -> int:
-    async with choreography.open(url, broker=broker, services=[]) as board:
+    async with choreography.open(url, broker=broker, services=[], grace=_GRACE) as board:
         handles = await _committed(board, events, key) if events else []
         rows = [await _row(handle, patience) for handle in handles]
         owners = await board.work.ledger.owners()
