@@ -80,7 +80,8 @@ async def main() -> None:
 
     print("who hears what, from the signatures alone:")
     for edge in restaurant.edges():
-        print(f"   {edge.source} --{edge.event}--> {edge.target}")
+        line = ".." if edge.kind == "prerequisite" else "--"  # it is waited for, and starts nothing
+        print(f"   {edge.source} {line}{edge.event}{line}> {edge.target}")
 
 
 if __name__ == "__main__":
