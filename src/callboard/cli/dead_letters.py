@@ -12,7 +12,7 @@ import click
 from callboard.cli.asking import Plan, carry_out
 from callboard.cli.command import F, Group, Refusal, meant, option
 from callboard.cli.discovery import find_app
-from callboard.cli.output import instant, note, say, say_json, shown_moment, table
+from callboard.cli.output import instant, note, say, say_json, shown_duration, shown_moment, table
 from callboard.cli.reading import first_line, name_of, now, parked_document, reading
 from callboard.cli.settings import Duration, app_option, given_bytes, json_option, ledger_option, ledger_url
 from callboard.cli.story import shown_note
@@ -313,7 +313,7 @@ def _account(batch: Batch, letter: DeadLetter, plan: Plan, patience: timedelta |
         failed = came.startswith(("failed again", "not replayed"))
         return came if failed else None
     if patience is not None:
-        return f"not done within {patience}: does a worker run its service? It stays asked for"
+        return f"not done within {shown_duration(patience)}: does a worker run its service? It stays asked for"
     earlier = letter.row.asked
     plan.came[letter.id] = "asked" if earlier is None else f"asked already by {earlier.by}"
     return None
