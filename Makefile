@@ -78,8 +78,8 @@ typing: $(READY) ## the public API as users' type checkers see it: what they acc
 saboteurs: $(READY) ## plant a break of each promise; the suite must catch every one
 	@$(PY) tests/saboteurs/run.py
 
-crash-test: $(READY) ## kill -9 while work is unfinished, again and again; all counters must read 0
-	@$(PY) tests/crash/run.py
+crash-test: $(READY) ## kill -9 while work is unfinished, again and again; all counters must read 0; KILLS=20
+	@$(PY) tests/crash/run.py $(if $(KILLS),--kills $(KILLS))
 
 mutants: $(READY) ## plant every single defect in clean choreographies; what check finds of them
 	@$(PY) tests/mutants/run.py

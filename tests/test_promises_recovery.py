@@ -604,6 +604,64 @@ async def test_a_stop_right_after_a_start_forgets_nothing_that_was_begun(tmp_pat
         assert await owner.verdict("purchase", "x") == "succeeded"
 
 
+# two compensations of one reaction
+
+
+clinic = Service("clinic")
+
+
+@clinic.reaction
+async def treat(asked: Asked, line: Line) -> Ready:
+    await line.take("treat", asked.name)
+    return Ready(name=asked.name, number=0)
+
+
+@clinic.reaction(compensates=treat, retry=THREE)
+async def give_back(withdrawn: Withdrawn, ready: Ready | None, line: Line) -> Answered:
+    await line.take("give back", "it" if ready else "nothing")
+    return Answered(name=withdrawn.name)
+
+
+@clinic.reaction(compensates=treat)
+async def settle_up(allowed: Allowed, ready: Ready | None, line: Line) -> Finished:
+    await line.take("settle up", "it" if ready else "nothing")
+    return Finished(name=allowed.name)
+
+
+care = Choreography(
+    "care",
+    clinic,
+    incoming=Withdrawn | Allowed,
+    flows=[Flow("visit", key="name", starts=Asked, succeeds=Finished, timeout=None)],
+)
+
+
+async def test_what_one_compensation_tries_again_another_leaves_to_it(tmp_path: Path) -> None:
+    line = Line()
+    async with board(care, tmp_path, line) as (owner, _):
+        line.next("give back", "fail")
+        await owner.say(Asked(name="x"), Withdrawn(name="x"), Allowed(name="x"))
+        assert line.made("settle up") == ["nothing"]
+        await owner.advance(minutes=1)
+        assert line.made("give back") == ["it", "it"]
+
+
+async def test_what_one_compensation_has_given_up_another_undoes_and_a_replay_does_not_again(tmp_path: Path) -> None:
+    line = Line()
+    async with board(care, tmp_path, line) as (owner, _):
+        line.next("give back", "fail", "fail", "fail")
+        await owner.say(Asked(name="x"), Withdrawn(name="x"))
+        await owner.advance(minutes=1)
+        await owner.advance(minutes=1)
+        [letter] = await owner.dead()
+        await owner.say(Allowed(name="x"))
+        assert line.made("settle up") == ["it"]
+        assert await owner.ask(letter, "replay")
+        await owner.run()
+        assert line.made("give back") == ["it"] * 3
+        assert await owner.dead() == []
+
+
 # taking over
 
 

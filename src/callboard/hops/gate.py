@@ -128,8 +128,10 @@ def _inputs(delivery: Delivery, contract: Contract, seen: Seen) -> Decision:
         if not isinstance(asked, list):
             return asked
         effects = asked
-    if effects is not None and _answers(contract):  # it may not have been able to, when it was asked first
-        effects = [NO_EFFECT if effect == UNKNOWN else effect for effect in effects]
+    elif effects is not None:
+        effects = _left(effects, delivery, contract, seen)
+        if not effects:
+            return Skip("undone already")
     for given in contract.givens:
         if not _is_effect(contract, given):
             inputs[given.name] = _latest(seen, given.types, delivery)
@@ -273,6 +275,14 @@ def _asked(delivery: Delivery, contract: Contract, seen: Seen) -> list[int] | De
     return effects or Skip("nothing to undo", closes=True)
 
 
+def _left(effects: list[int], delivery: Delivery, contract: Contract, seen: Seen) -> list[int]:
+    """What of these effects nobody has undone meanwhile; an unknown one is settled if it can be by now."""
+    undone = f"{contract.service}.{contract.options.compensates}"
+    settled = {memory.pos for memory in seen.view.remembered("undone", undone, delivery.part)} - {NO_EFFECT}
+    known = NO_EFFECT if _answers(contract) else UNKNOWN
+    return [known if effect == UNKNOWN else effect for effect in effects if effect not in settled]
+
+
 def _asked_to_undo(delivery: Delivery, seen: Seen) -> Reader | None:
     """A compensation of this reaction that was asked in the flow and is not done: what was parked waits for it.
 
@@ -289,8 +299,10 @@ def _asked_to_undo(delivery: Delivery, seen: Seen) -> Reader | None:
 def effects_of(done: Reader, contract: Contract, delivery: Delivery, seen: Seen) -> list[int]:
     """The positions of the effects of `done` in this flow (and part) that nobody has undone or is undoing."""
     settled = {memory.pos for memory in seen.view.remembered("undone", done.path, delivery.part)}
-    for row in delivery.reader.flow_rows.get(delivery.trigger.flow, ()):
-        settled.add(row[1])
+    for reader in seen.world.pairs.get(done.path, ()):  # another compensation may be about to try it again
+        for row in reader.flow_rows.get(delivery.trigger.flow, ()):
+            if reader is delivery.reader or reader.rows[row].why != "dead":
+                settled.add(row[1])
     per = done.contract.options.per
     found: list[int] = []
     kinds = {kind.name for kind in contract.effect_types}
