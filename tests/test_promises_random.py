@@ -10,7 +10,7 @@ from .support.fair import FairScene
 from .support.play import Play, Scene
 
 SCENES: dict[str, Callable[[], Scene]] = {"shop": ShopScene, "fair": FairScene}
-SEEDS, AT_ONCE = 60, 15
+SEEDS, AT_ONCE = 45, 15
 MANY, MANY_AT_ONCE = 4_000, 400
 
 
