@@ -288,6 +288,22 @@ SABOTEURS = (
         "                pass\n",
         "recovery",
     ),
+    _plan(
+        7,
+        "what_one_compensation_tries_again_another_takes_too",
+        _GATE,
+        '            if reader is delivery.reader or reader.rows[row].why != "dead":\n',
+        "            if reader is delivery.reader:\n",
+        "recovery",
+    ),
+    _plan(
+        7,
+        "a_replayed_compensation_undoes_what_another_has_undone",
+        _GATE,
+        " for effect in effects if effect not in settled]\n",
+        " for effect in effects]\n",
+        "recovery",
+    ),
     Saboteur(
         7,
         "an_attempt_that_gave_way_is_closed_with_the_verdict",
@@ -334,6 +350,14 @@ SABOTEURS = (
         "        return self.until is not None and (now < self.until or self.trying)\n",
         "        return False\n",
         "failures",
+    ),
+    _plan(
+        8,
+        "what_ran_before_is_blamed_for_the_death_of_a_worker",
+        "hops/running.py",
+        "    group.fused = group.fused and not delivery.announced\n",
+        "",
+        "recovery",
     ),
     # 9. Replay is safe
     _plan(
