@@ -227,6 +227,31 @@ async def test_what_ends_its_worker_is_blamed_and_not_what_ran_before_it(tmp_pat
         assert [letter.reaction for letter in await owner.dead()] == ["press.print_out"]
 
 
+@pytest.mark.parametrize("what", ["timer", "wait that is over"])
+async def test_what_ends_its_worker_when_a_time_comes_is_dead_too(what: str, tmp_path: Path) -> None:
+    tower, soon = Service("tower"), timedelta(minutes=1)
+    if what == "timer":
+
+        @tower.reaction(retry=THREE, wait=soon)
+        def strike(waved: Waved) -> None:
+            raise Crash
+
+    else:
+
+        @tower.reaction(needs=Passed, within=soon)
+        def listen(waved: Waved) -> None: ...
+
+        @tower.reaction(retry=THREE)
+        def mourn(failed: ReactionFailed[Waved]) -> None:
+            raise Crash
+
+    async with board(Choreography("tower", tower, incoming=Waved | Passed), tmp_path) as (owner, gateway):
+        await gateway.publish(Waved(lane="a", number=1))
+        assert await living(owner) <= THREE.max_attempts + 1
+        dead = {letter.reaction for letter in await owner.dead()}
+        assert dead == ({"tower.strike"} if what == "timer" else {"tower.listen", "tower.mourn"})
+
+
 # an end that was not clean
 
 

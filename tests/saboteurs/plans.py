@@ -359,6 +359,14 @@ SABOTEURS = (
         "",
         "recovery",
     ),
+    _plan(
+        8,
+        "what_a_timer_ends_its_worker_with_is_not_counted",
+        "hops/applying.py",
+        "    group.fused = group.fused and (outcome.attempt is not None or not outcome.entries)\n",
+        "",
+        "recovery",
+    ),
     # 9. Replay is safe
     _plan(
         9,

@@ -21,6 +21,8 @@ def apply(work: Work, group: Group, outcome: Outcome) -> None:
     """From here on memory is as if the outcome were committed; `unwind` takes it back."""
     delivery = outcome.delivery
     reader = delivery.reader
+    # what no run has emitted is committed first: it may set off what ends the worker, before any attempt is counted
+    group.fused = group.fused and (outcome.attempt is not None or not outcome.entries)
     for entry in outcome.entries:
         group.append(entry)
     for write in outcome.writes:
