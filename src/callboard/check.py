@@ -35,6 +35,14 @@ class Step(Struct, frozen=True):
     place: Place | None = None
 
 
+class Confirmation(Struct, frozen=True):
+    """Whether the code itself goes the way of a finding."""
+
+    label: Literal["confirmed", "not reproduced"]
+    why: str
+    runs: int  # of the code, with other inputs each
+
+
 class Finding(Struct, frozen=True, kw_only=True):
     """One result of a check. `about` names what it speaks of, without lines, so it stays the same when code moves."""
 
@@ -45,7 +53,9 @@ class Finding(Struct, frozen=True, kw_only=True):
     place: Place
     fix: str
     steps: tuple[Step, ...] = ()
+    way: tuple[Step, ...] = ()  # all of them, with those that have no part in it
     end: tuple[str, ...] = ()  # how things stand after the last step
+    confirmation: Confirmation | None = None
 
     @property
     def name(self) -> str:

@@ -16,6 +16,7 @@ from callboard.flow import Flow
 
 OUTCOME_UNKNOWN = "a dead letter: outcome unknown"
 ATTEMPT_FAILED, GAVE_UP = "an attempt fails, it will be tried again", "gives up after its last attempt: a dead letter"
+ITS_TIME = "its time has come"
 
 
 class Happening(NamedTuple):
@@ -386,8 +387,7 @@ class Extraction:
         if contract.options.wait is not None:
             timer = self.bits.of("timer", slot)
             fires = (*self._stand_in_line(slot, 0, 0), Switch(clear=timer))
-            note = "its time has come"
-            self.transitions.append(Transition(timer, bit, fires, Happening(contract, slot.heard, note=note)))
+            self.transitions.append(Transition(timer, bit, fires, Happening(contract, slot.heard, note=ITS_TIME)))
         for way in self._needed(contract):
             run = Run(contract, slot, bit | way, off, (taken,))
             self._build_ends(run)

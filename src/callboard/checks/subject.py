@@ -106,4 +106,4 @@ def at_choreography(subject: Subject, check: Check, title: str, fix: str, **more
 
 def told(world: World, state: int, about: int = 0) -> dict[str, tuple[Step, ...] | tuple[str, ...]]:
     """The way to a state and how things stand there, for a finding."""
-    return {"steps": world.steps(state, about), "end": world.end(state)}
+    return {"steps": world.steps(state, about), "way": world.steps(state), "end": world.end(state)}

@@ -35,6 +35,8 @@ BROKERS = ("memory", "sqlite", "kafka", "rabbitmq", "nats", "redis", "sqs")
 @option("--write-baseline", is_flag=True, help="Write what is found now to --baseline.")
 @option("--max-states", type=click.IntRange(1), default=200_000, help="Stop exploring there, and say so.")
 @option("--against", metavar="BASE", help="The version before, a file or a revision: is there a safe order of upgrade?")
+@option("--confirm", is_flag=True, help="Run each way that is found on the code itself, and say whether it goes it.")
+@option("--ports", metavar="NAME", help="For --confirm: the keepers, as `callboard simulate` takes them.")
 @option("--explain", metavar="CODE", help="Teach a property, by an example and its repair.")
 @option("-v", "--verbose", is_flag=True, help="Say what is taken for granted, and what was allowed.")
 def command(
@@ -49,6 +51,7 @@ def command(
     max_states: int,
     explain: str | None,
     against: str | None,
+    ports: str | None,
     **flags: bool,
 ) -> int:
     """Say what can go wrong with the choreography of APP, and how, from its signatures alone. Opens no connection.
@@ -66,6 +69,8 @@ def command(
     before = None if against is None else contracts(against, app or next(iter(apps), None))
     found = check(choreography, broker=broker, limit=max_states, files=files, against=before, **codes)
     report = found if baseline is None else _compare(found, baseline, write=flags["write_baseline"])
+    if flags["confirm"]:
+        report = _confirmed(report, files, ports)
     form = "json" if flags["as_json"] else "sarif" if flags["as_sarif"] else output
     if form == "text":
         from callboard.cli.check_text import tell
@@ -78,6 +83,17 @@ def command(
     for each in report.notes:
         note(f"note: {each}")
     return int(bool(report.count("error") or (flags["strict"] and report.count("warning"))))
+
+
+def _confirmed(report: Report, files: "Sequence[ContractFile]", ports: str | None) -> Report:
+    """Each finding says whether the code goes its way."""
+    from callboard.cli.simulate import keepers_of
+    from callboard.simulation.confirming import confirm_all
+    from callboard.simulation.world import Scene
+
+    if files:
+        raise Refusal(2, "--confirm runs the code: name one app, and no contract files")
+    return confirm_all(Scene(report.choreography, keepers_of(ports)), report)
 
 
 def _together(apps: Sequence[str], app: str | None) -> "tuple[Choreography, list[ContractFile]]":

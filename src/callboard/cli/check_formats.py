@@ -24,12 +24,19 @@ def as_json(report: Report) -> str:
         "choreography": report.choreography.name,
         "states": report.states,
         "bounded": report.bounded,
-        "findings": [msgspec.to_builtins(each) for each in report.findings],
-        "allowed": [msgspec.to_builtins(each) for each in report.allowed],
+        "findings": [_plain(each) for each in report.findings],
+        "allowed": [_plain(each) for each in report.allowed],
         "notes": list(report.notes),
         "spread": [msgspec.to_builtins(each) for each in bounds(report.choreography)],
     }
     return json.dumps(document, ensure_ascii=False, indent=2)
+
+
+def _plain(finding: Finding) -> dict[str, Any]:
+    """All of it but the way, whose steps are told already."""
+    fields: dict[str, Any] = msgspec.to_builtins(finding)
+    del fields["way"]
+    return fields
 
 
 def _text(finding: Finding) -> str:
@@ -42,6 +49,7 @@ def _text(finding: Finding) -> str:
         said = f"-> {', '.join(step.emitted)}" if step.emitted else ""
         lines.append(" ".join(each for each in (*words, said, step.note and f"[{step.note}]") if each))
     lines += [f"=> {each}" for each in finding.end]
+    lines += [f"{finding.confirmation.label.upper()}: {finding.confirmation.why}"] if finding.confirmation else []
     return "\n".join([*lines, f"fix: {finding.fix}"])
 
 

@@ -44,6 +44,8 @@ def _tell_finding(finding: Finding) -> None:
         say(line)
     if finding.end:
         _say_folded("   => ", "; ".join(finding.end), "failure" if finding.severity == "error" else "wait")
+    if (said := finding.confirmation) is not None:
+        _say_folded(f"   {said.label.upper()}  ", said.why, "failure" if said.label == "confirmed" else "quiet")
     _say_folded("   fix  ", finding.fix, "good")
 
 

@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -98,7 +98,15 @@ def _scene(choreography: Choreography, options: dict[str, Any]) -> Scene:
     for name in names:
         if name not in FAULTS:
             raise Refusal(2, f"there is no fault {name!r}{meant(name, list(FAULTS))}")
-    keepers = setting("ports", options["ports"])
+    return Scene(
+        choreography, keepers_of(options["ports"]), named(names), swarm=options["swarm"], flows=options["flows"],
+        ledgers=options["ledgers"], ignored=frozenset(ignored),
+    )  # fmt: skip
+
+
+def keepers_of(ports: str | None) -> Callable[[], Sequence[object]]:
+    """Makes the keepers that --ports names, new ones for each world if it names a function."""
+    keepers = setting("ports", ports)
 
     def make() -> Sequence[object]:
         if not keepers.value:
@@ -108,10 +116,7 @@ def _scene(choreography: Choreography, options: dict[str, Any]) -> Scene:
             raise Refusal(2, f"--ports names {made!r}: it is a list of keepers, or a function that returns one")
         return list(cast("Sequence[object]", made))
 
-    return Scene(
-        choreography, make, named(names), swarm=options["swarm"], flows=options["flows"],
-        ledgers=options["ledgers"], ignored=frozenset(ignored),
-    )  # fmt: skip
+    return make
 
 
 def _words(text: str) -> list[str]:
@@ -176,6 +181,7 @@ def _document(found: Hunt, failures: Sequence[Failure]) -> dict[str, Any]:
         "failures": [
             {
                 "seed": each.seed, "oracle": each.violations[0].oracle, "text": each.violations[0].text,
+                "code": each.code or None,
                 "place": each.violations[0].place, "deviations": each.deviations, "runs": each.runs,
                 "story": told(each), "mermaid": mermaid(each),
             }

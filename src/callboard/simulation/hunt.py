@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from callboard.errors import CallboardError
+from callboard.simulation import codes
 from callboard.simulation.choices import Deviations
 from callboard.simulation.oracles import Violation
 from callboard.simulation.shrinking import Shrinker
@@ -37,6 +38,8 @@ class Failure:
     first: int  # deviations before it was shrunk
     runs: int
     ending: Ending
+    code: str = ""  # of `callboard check`
+    explained: str = ""  # what the code is, and whether the check finds it here
 
 
 @dataclass
@@ -128,7 +131,14 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
     if not last.violations:
         left, last = ending.deviations, ending
     first = sorted(last.violations, key=lambda each: each.oracle not in oracles)
-    return Failure(ending.seed, first, left, len(ending.deviations), shrinker.runs, last)
+    return _explained(scene, Failure(ending.seed, first, left, len(ending.deviations), shrinker.runs, last))
+
+
+def _explained(scene: Scene, failure: Failure) -> Failure:
+    if failure.violations:
+        failure.code, finding = codes.match(scene.choreography, failure.violations[0])
+        failure.explained = codes.told(failure.code, finding)
+    return failure
 
 
 # what is kept
@@ -178,7 +188,7 @@ def replay(kept: Kept, scene: Scene) -> Failure:
     """The kept failure, lived again; without violations if it is mended."""
     scene.ledgers, scene.flows = _ledgers(kept.ledgers), kept.flows
     ending = World(scene, kept.seed, forced=kept.deviations).run()
-    return Failure(kept.seed, ending.violations, kept.deviations, len(kept.deviations), 0, ending)
+    return _explained(scene, Failure(kept.seed, ending.violations, kept.deviations, len(kept.deviations), 0, ending))
 
 
 def _ledgers(name: str) -> Any:

@@ -35,6 +35,7 @@ def told(failure: Failure) -> list[str]:
     violation, ending = failure.violations[0], failure.ending
     lines = [f"FAILED  seed {failure.seed}   {violation.oracle}: {violation.text}"]
     lines += [f"        also {each.oracle}: {each.text.partition(chr(10))[0]}" for each in failure.violations[1:3]]
+    lines += [f"  {failure.explained}"] if failure.explained else []
     few = len(failure.deviations)
     lines.append(f"  shrunk {failure.first} deviations to {few} in {failure.runs} runs; it needs only:")
     lines += [f"    - {amount_of(key, amount)}" for key, amount in failure.deviations.items()]

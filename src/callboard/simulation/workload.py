@@ -22,7 +22,7 @@ async def publish_samples(world: World) -> None:
     choreography = world.scene.choreography
     for state in choreography.states.values():
         if not choreography.is_private(state):
-            await world.put(*_rows(world, state))
+            await world.put(*rows_of(world, state))
     tasks = [_begin(world, flow, number) for flow in choreography.flows.values() for number in range(world.scene.flows)]
     starts = {flow.start for flow in choreography.flows.values()}
     free = {edge.event: None for edge in choreography.edges() if edge.source == OUTSIDE and edge.event not in starts}
@@ -36,7 +36,9 @@ async def publish_samples(world: World) -> None:
     await asyncio.gather(*tasks)
 
 
-def _rows(world: World, state: StateType) -> list[Any]:
+def rows_of(world: World, state: StateType) -> list[Any]:
+    """A few rows of a state that belongs to no flow."""
+
     def draw(at: str) -> float:
         return world.choices.draw(f"row {state.name} {at}")
 
@@ -47,7 +49,7 @@ def _rows(world: World, state: StateType) -> list[Any]:
 
 async def _begin(world: World, flow: Flow, number: int) -> None:
     key = f"{flow.key.removesuffix('_id')}-{number + 1}"
-    start = _event(world, flow.start, {flow.key: key}, key)
+    start = an_event(world, flow.start, {flow.key: key}, key)
     await world.publish(start, after=world.choices.between(f"begin {flow.name} {key}", 0, _SPREAD))
     more = [_answer(world, kind, flow, key) for kind in _incoming(world, flow)]
     await asyncio.gather(world.cancel(flow.name, key), *more)
@@ -61,15 +63,16 @@ def _incoming(world: World, flow: Flow) -> list[EventType]:
 
 async def _answer(world: World, kind: EventType, flow: Flow, key: str) -> None:
     await world.publish(
-        _event(world, kind, {flow.key: key}, key), after=world.choices.between(f"say {kind} {key}", 0, 60)
+        an_event(world, kind, {flow.key: key}, key), after=world.choices.between(f"say {kind} {key}", 0, 60)
     )
 
 
 async def _say(world: World, kind: EventType, number: int) -> None:
     name = f"{kind}-{number + 1}"
-    event = _event(world, kind, {kind.key: name} if kind.key else {}, name)
+    event = an_event(world, kind, {kind.key: name} if kind.key else {}, name)
     await world.publish(event, after=world.choices.between(f"say {name}", 0, _SPREAD))
 
 
-def _event(world: World, kind: EventType, given: dict[str, Any], name: str) -> Any:
+def an_event(world: World, kind: EventType, given: dict[str, Any], name: str) -> Any:
+    """An event made from its type, with the `given` fields."""
     return sample(kind.cls, lambda at: world.choices.draw(f"event {kind} {name} {at}"), given)

@@ -1,0 +1,56 @@
+"""The property of `callboard check` that a broken world breaks too, by its code."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from callboard.checks.catalogue import check
+
+if TYPE_CHECKING:
+    from callboard.check import Finding
+    from callboard.choreography import Choreography
+    from callboard.simulation.oracles import Violation
+
+_STATES = 20_000  # that are looked at for one story
+# oracle -> codes that may stand behind it: the first names it best
+CODES = {
+    "two-verdicts": ("CB302",),
+    "stuck": ("CB301", "CB303", "CB305", "CB104"),
+    "leak": ("CB201", "CB203", "CB206"),
+    "outside-left": ("CB201", "CB203", "CB206"),
+    "outside-twice": ("CB204", "CB202"),
+    "contract": ("CB501",),
+    "invariant": ("CB203", "CB205", "CB204", "CB202", "CB201", "CB601"),
+}
+_BY_TEXT = {"never came: ": ("CB303",), "does not allow": ("CB501",)}  # of dead letters
+_SURE = ("two-verdicts", "stuck", "leak", "outside-left", "contract", "dead-letter")
+
+
+def codes_of(violation: Violation) -> tuple[str, ...]:
+    """The codes that may stand behind it; none where the signatures cannot know of it."""
+    if violation.oracle == "dead-letter":
+        return next((codes for text, codes in _BY_TEXT.items() if text in violation.text), ())
+    return CODES.get(violation.oracle, ())
+
+
+def match(choreography: Choreography, violation: Violation) -> tuple[str, Finding | None]:
+    """The code, and what the check finds of it here; no code where the property is none of the check's."""
+    codes = codes_of(violation)
+    if not codes:
+        return "", None
+    report = check(choreography, select=codes, limit=_STATES)
+    found = {
+        each.code: each for each in reversed([*report.findings, *report.allowed]) if each.severity != "information"
+    }
+    finding = next((found[code] for code in codes if code in found), None)
+    if finding is not None:
+        return finding.code, finding
+    return (codes[0] if violation.oracle in _SURE else ""), None
+
+
+def told(code: str, finding: Finding | None) -> str:
+    """One line of a story."""
+    if not code:
+        return ""
+    where = f"which `callboard check` finds too, at {finding.place}" if finding else "which the signatures do not show"
+    return f"this is {code}, {where}: `callboard check --explain {code}`"

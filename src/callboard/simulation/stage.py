@@ -1,0 +1,385 @@
+"""A world of one flow that follows a script: each delivery waits until it is called, in the order of the steps.
+
+A reaction that is held has fallen behind in its log, as it may in production; called, it reads one event. The body
+decides what comes of it, so a script is tried with several inputs; where it wants a failure, keepers that may refuse
+do so, and a reaction that is to fail is made to. Time stands still but where a step waits for a timer or a deadline.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from inspect import isawaitable
+from typing import TYPE_CHECKING, Any, get_type_hints
+
+from msgspec.structs import replace
+
+from callboard import fields
+from callboard.checks.extraction import ATTEMPT_FAILED, GAVE_UP, ITS_TIME
+from callboard.errors import CallboardError
+from callboard.event import attribute, type_of
+from callboard.hops.work import TIMER
+from callboard.simulation.choices import Choices
+from callboard.simulation.outside import SimulatedFailure
+from callboard.simulation.samples import START, sample
+from callboard.simulation.workload import an_event, rows_of
+from callboard.simulation.world import Ending, Scene, World
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callboard.check import Step
+    from callboard.event import EventType
+    from callboard.hops.deliveries import Reader
+    from callboard.hops.work import Work
+    from callboard.ledger import Entry
+
+HELD, ONE, FREE = 0, 2, 256  # how much a reaction may have open: nothing; one more event; as ever
+_ROUNDS = 40  # events that one step may read before it is given up
+_NUMBERS = (None, 0, 1000)  # what rows hold, where the script does not say: as drawn, nothing, plenty
+
+
+class OffScript(Exception):
+    """The code goes another way than the script says."""
+
+
+class Cues(Choices):
+    """No chance: what is refused is what the script wants to fail."""
+
+    refusing: frozenset[str] = frozenset()  # the reactions whose keepers refuse
+
+    def strikes(self, fault: str, where: str) -> float | None:
+        """Only refusals."""
+        if fault != "refuse" or where.rpartition(" in ")[2].rpartition("#")[0] not in self.refusing:
+            return None
+        self.deviations[self.visit(f"{fault} {where}")] = 1.0
+        return 1.0
+
+
+def runs_of(step: Step) -> str:
+    """The reaction of a step, by path; empty if it is the world's or the tracker's."""
+    return f"{step.service}.{step.reaction}" if step.reaction else ""
+
+
+class Stage(World):
+    """One try of a script. `followed` steps went as they should; `why` says what went otherwise."""
+
+    def __init__(self, scene: Scene, script: Sequence[Step], attempt: int = 0) -> None:
+        super().__init__(replace_scene(scene), attempt)
+        self.choices = self._cues = Cues(attempt, (), swarm=False)
+        self.script = [step for step in script if step.service]
+        self.followed = 0
+        self.why = ""
+        self.verdicts: dict[str, str | None] = {}  # of each flow in the end
+        self._left = list(self.script)
+        self._attempt = attempt
+        self._known: dict[EventType, list[Any]] = {}  # what the user's own workload publishes
+        self._learning = False
+        self._is_held = False
+        self._called: Reader | None = None
+        self._taken: Entry | None = None
+        self._key = ""
+
+    def run(self) -> Ending:
+        """Live it; how it ended counts only if the script was followed."""
+        ending = super().run()
+        if self.why:
+            ending.violations = []
+        return ending
+
+    @property
+    def is_followed(self) -> bool:
+        """Whether every step went as the script says."""
+        return not self.why and self.followed == len(self.script)
+
+    # the play
+
+    async def _live(self) -> None:
+        self._build()
+        (worker,) = self.workers.values()
+        worker.refuse_wrong_keepers()
+        worker.start()
+        await worker.up()
+        try:
+            await self._furnish()
+            for reader in self.work.readers.values():
+                reader.lag, reader.most = reader.pos, HELD
+            vars(self.work.ledger)["read"] = self._reading(self.work.ledger.read)
+            self._is_held = True
+            while self._left:
+                await self._perform(self._left.pop(0))
+                self.followed += 1
+            self._is_held = False
+            for reader in self.work.readers.values():
+                reader.most = FREE
+            self.work.wake()
+            await self.rest()
+            for disk in self.disks.values():
+                self.verdicts |= dict(disk.query("SELECT name, verdict FROM flow WHERE name <> ''"))
+        except (OffScript, CallboardError) as error:
+            self.why = str(error)
+
+    @property
+    def work(self) -> Work:
+        """Of the only worker, which never dies."""
+        (worker,) = self.workers.values()
+        if worker.board is None:
+            raise OffScript("the worker has stopped")
+        return worker.board.work
+
+    def _reading(self, read: Any) -> Any:
+        async def once(pos: int, **more: Any) -> list[Entry]:
+            found: list[Entry] = await read(pos, **more)
+            if (called := self._called) is not None and called.most == ONE and found and more.get("types") is not None:
+                self._taken = found[0]
+                self.loop.call_soon(setattr, called, "most", HELD)  # before the next group
+            return found
+
+        return once
+
+    def _idle(self, due: float | None) -> None:
+        if self._is_held:
+            resting = self._resting
+            is_soon = due is not None and due - self.loop.time() < 0.5
+            if resting is not None and not resting.done() and not is_soon and not self.work.running:
+                resting.set_result(None)
+        else:
+            super()._idle(due)
+
+    async def _perform(self, step: Step) -> None:
+        path = runs_of(step)
+        if not path:
+            await self._say(step)
+        elif step.note == ITS_TIME:
+            await self._fire(self.work.readers[path])
+        else:
+            await self._run(self.work.readers[path], step)
+
+    # what the world says
+
+    async def _furnish(self) -> None:
+        """Rows are there before anything happens: those of the user's workload, else our own."""
+        workloads = self.scene.choreography.workloads
+        self._learning = True
+        for workload in workloads:
+            told = workload(self)
+            if isawaitable(told):
+                await told
+        self._learning = False
+        for state in self.scene.choreography.states.values() if not workloads else ():
+            if not self.scene.choreography.is_private(state):
+                await self.put(*(_bent(row, self._number(state.name), state.key) for row in rows_of(self, state)))
+
+    def _number(self, state: str) -> int | None:
+        """What the numbers of its rows are: little where a reaction is to fail, plenty where it is to go well."""
+        if self._attempt:
+            return _NUMBERS[self._attempt % len(_NUMBERS)]
+        contracts, failures = self.scene.choreography.contracts, {str(k) for k in self._kinds() if k.failure}
+        wants = [
+            any(each.partition("#")[0] in failures for each in step.emitted)
+            for step in self.script
+            if (path := runs_of(step)) and step.emitted and any(r.state.name == state for r in contracts[path].states)
+        ]
+        return 0 if any(wants) else 1000 if wants else None
+
+    def _kinds(self) -> list[EventType]:
+        return list(self.scene.choreography.events.values())
+
+    async def publish(self, event: Any, *, after: float = 0.0) -> None:
+        """What the user's workload publishes is an example; the script says when."""
+        if self._learning:
+            self._known.setdefault(type_of(event), []).append(event)
+        else:
+            await super().publish(event, after=after)
+
+    async def cancel(self, flow: str, key: str) -> None:
+        """The script says when."""
+
+    async def _say(self, step: Step) -> None:
+        name = step.emitted[0].partition("#")[0]
+        if step.service == "(tracker)":
+            await self._pass_deadline()
+        elif name.startswith("FlowCancelled"):
+            (worker,) = self.workers.values()
+            flow = next(each for each in self.scene.choreography.flows.values() if f"[{each.start}]" in name)
+            await self._insist(worker, lambda board: board.flow(flow.name, self._key).cancel("as the script says"))
+        else:
+            await self.publish(self._example(next(each for each in self._kinds() if str(each) == name)))
+        await self._settle()
+
+    def _example(self, kind: EventType) -> Any:
+        flow = next(each for each in self.scene.choreography.flows.values() if kind.carries(each.key))
+        known = self._known.get(kind, [])
+        known = [each for each in known if not self._key or str(attribute(each, flow.key)) == self._key]
+        if known:
+            event = known[self._attempt % len(known)]
+        else:
+            event = an_event(self, kind, {flow.key: self._key or f"{flow.key.removesuffix('_id')}-1"}, kind.name)
+        self._key = str(attribute(event, flow.key))
+        return event
+
+    async def _pass_deadline(self) -> None:
+        due = self.work.watcher.next_deadline() if self.work.watcher is not None else None
+        if due is None:
+            raise OffScript("no deadline is left that could pass: the flow is over, or was told of it")
+        await self._sleep_until(due)
+
+    async def _sleep_until(self, due: int) -> None:
+        await asyncio.sleep(max(due / 1_000_000 - START.timestamp() - self.loop.time(), 0) + 0.05)
+
+    # what a reaction does
+
+    async def _settle(self) -> None:
+        """Everything is done that can be done without that time passes; who has nothing to read is told so."""
+        await self.rest()
+        moved = False
+        for reader in self.work.readers.values():
+            ahead = await self._next_of(reader)
+            lag = self.work.read if ahead is None else ahead.pos - 1
+            moved, reader.lag = moved or reader.lag != lag, lag
+        if moved:
+            self.work.wake()
+            await self.rest()
+
+    async def _next_of(self, reader: Reader) -> Entry | None:
+        """What it would read next."""
+        pos = reader.pos if reader.lag is None else reader.lag
+        found: list[Entry] = await self.work.ledger.read(pos, limit=1, types=self.work.kinds_of(reader))
+        return found[0] if found else None
+
+    async def _call(self, reader: Reader) -> bool:
+        """It reads one event, and does what it can do of it at once. False if there is none."""
+        self._taken = None
+        if await self._next_of(reader) is None:
+            return False
+        self._called, reader.most = reader, ONE
+        self.work.wake()
+        await self._settle()
+        self._called, reader.most = None, HELD
+        return True
+
+    async def _arm(self) -> None:
+        """Timers are set as soon as their event is said."""
+        for reader in self.work.readers.values():
+            if reader.contract.options.wait is not None:
+                while (entry := await self._next_of(reader)) is not None and not entry.type.startswith(TIMER):
+                    if not await self._call(reader):
+                        return
+
+    async def _fire(self, reader: Reader) -> None:
+        await self._arm()
+        timers = [row.due for row in reader.rows.values() if row.why == "timer" and row.due is not None]
+        ahead = await self._next_of(reader)
+        if timers:
+            await self._sleep_until(min(timers))
+            await self._settle()
+        elif ahead is None or not ahead.type.startswith(TIMER):
+            raise OffScript(f"the timer of {reader.path} is not set")
+
+    async def _run(self, reader: Reader, step: Step) -> None:
+        wanted = Counter(each.partition("#")[0] for each in step.emitted)
+        failures = {str(each) for each in self._kinds() if each.failure}
+        wants_failure = any(each in failures for each in wanted)
+        self._cues.refusing = frozenset({reader.path}) if wants_failure else frozenset()
+        fails = step.note in (ATTEMPT_FAILED, GAVE_UP)
+        usual, start = reader.reaction, len(self.log)
+        if fails:
+            reader.reaction = replace(usual, function=_failing(reader.contract.is_async))
+        try:
+            await self._until(reader, step, start, wanted)
+        finally:
+            reader.reaction = usual
+
+    async def _until(self, reader: Reader, step: Step, start: int, wanted: Counter[str]) -> None:
+        await self._arm()
+        said: Counter[str] = Counter()
+        for _ in range(_ROUNDS):
+            if not await self._call(reader):
+                await self._wait_for_retry(reader)
+            said = self._said(reader, start)
+            if self._is_done(reader, step, said, wanted):
+                return
+            if said or (self._taken is None and step.note != GAVE_UP):
+                break
+            await self._free_mates(reader)
+        raise OffScript(self._otherwise(reader, step, said))
+
+    def _is_done(self, reader: Reader, step: Step, said: Counter[str], wanted: Counter[str]) -> bool:
+        if step.note in (ATTEMPT_FAILED, GAVE_UP):
+            return any(row.why == ("dead" if step.note == GAVE_UP else "retry") for row in reader.rows.values())
+        if said == wanted:
+            return bool(said) or self._is_heard(step)
+        if (swapped := self._later(step, said)) is not None:
+            self._left[swapped] = step
+        return swapped is not None
+
+    def _is_heard(self, step: Step) -> bool:
+        taken = self._taken
+        return taken is not None and (
+            " + " in step.heard or taken.type.startswith(TIMER) or self._name(taken) == step.heard.partition("#")[0]
+        )
+
+    def _name(self, entry: Entry) -> str:
+        return str(self.scene.choreography.events.get(entry.type, entry.type))
+
+    def _said(self, reader: Reader, start: int) -> Counter[str]:
+        entries = [entry for _, entry in self.log[start:] if entry.by == reader.path]
+        return Counter(self._name(each) for each in entries if not each.type.startswith(TIMER))
+
+    def _later(self, step: Step, said: Counter[str]) -> int | None:
+        """Of two deliveries of one reaction either may go first: the script has them the other way round."""
+        for number, other in enumerate(self._left):
+            if (other.service, other.reaction) == (step.service, step.reaction) and other.heard != step.heard:
+                kinds = Counter(each.partition("#")[0] for each in other.emitted)
+                if kinds == said and self._is_heard(other):
+                    return number
+        return None
+
+    async def _free_mates(self, reader: Reader) -> None:
+        """What stands before a compensation in the log, and has no part in the script any more, is read."""
+        busy = {runs_of(step) for step in self._left}
+        for mate in self.work.world.pairs.get(reader.pair or "", ()):
+            if mate is not reader and mate.path not in busy:
+                await self._call(mate)
+
+    async def _wait_for_retry(self, reader: Reader) -> None:
+        dues = [row.due for row in reader.rows.values() if row.why == "retry" and row.due is not None]
+        if dues:
+            await self._sleep_until(min(dues))
+            await self._settle()
+
+    def _otherwise(self, reader: Reader, step: Step, said: Counter[str]) -> str:
+        wanted = " + ".join(step.emitted) or "nothing"
+        if said:
+            return f"{reader.path} said {' + '.join(said)} to {step.heard}, not {wanted}"
+        rows = [row for row in reader.rows.values() if row.why != "timer"]
+        if rows:
+            row = rows[-1]
+            told = f"waits for {row.missing}" if row.missing else f"is parked: {row.why}, {row.error or 'no error'}"
+            return f"{reader.path} {told}, where it should say {wanted}"
+        return f"{reader.path} said nothing to {step.heard}, not {wanted}: it was skipped, or held back by another"
+
+
+def replace_scene(scene: Scene) -> Scene:
+    """The same, with one ledger for all and no faults."""
+    return Scene(scene.choreography, scene.keepers, (), swarm=False, flows=1, ledgers="shared", ignored=scene.ignored)
+
+
+def _failing(is_async: bool) -> Any:
+    async def fails_later(**_: Any) -> None:
+        raise SimulatedFailure("the script lets it fail (simulated)")
+
+    def fails(**_: Any) -> None:
+        raise SimulatedFailure("the script lets it fail (simulated)")
+
+    return fails_later if is_async else fails
+
+
+def _bent(row: Any, number: int | None, key: str) -> Any:
+    """The same row, its numbers so small or large that what is asked of it fails or goes well."""
+    if number is None:
+        return row
+    cls: Any = row.__class__
+    hints, names = get_type_hints(cls), fields.field_names(cls)
+    given = {name: number if hints.get(name) is int and name != key else getattr(row, name) for name in names}
+    return sample(cls, lambda _: 0.0, given)

@@ -1,0 +1,209 @@
+"""What joins `callboard check` and `callboard simulate`: a finding is forced on the code, a model's ends are walked."""
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from callboard import Choreography, Flow, Service, event, failure, port, state
+from callboard.check import Finding
+from callboard.checks.catalogue import check
+from callboard.simulation.codes import codes_of
+from callboard.simulation.confirming import confirm, confirm_all
+from callboard.simulation.hunt import hunt
+from callboard.simulation.oracles import Violation
+from callboard.simulation.story import told
+from callboard.simulation.world import Scene, World
+
+from . import planted
+from .postoffice import shell
+
+TARGETS = Path(__file__).parent / "targets"
+
+
+@event
+class Asked:
+    seat: str
+    row: str
+
+
+@event
+class Held:
+    seat: str
+
+
+@event
+class Paid:
+    seat: str
+    row: str
+
+
+@failure
+class Declined:
+    seat: str
+    row: str
+
+
+@event
+class Released:
+    seat: str
+
+
+@state(key="row")
+class Row:
+    row: str
+    seats: tuple[str, ...] = ()
+
+
+@port
+class Bank(Protocol):
+    async def take(self, *, key: str) -> str | None: ...
+
+
+class Undecided(Exception): ...
+
+
+def a_theatre(*services: Service, succeeds: Any = Paid, fails: Any = Released) -> Choreography:
+    flow = Flow("booking", key="seat", starts=Asked, succeeds=succeeds, fails=fails)
+    return Choreography("theatre", *services, flows=[flow])
+
+
+def undone_by_hand(*, declines: bool = True, keeps: str | None = None) -> Choreography:
+    """A seat is held and paid at once. The undo is not declared: it may come first, and then the seat stays held."""
+    stalls, money = Service("stalls"), Service("money")
+
+    @stalls.reaction(keeps=keeps)
+    def hold(asked: Asked, row: Row) -> Held:
+        row.seats += (asked.seat,)
+        return Held(seat=asked.seat)
+
+    @money.reaction(keeps="a declined card is not charged")
+    async def charge(asked: Asked, bank: Bank) -> Paid | Declined:
+        if await bank.take(key=asked.seat) is None and declines:
+            return Declined(seat=asked.seat, row=asked.row)
+        return Paid(seat=asked.seat, row=asked.row)
+
+    @stalls.reaction
+    def release(declined: Declined, row: Row) -> Released:
+        row.seats = tuple(each for each in row.seats if each != declined.seat)
+        return Released(seat=declined.seat)
+
+    theatre = a_theatre(stalls, money, succeeds=tuple[Held, Paid])
+
+    @theatre.invariant
+    async def no_seat_is_held_for_nobody(world: World) -> None:
+        held = {seat for row in await world.rows(Row) for seat in row.seats}
+        gone = {released.seat for released in world.events(Released)}
+        assert not held & gone, f"{held & gone} was given back and is held"
+
+    return theatre
+
+
+def findings(choreography: Choreography, code: str) -> list[Finding]:
+    return [each for each in check(choreography).findings if each.code == code]
+
+
+# codes
+
+
+@pytest.mark.parametrize(
+    ("defect", "code"), [(planted.no_compensation, "CB201"), (planted.no_unless, "CB302"), (planted.no_key, "")]
+)
+def test_a_failure_of_the_simulation_names_the_code_of_the_check_that_finds_it_too(
+    defect: Callable[[], Choreography], code: str
+) -> None:
+    (failure,) = hunt(Scene(defect()), range(20)).failures
+    assert failure.code == code
+    assert any(f"callboard check --explain {code}" in line for line in told(failure)) == bool(code)
+    if code:
+        assert findings(defect(), code)
+        assert "which `callboard check` finds too, at " in failure.explained
+
+
+def test_a_failure_that_the_signatures_do_not_show_says_so() -> None:
+    desk = Service("desk")
+
+    @desk.reaction
+    def answer(asked: Asked) -> Paid:
+        raise Undecided
+
+    (failure,) = hunt(Scene(a_theatre(desk, fails=None), faults=(), ignored=frozenset({"dead-letter"})), [1]).failures
+    assert failure.violations[0].oracle == "stuck"
+    assert failure.explained.startswith("this is CB30")
+
+
+def test_a_wait_that_nothing_ends_is_the_property_of_parked_for_ever() -> None:
+    assert codes_of(Violation("dead-letter", "", "desk.seat gave up on an event: never came: Paid"))[0] == "CB303"
+
+
+# a finding is forced on the code
+
+
+@pytest.mark.parametrize("defect", [planted.no_compensation, planted.no_unless])
+def test_every_way_that_is_found_in_a_broken_choreography_is_gone_by_its_code(
+    defect: Callable[[], Choreography],
+) -> None:
+    report = confirm_all(Scene(defect()), check(defect()))
+    labels = {each.code: each.confirmation.label for each in report.findings if each.confirmation is not None}
+    assert labels
+    assert set(labels.values()) == {"confirmed"}
+
+
+def test_an_undo_that_overtakes_what_it_undoes_is_gone_by_the_code() -> None:
+    theatre = undone_by_hand()
+    (finding,) = findings(theatre, "CB203")
+    said = confirm(Scene(theatre), finding)
+    assert said is not None
+    assert said.label == "confirmed"
+    assert "your code goes this way, and then booking #seat-1 failed, and leaked stalls.hold" in said.why
+
+
+def test_a_way_that_the_body_never_takes_is_not_reproduced_and_says_what_the_body_did() -> None:
+    theatre = undone_by_hand(declines=False)
+    (finding,) = findings(theatre, "CB203")
+    said = confirm(Scene(theatre), finding)
+    assert said is not None
+    assert said.label == "not reproduced"
+    assert "money.charge said Paid to Asked, not Declined" in said.why
+    assert said.runs >= 3
+
+
+def test_a_finding_without_a_way_has_nothing_to_be_forced() -> None:
+    theatre = undone_by_hand()
+    (finding,) = findings(theatre, "CB305")
+    assert confirm(Scene(theatre), finding) is None
+
+
+def in_shell(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join([str(TARGETS), str(TARGETS.parent.parent)])
+    return shell(*args, folder=folder, PYTHONPATH=path)
+
+
+BROKEN = """
+from tests.planted import no_unless
+auction = no_unless()
+"""
+
+
+def test_check_tells_what_the_code_does_of_each_way(tmp_path: Path) -> None:
+    (tmp_path / "sale.py").write_text(BROKEN)
+    ran = in_shell("check", "sale.py", "--confirm", folder=tmp_path)
+    assert ran.returncode == 1
+    assert "CONFIRMED  your code goes this way, and then lot #lot-1 saw both LotSold and LotExpired" in ran.stdout
+    ran = in_shell("check", "sale.py", "--confirm", "--json", folder=tmp_path)
+    first = json.loads(ran.stdout)["findings"][0]
+    assert first["confirmation"]["label"] == "confirmed"
+    assert "way" not in first
+
+
+def test_contract_files_have_no_code_to_be_confirmed(tmp_path: Path) -> None:
+    (tmp_path / "sale.py").write_text(BROKEN)
+    exported = in_shell("contract", "export", "sale.py", folder=tmp_path)
+    (tmp_path / "sale.json").write_text(exported.stdout)
+    ran = in_shell("check", "sale.json", "--confirm", folder=tmp_path)
+    assert ran.returncode == 2
+    assert "--confirm runs the code" in ran.stderr
