@@ -39,8 +39,9 @@ examples: $(READY) ## run every example and compare what it prints
 replay: $(READY) ## a file of recorded orders through a choreography; ORDERS=path/to/orders.csv for another file
 	@$(PY) examples/order_fulfilment/replay.py $(if $(ORDERS),--orders '$(ORDERS)')
 
-bench: $(READY) ## the figures, with spread
-	@$(PY) benchmarks/run.py
+bench: $(READY) ## what is promised of speed, beside a hand-written loop and peers; SHORT=1 only sees that it works
+	@$(if $(SHORT),,$(PY) benchmarks/setup.py)
+	@$(PY) benchmarks/run.py $(if $(SHORT),--short)
 
 .PHONY: check format ruff mypy pyright floors tidy typing
 check: $(READY) ## format, lint, types, floors, tidiness: under a minute

@@ -1,70 +1,157 @@
-"""Measure callboard beside the hand-written floor: pairs in one run (A B, B A), median and quartiles of the ratio."""
+"""Measure what is promised of speed: `python benchmarks/run.py [--short] [--only ROW] [--json]`.
+
+Every row is a comparison in one run, in pairs (A B, B A), each side in a fresh process: the median, and the quartiles
+around it. A row that cannot run here says why, and the others go on.
+"""
 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
-import statistics
+import os
+import platform
+import sqlite3
 import sys
-import tempfile
-from collections.abc import Callable
+import time
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks import floor, workload
-from benchmarks.workload import Figure
+from benchmarks.measure import PLACES, Unavailable
+from benchmarks.rows import (
+    Options,
+    Row,
+    chain,
+    commits,
+    crowd,
+    floor,
+    idle,
+    imports,
+    median,
+    million,
+    neighbour,
+    peers,
+    tracker,
+)
+
+ROWS = {
+    row.name: row
+    for row in (
+        floor.ROW,
+        *peers.ROWS,
+        commits.ROW,
+        idle.ROW,
+        million.ROW,
+        chain.ROW,
+        crowd.ROW,
+        neighbour.ROW,
+        tracker.ROW,
+        million.RESTART,
+        imports.ROW,
+        imports.HELP,
+    )
+}
 
 
-def pairs(ours: Callable[[str], Figure], theirs: Callable[[str], Figure], count: int) -> list[tuple[Figure, Figure]]:
-    """Run both, one right after the other, the order alternating."""
-    found: list[tuple[Figure, Figure]] = []
-    for number in range(count):
-        with tempfile.TemporaryDirectory(prefix="callboard-bench-") as folder:
-            a, b = f"{folder}/a.db", f"{folder}/b.db"
-            if number % 2:
-                second = theirs(b)
-                found.append((ours(a), second))
-            else:
-                first = ours(a)
-                found.append((first, theirs(b)))
-        print(f"\r{number + 1}/{count} pairs", end="", file=sys.stderr)
-    print(file=sys.stderr)
-    return found
+def measure(row: Row, options: Options) -> dict[str, Any]:
+    """What came of one row, or why nothing did."""
+    told: dict[str, Any] = {
+        "name": row.name, "what": row.what, "reach": row.reach, "aim": row.aim, "at_least": row.at_least,
+        "unit": row.unit, "form": row.form, "took": time.time(), "load": os.getloadavg()[0],
+    }  # fmt: skip
+    try:
+        answer = row.measure(options)
+    except Unavailable as error:
+        told |= {"why not": str(error), "failed": not row.peers}
+    else:
+        told |= {"values": answer.values, "by cpu": answer.by_cpu, "lines": answer.lines}
+    told["took"] = round(time.time() - told["took"], 1)
+    return told
 
 
-def spread(values: list[float]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile."""
-    if len(values) < 2:
-        return values[0], values[0], values[0]
-    low, middle, high = statistics.quantiles(values, n=4)
-    return low, middle, high
+def is_reached(told: dict[str, Any], values: str = "values") -> bool:
+    """Whether the median is where it is to be."""
+    if told["reach"] is None:
+        return True
+    middle = median(told[values]).median
+    return bool(middle >= told["reach"] if told["at_least"] else middle <= told["reach"])
+
+
+def tell(told: dict[str, Any]) -> None:
+    """Print one row."""
+    sign = "≥" if told["at_least"] else "≤"
+    wanted = "" if told["reach"] is None else f"{sign} {told['reach']:g} {told['unit']}"
+    if "why not" in told:
+        print(f"{told['name']:<14} {wanted:<10} not run: {told['why not']}")
+        return
+    value = format(median(told["values"]), told["form"])
+    mark = "" if told["reach"] is None else "reached" if is_reached(told) else "MISSED"
+    by_cpu = f"   by CPU {format(median(told['by cpu']), told['form'])}" if told["by cpu"] else ""
+    print(f"{told['name']:<14} {wanted:<10} {mark:<8} {value}{by_cpu}   n = {len(told['values'])}")
+    print(f"               {told['what']}")
+    for line in told["lines"]:
+        print(f"                 {line}")
+    sys.stdout.flush()
+
+
+def machine() -> dict[str, Any]:
+    """Where it was measured."""
+    names = [line.partition(":")[2].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
+    return {
+        "cpu": names[0] if names else platform.machine(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "msgspec": version("msgspec"),
+        "load": os.getloadavg()[0],
+        "when": time.strftime("%Y-%m-%d %H:%M", time.gmtime()),
+    }
+
+
+def _lines(path: str) -> list[str]:
+    return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
 def main() -> None:
     """Print the table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--orders", type=int, default=5000, help="orders in each run")
-    parser.add_argument("--in-flight", type=int, default=500, help="publishes under way at once")
-    parser.add_argument("--pairs", type=int, default=9, help="pairs of runs")
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    options = parser.parse_args()
-    found = pairs(
-        lambda path: asyncio.run(workload.run(f"sqlite:///{path}", options.orders, options.in_flight)),
-        lambda path: floor.run(path, options.orders, 256),
-        options.pairs,
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--short", action="store_true", help="only see that it works: few orders, one pair")
+    parser.add_argument(
+        "--only", action="append", metavar="ROW", help=f"this row (again for another): {', '.join(ROWS)}"
     )
-    low, middle, high = spread([ours.rate / theirs.rate for ours, theirs in found])
-    rates = [statistics.median(figure.rate for figure in side) for side in zip(*found, strict=True)]
-    best = [min(figure.cpu for figure in side) for side in zip(*found, strict=True)]
-    if options.json:
-        print(json.dumps({"ratio": middle, "quartiles": [low, high], "rates": rates, "best_cpu_us": best}))
-        return
-    print("reference workload, synchronous=FULL, every guarantee on")
-    print(f"  callboard          {rates[0]:>9,.0f} orders/s   best {best[0]:>6.1f} us of CPU an order")
-    print(f"  hand-written loop  {rates[1]:>9,.0f} orders/s   best {best[1]:>6.1f} us of CPU an order")
-    print(f"  ratio              {middle:>9.2f}            quartiles {low:.2f} to {high:.2f}, {len(found)} pairs")
+    parser.add_argument("--pairs", type=int, default=0, help="pairs of runs (9; 1 with --short)")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--keep", type=Path, default=PLACES / "table.json", help="where the figures are kept")
+    given = parser.parse_args()
+    if unknown := [name for name in given.only or () if name not in ROWS]:
+        parser.error(f"there is no row {', '.join(unknown)}; there is {', '.join(ROWS)}")
+    wanted = [ROWS[name] for name in given.only or ROWS]
+    where = machine()
+    found: dict[str, Any] = {}
+    for row in wanted:
+
+        def say(text: str, row: Row = row) -> None:
+            print(f"\r{row.name}: {text}  ", end="", file=sys.stderr)
+
+        if given.short and row.alone:
+            continue
+        options = Options(given.short, given.pairs or (1 if given.short else 9), say)
+        found[row.name] = measure(row, options)
+        print("\r", end="", file=sys.stderr)
+        if not given.json:
+            tell(found[row.name])
+    result = {"machine": where, "rows": found}
+    given.keep.parent.mkdir(parents=True, exist_ok=True)
+    if given.keep.exists() and given.only:
+        before = json.loads(given.keep.read_text())
+        result = {"machine": where, "rows": {**before["rows"], **found}}
+    given.keep.write_text(json.dumps(result, indent=1))
+    if given.json:
+        print(json.dumps(result))
+    if broken := [name for name, told in found.items() if told.get("failed")]:
+        sys.exit(f"bench: {', '.join(broken)} could not be measured")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
-"""The reference workload: four services, four events, five reactions, five state writes an order."""
+"""The reference workload: four services, four events, five reactions, five state writes an order.
+
+Every figure of callboard that is compared with somebody else's is one of this workload.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import time
+from collections.abc import Iterable
 from datetime import timedelta
-from typing import NamedTuple
+from pathlib import Path
 
-from callboard import Choreography, Flow, Service, event, state
+from benchmarks.measure import Clocks, Figures
+from callboard import Board, Choreography, Flow, Service, event, state
 
 
 @event
@@ -104,13 +108,6 @@ shop = Choreography(
 )  # fmt: skip
 
 
-class Figure(NamedTuple):
-    """What one run took."""
-
-    rate: float  # orders a second
-    cpu: float  # microseconds of this process for one order
-
-
 def order(number: int) -> OrderCreated:
     """The order with this number, the same in every run."""
     return OrderCreated(
@@ -118,22 +115,41 @@ def order(number: int) -> OrderCreated:
     )
 
 
-async def run(url: str, count: int, in_flight: int) -> Figure:
-    """`count` orders from publish to their verdict, `in_flight` at a time."""
+def run(folder: Path, orders: int, in_flight: int, *, until: str = "published") -> Figures:
+    """`orders` orders from publish to their verdict.
+
+    So many callers at once: each goes on to its next order when this one is "published" (durable) or "completed".
+    """
+    return asyncio.run(_run(f"sqlite:///{folder}/shop.db", orders, in_flight, wait=until == "completed"))
+
+
+async def _run(url: str, orders: int, in_flight: int, *, wait: bool) -> Figures:
     async with shop.open(url) as board:
-        numbers = iter(range(count))
-
-        async def publisher() -> None:
-            for number in numbers:
-                await board.publish(order(number))
-
-        began, cpu = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(publisher() for _ in range(in_flight)))
-        last = board.flow("checkout", order(count - 1).order_id)
-        await last.completion(timeout=timedelta(minutes=5))
-        took, used = time.perf_counter() - began, time.process_time() - cpu
+        clocks = Clocks()
+        await publish(board, range(orders), in_flight, wait=wait)
+        await all_done(board, orders)
+        figures = clocks.figures(orders)
         done = await board.work.ledger.list_flows(
-            name="checkout", status="succeeded", before=None, limit=count + 1, now=0
+            name="checkout", status="succeeded", before=None, limit=orders + 1, now=0
         )
-        assert len(done) == count, f"{len(done)} of {count} orders have succeeded"
-    return Figure(count / took, used / count * 1e6)
+        assert len(done) == orders, f"{len(done)} of {orders} orders have succeeded"
+    return figures
+
+
+async def publish(board: Board, numbers: Iterable[int], in_flight: int, *, wait: bool = False) -> None:
+    """These orders are published by so many callers."""
+    left = iter(numbers)
+
+    async def caller() -> None:
+        for number in left:
+            flow = await board.publish(order(number))
+            if wait:
+                await flow.completion()
+
+    await asyncio.gather(*(caller() for _ in range(in_flight)))
+
+
+async def all_done(board: Board, orders: int) -> None:
+    """The order that was published last has its verdict, and with it all before it."""
+    last = board.flow("checkout", order(orders - 1).order_id)
+    await last.completion(timeout=timedelta(minutes=5))
