@@ -72,7 +72,7 @@ async def open_board(
     ports: Sequence[object],
     services: Sequence[Service] | None,
     grace: timedelta,
-    keep: timedelta = DEFAULT_KEEP,
+    keep: timedelta | None = DEFAULT_KEEP,
     clock: Clock | None,
     codec: Codec | None,
     chance: Random | None = None,
@@ -81,7 +81,8 @@ async def open_board(
 ) -> AsyncIterator[Board]:
     """Open the ledger, run the services, and drain them at the end. See `Choreography.open`.
 
-    The simulation gives a ledger and chance of its own, looks less often for others' commits, and has no watchdog.
+    The simulation gives a ledger and chance of its own, looks less often for others' commits, forgets nothing
+    (`keep` is None), and has no watchdog.
     """
     owned = list(choreography.services.values()) if services is None else list(services)
     _refuse_strangers(choreography, owned)
@@ -104,7 +105,9 @@ async def open_board(
         work.abroad = Abroad(choreography, open_broker(broker), here=names, identity=await ledger.identity())
     runner = Runner(work, Board(choreography, work), names)
     runner.watched = watched
-    runner.retention = Retention(choreography, read_duration(keep, "keep", "open(keep=)"), separate=broker is not None)
+    if keep is not None:
+        read_duration(keep, "keep", "open(keep=)")
+        runner.retention = Retention(choreography, keep, separate=broker is not None)
     try:
         await runner.start()
         yield runner.board
@@ -142,7 +145,7 @@ class Runner:
         self.board = board
         self._wanted = list(services)
         self._loop: asyncio.Task[None] | None = None
-        self._look = LOOKS.first
+        self._look = work.looks.first
         self._next_try = 0.0
         self.retention: Retention | None = None  # None: nothing is pruned
         self._pruned, self._came, self._next_prune = 0, 0, 0.0
@@ -448,7 +451,7 @@ class Runner:
             await work.woken.wait()
         finally:
             timer.cancel()
-        self._look = min(self._look * 1.5, work.looks.longest)
+        self._look = min(self._look * work.looks.growth, work.looks.longest)
 
     async def _refuse_all(self, error: BaseException | None) -> None:
         """Whoever still waits for this board is told that it has stopped."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -154,17 +153,23 @@ _FIXES = {
 }
 
 
-@contextlib.contextmanager
-def sqlite_errors(url: str) -> Iterator[None]:
+class sqlite_errors:  # noqa: N801 - read as `with sqlite_errors(url)`; a generator would take longer than most statements
     """Translate what sqlite3 raises into our words. The cause stays chained."""
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        text = str(error)
-        if "locked" in text or "busy" in text:
-            raise LedgerBusy(f"{url}: another process is committing") from error
-        hint = next((fix for part, fix in _FIXES.items() if part in text), "the cause is below")
-        raise LedgerError(f"{url}: {text}: {hint}") from error
-    except sqlite3.DatabaseError as error:
-        fix = "run `callboard ledger verify`, and restore a backup if it agrees"
-        raise LedgerCorrupt(f"{url}: {error}: {fix}") from error
+
+    __slots__ = ("_url",)
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, _cls: object, error: BaseException | None, _trace: object) -> None:
+        if isinstance(error, sqlite3.OperationalError):
+            text = str(error)
+            if "locked" in text or "busy" in text:
+                raise LedgerBusy(f"{self._url}: another process is committing") from error
+            hint = next((fix for part, fix in _FIXES.items() if part in text), "the cause is below")
+            raise LedgerError(f"{self._url}: {text}: {hint}") from error
+        if isinstance(error, sqlite3.DatabaseError):
+            fix = "run `callboard ledger verify`, and restore a backup if it agrees"
+            raise LedgerCorrupt(f"{self._url}: {error}: {fix}") from error

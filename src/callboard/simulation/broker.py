@@ -41,7 +41,8 @@ class SimulatedBroker:
         self._types: dict[str, set[str]] = {}
         self._waiting: dict[str, dict[int, Held]] = {}
         self._sent = 0
-        self._wakes: dict[Callable[[], None], None] = {}
+        self._wakes: dict[Callable[[], None], str] = {}  # with the worker that is woken
+        self._readers: dict[str, set[str]] = {}  # subscription -> the workers that ask for what it holds
         self._away: dict[tuple[str, int], float] = {}
 
     @property
@@ -51,8 +52,9 @@ class SimulatedBroker:
 
     async def open(self, wake: Callable[[], None]) -> None:
         """`wake` is called when something arrives."""
-        self._reach()
-        self._wakes[wake] = None
+        worker = self._reach()
+        self._wakes = {each: name for each, name in self._wakes.items() if worker is None or name != worker.name}
+        self._wakes[wake] = "" if worker is None else worker.name
 
     async def close(self, wake: Callable[[], None]) -> None:
         """What waits stays."""
@@ -85,7 +87,8 @@ class SimulatedBroker:
 
     async def receive(self, subscription: str, *, limit: int) -> Sequence[Delivery]:
         """What has arrived, the earliest first. Until it is acknowledged it is handed over each time."""
-        self._reach()
+        worker = self._reach()
+        self._readers.setdefault(subscription, set()).add("" if worker is None else worker.name)
         now = asyncio.get_running_loop().time()
         arrived = [(held.at, place, held.data) for place, held in self._waiting.get(subscription, {}).items()]
         found = sorted((at, place, data) for at, place, data in arrived if at <= now)
@@ -121,13 +124,19 @@ class SimulatedBroker:
         held.at = loop.time() + wait
         self._waiting[subscription][place] = held
         if wait:
-            loop.call_at(held.at, self._wake, context=Context())  # in nobody's life
+            loop.call_at(held.at, self._arrive, subscription, context=Context())  # in nobody's life
         else:
-            self._wake()
+            self._arrive(subscription)
 
-    def _wake(self) -> None:
-        for wake in self._wakes:
-            wake()
+    def _arrive(self, subscription: str) -> None:
+        for worker in self._readers.get(subscription, ()):
+            self.wake(worker)
+
+    def wake(self, worker: str) -> None:
+        """It looks at what has arrived."""
+        for wake, name in self._wakes.items():
+            if name == worker:
+                wake()
 
     def _strikes(self, fault: str, label: str, subscription: str, text: str) -> float | None:
         if self._world is None:

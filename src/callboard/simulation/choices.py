@@ -56,10 +56,13 @@ class Choices:
 
     def strikes(self, fault: str, where: str) -> float | None:
         """The amount of the fault if it strikes here, else None."""
+        rate = self._rates.get(fault, 0.0)
+        if self._forced is None and (self.calm or not rate):
+            return None
         key = self.visit(f"{fault} {where}")
         if self._forced is not None:
             amount = self._forced.get(key)
-        elif self.calm or fault not in self._rates or self.draw(key) >= self._rates[fault]:
+        elif self.draw(key) >= rate:
             amount = None
         else:
             amount = float(self.pick(f"amount {key}", FAULTS[fault].amounts))

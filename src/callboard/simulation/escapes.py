@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gc
 import inspect
 import os
 import random
@@ -60,6 +61,9 @@ class Sealed:
         }
 
     def __enter__(self) -> None:
+        if gc.isenabled():  # what lies dead is closed at the end, and no `__del__` runs at a moment that no seed decides
+            gc.disable()
+            self._stack.callback(gc.enable)
         state = random.getstate()
         self._stack.callback(random.setstate, state)
         random.seed(self._world.choices.seed)

@@ -2,19 +2,66 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from callboard.errors import LedgerBusy, LedgerError
 from callboard.ledgers.sqlite import SqliteLedger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
     from callboard.ledger import Entry, FlowRow, Parked
     from callboard.ledgers.sqlite_transaction import SqliteTransaction
     from callboard.simulation.worker import Worker
+
+
+_MOST_BLANK = 16
+_BLANK: list[Blank] = []  # the newest last
+
+
+class Blank(NamedTuple):
+    """A database of a world that is over, emptied: to lay out another takes longer than to live on it."""
+
+    db: sqlite3.Connection
+    layout: tuple[list[str], list[str]]  # the names and the states that it was opened for
+    tables: list[Any]
+
+    @classmethod
+    def of(cls, db: sqlite3.Connection, names: Collection[str], states: Collection[str]) -> Blank:
+        """This one, which nobody has written to yet."""
+        return cls(db, (sorted(names), sorted(states)), db.execute("SELECT name, sql FROM sqlite_master").fetchall())
+
+    @classmethod
+    def taken(cls, names: Collection[str], states: Collection[str]) -> Blank | None:
+        """One that is left over and as if it were new, if there is one."""
+        layout = (sorted(names), sorted(states))
+        found = next((blank for blank in _BLANK if blank.layout == layout), None)
+        if found is not None:
+            _BLANK.remove(found)
+            found.db.execute("UPDATE ledger SET identity = ?", (os.urandom(16),))
+        return found
+
+    def give_back(self) -> None:
+        """Nothing that was written is left."""
+        db = self.db
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        if db.execute("SELECT name, sql FROM sqlite_master").fetchall() != self.tables:
+            db.close()  # a reaction made a table of its own
+            return
+        db.execute("BEGIN")
+        for name, sql in self.tables:
+            if name not in ("ledger", "name") and sql is not None and sql.startswith("CREATE TABLE"):
+                db.execute(f'DELETE FROM "{name}"')  # noqa: S608 - our own name
+        db.execute("DELETE FROM name WHERE number > ?", (len(self.layout[0]),))
+        db.execute("UPDATE ledger SET head = 0, edits = 0, prunes = 0, pruned_to = 0")
+        db.execute("COMMIT")
+        _BLANK.append(self)
+        if len(_BLANK) > _MOST_BLANK:
+            _BLANK.pop(0).db.close()
 
 
 class Disk:
@@ -22,14 +69,22 @@ class Disk:
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.blank: Blank | None = None
         self.db: sqlite3.Connection | None = None
         self.flows: dict[int, str] = {}  # a flow's number here -> its id
         self.asked = False  # an operator has left a wish
+        self.early = False  # something came that could not be taken in yet
 
     def cut(self) -> None:
         """What was not committed is gone."""
         if self.db is not None and self.db.in_transaction:
             self.db.execute("ROLLBACK")
+
+    def leave(self) -> None:
+        """The world is over."""
+        if self.blank is not None:
+            self.blank.give_back()
+            self.blank = self.db = None
 
     def query(self, statement: str, *values: Any) -> list[Any]:
         """Rows as they are committed; none of a disk that was never used."""
@@ -37,33 +92,30 @@ class Disk:
 
 
 class Written:
-    """What one transaction wrote, beside the transaction itself."""
+    """What one transaction wrote: its methods are listened to."""
 
-    def __init__(self, tx: SqliteTransaction) -> None:
-        self._tx = tx
+    def __init__(self, tx: Any) -> None:
         self.entries: list[Entry] = []
         self.rows: list[Parked] = []
         self.flows: list[FlowRow] = []
-        self.ended: list[FlowRow] = []
+        self.changed: list[FlowRow] = []
+        tx.append = self._heard(tx.append, self.entries)
+        tx.park = self._heard(tx.park, self.rows)
+        tx.start_flows = self._heard(tx.start_flows, self.flows)
+        tx.update_flows = self._heard(tx.update_flows, self.changed)
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tx, name)
+    @property
+    def ended(self) -> list[FlowRow]:
+        """The flows that got their verdict."""
+        return [row for row in self.changed if row.verdict is not None]
 
-    async def append(self, entries: Sequence[Entry]) -> None:
-        self.entries += entries
-        await self._tx.append(entries)
+    @staticmethod
+    def _heard(write: Callable[[Any], Awaitable[None]], into: list[Any]) -> Callable[[Any], Awaitable[None]]:
+        def listen(rows: Sequence[Any]) -> Awaitable[None]:
+            into.extend(rows)
+            return write(rows)
 
-    async def park(self, rows: Sequence[Parked]) -> None:
-        self.rows += rows
-        await self._tx.park(rows)
-
-    async def start_flows(self, rows: Sequence[FlowRow]) -> None:
-        self.flows += rows
-        await self._tx.start_flows(rows)
-
-    async def update_flows(self, rows: Sequence[FlowRow]) -> None:
-        self.ended += [row for row in rows if row.verdict is not None]
-        await self._tx.update_flows(rows)
+        return listen
 
 
 class SimulatedLedger(SqliteLedger):
@@ -76,12 +128,15 @@ class SimulatedLedger(SqliteLedger):
 
     async def open(self, names: Collection[str], states: Collection[str]) -> None:
         """A new disk is laid out; one that was used is taken as it was left."""
-        if self._disk.db is None:
-            await super().open(names, states)
-            self._disk.db = self._db
-        else:
-            self._db = self._disk.db
-            self._load_names()
+        disk = self._disk
+        if disk.db is None:
+            disk.blank = Blank.taken(names, states)
+            if disk.blank is None:
+                await super().open(names, states)
+                disk.blank = Blank.of(self._db, names, states)
+            disk.db = disk.blank.db
+        self._db = disk.db
+        self._load_names()
 
     async def close(self) -> None:
         """The disk stays."""
@@ -99,7 +154,7 @@ class SimulatedLedger(SqliteLedger):
             raise LedgerBusy("somebody else is committing (simulated)")
         async with super().transaction(tokens) as tx:
             written = Written(tx)
-            yield cast("SqliteTransaction", written)
+            yield tx
             labels = worker.note(self._disk, written)
             for label in labels:
                 await worker.may_die(f"before it commits {label}")

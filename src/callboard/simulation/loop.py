@@ -70,6 +70,10 @@ class Loop(asyncio.BaseEventLoop):
         """Seconds since the world began."""
         return self._time
 
+    def get_debug(self) -> bool:
+        """Never: it is asked for each step."""
+        return False
+
     def call_soon(
         self, callback: Callable[[*Ts], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:

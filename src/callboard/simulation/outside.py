@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from functools import cache
 from types import NoneType
 from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 
@@ -95,7 +96,7 @@ class Outside:
     def _watched(self, port: type[Any], name: str, method: Any, inner: object | None) -> Any:
         is_async = inspect.iscoroutinefunction(method)
         real = getattr(inner, name) if inner is not None else None
-        returns = get_type_hints(method).get("return", NoneType)
+        returns = _returned(method)
 
         def called(_self: object, *args: Any, **named: Any) -> Any:
             call = self._open(port, name, method, args, named, inspect.currentframe())
@@ -128,7 +129,7 @@ class Outside:
             trigger = attempt.delivery.trigger
             effect = getattr(attempt.effect, "id", attempt.effect) or ""
             delivery, flow = f"{path} {trigger.id} {effect}", world.flow_name(trigger.id)
-        arguments = inspect.signature(method).bind(None, *args, **named).arguments
+        arguments = _signature(method).bind(None, *args, **named).arguments
         told = dict(list(arguments.items())[1:])
         text = ", ".join(f"{key}={each!r}" for key, each in told.items())
         is_named = any(_names(key, each, flow) for key, each in told.items())
@@ -222,6 +223,14 @@ class Outside:
         except (ContractError, TypeError, ValueError) as error:
             raise ContractError(call.place, f"no answer can be made for {call.name}: give a keeper: {error}") from error
         return f"{made}-{call.flow}" if isinstance(made, str) else made
+
+
+_signature = cache(inspect.signature)
+
+
+@cache
+def _returned(method: Any) -> Any:
+    return get_type_hints(method).get("return", NoneType)
 
 
 def is_question(call: Call) -> bool:

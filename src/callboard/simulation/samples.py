@@ -9,6 +9,7 @@ import dataclasses
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import cache
 from types import NoneType, UnionType
 from typing import (
     TYPE_CHECKING,
@@ -40,12 +41,17 @@ _FEW = 2  # different texts for one field
 
 def sample(cls: type[Any], draw: Draw, given: Mapping[str, Any], at: str = "") -> Any:
     """An object of this class, with the `given` fields as they are."""
-    hints = get_type_hints(cls, include_extras=True)
+    hints = _hints(cls)
     values = {
         name: given[name] if name in given else value(hints.get(name, Any), name, draw, f"{at}.{name}", cls)
         for name in fields.field_names(cls) or getattr(cls, "_fields", ())
     }
     return cls(**values)
+
+
+@cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls, include_extras=True)
 
 
 def value(annotation: Any, name: str, draw: Draw, at: str, where: object = None) -> Any:

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from callboard.simulation.ledger import Disk, Written
     from callboard.simulation.world import World
 
-_LOOKS = Looks(5.0, 600.0)  # for what others committed: there is nobody else
+_LOOKS = Looks(1.0, 3600.0, growth=60.0)  # for what others committed: there is nobody else
+_MOMENT = 0.001  # seconds, so that what is due is due
 
 
 class Worker:
@@ -38,13 +39,13 @@ class Worker:
         self.board: Board | None = None  # while it is up
         self.lives = 0
         skew = world.strikes("skew", name, name, "has a clock that is wrong")
-        self.skew = timedelta(seconds=skew or 0)
+        self._began = START + timedelta(seconds=skew or 0)
         self._life: Life | None = None
         self._up = asyncio.Event()
 
     def now(self) -> datetime:
         """What time it is by its clock."""
-        return START + timedelta(seconds=self.world.loop.time()) + self.skew
+        return self._began + timedelta(seconds=self.world.loop.time())
 
     def start(self) -> None:
         """It begins to live: it takes up whatever its disk says."""
@@ -67,6 +68,7 @@ class Worker:
             codec=world.codec,
             chance=Steady(f"{world.choices.seed} {self.name} {life.number}"),
             looks=_LOOKS,
+            keep=None,
             watched=False,
         ) as board:
             self.board = board
@@ -148,6 +150,20 @@ class Worker:
             leaked = f", leaked {ended.leaked}" if ended.leaked else ""
             flow = world.flow_name(ended.id)
             world.tell(self.name, "verdict", f"{ended.name} #{flow} {ended.verdict}{leaked}", flow)
+        self._look_again(disk, written)
+
+    def _look_again(self, disk: Disk, written: Written) -> None:
+        """What came too early is taken in when its flow begins, or when it has waited long enough."""
+        world = self.world
+        if world.broker is None:
+            return
+        if written.flows and disk.early:
+            world.broker.wake(self.name)
+        for row in written.rows:
+            if row.due is not None and row.reaction.endswith("(intake)"):
+                disk.early = True
+                wait = row.due / 1_000_000 - self.now().timestamp()
+                world.loop.call_later(wait + _MOMENT, world.broker.wake, self.name, context=Context())
 
     @property
     def is_quiet(self) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from callboard.graph import OUTSIDE
 from callboard.simulation.samples import sample
 
 if TYPE_CHECKING:
@@ -25,12 +24,11 @@ async def publish_samples(world: World) -> None:
             await world.put(*rows_of(world, state))
     tasks = [_begin(world, flow, number) for flow in choreography.flows.values() for number in range(world.scene.flows)]
     starts = {flow.start for flow in choreography.flows.values()}
-    free = {edge.event: None for edge in choreography.edges() if edge.source == OUTSIDE and edge.event not in starts}
     keyed = {flow.key for flow in choreography.flows.values()}
     tasks += [
         _say(world, kind, number)
-        for kind in free
-        if not any(kind.carries(key) for key in keyed)
+        for kind in world.scene.from_outside
+        if kind not in starts and not any(kind.carries(key) for key in keyed)
         for number in range(world.scene.flows)
     ]
     await asyncio.gather(*tasks)
@@ -57,8 +55,7 @@ async def _begin(world: World, flow: Flow, number: int) -> None:
 
 def _incoming(world: World, flow: Flow) -> list[EventType]:
     starts = {each.start for each in world.scene.choreography.flows.values()}
-    outside = {edge.event: None for edge in world.scene.choreography.edges() if edge.source == OUTSIDE}
-    return [kind for kind in outside if kind not in starts and kind.carries(flow.key)]
+    return [kind for kind in world.scene.from_outside if kind not in starts and kind.carries(flow.key)]
 
 
 async def _answer(world: World, kind: EventType, flow: Flow, key: str) -> None:

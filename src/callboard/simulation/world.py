@@ -8,6 +8,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cached_property
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -16,6 +17,7 @@ from msgspec.structs import replace
 from callboard.codecs.json import JsonCodec
 from callboard.errors import CallboardError
 from callboard.event import FlowCancelled, attribute, state_type, type_of
+from callboard.graph import OUTSIDE
 from callboard.ids import FLOW_LENGTH
 from callboard.ledger import Note, Wish
 from callboard.simulation.broker import SimulatedBroker
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
     from callboard.board import Board
     from callboard.choreography import Choreography
+    from callboard.codec import Codec
+    from callboard.event import EventType
     from callboard.ledger import Entry
 
 T = TypeVar("T")
@@ -56,6 +60,12 @@ class Scene:
     flows: int = 4  # that are begun of each Flow, by the workload that we make
     ledgers: LEDGERS = "either"
     ignored: frozenset[str] = frozenset()  # oracles that are not asked
+    codec: Codec = field(default_factory=JsonCodec)
+
+    @cached_property
+    def from_outside(self) -> list[EventType]:
+        """What no reaction emits, and what `incoming` names."""
+        return list(dict.fromkeys(edge.event for edge in self.choreography.edges() if edge.source == OUTSIDE))
 
 
 @dataclass
@@ -93,7 +103,7 @@ class World:
         self.scene = scene
         self.choices = Choices(seed, scene.faults, swarm=scene.swarm, forced=forced)
         self.loop = Loop()
-        self.codec = JsonCodec()
+        self.codec = scene.codec
         self.lines: list[Line] = []
         self.trace: list[str] = []
         self.log: list[tuple[str, Entry]] = []  # every entry that was committed, and by whom
@@ -131,8 +141,7 @@ class World:
         finally:
             logger.disabled, loud.disabled = before, also
             for disk in self.disks.values():
-                if disk.db is not None:
-                    disk.db.close()
+                disk.leave()
         found = [each for each in [*self.found, *violations] if each.oracle not in self.scene.ignored]
         digest = blake2b("\n".join(self.trace).encode(), digest_size=8).hexdigest()
         outcomes = frozenset(f"{e.by} -> {e.type}" for _, e in self.log if e.by and "callboard." not in e.by)
