@@ -91,14 +91,9 @@ async def open_board(
     await ledger.open(_names(choreography), list(choreography.states))
     executor = ThreadPoolExecutor(32, "callboard")
     work = Work(
-        choreography,
-        ledger,
-        codec or JsonCodec(),
-        clock or SystemClock(),
-        chance or Random(),
-        keepers=keepers,
-        executor=executor,
-    )
+        choreography, ledger, codec or JsonCodec(), clock or SystemClock(), chance or Random(),
+        keepers=keepers, executor=executor,
+    )  # fmt: skip
     work.looks = looks
     names = [service.name for service in owned]
     if broker is not None:
@@ -451,7 +446,7 @@ class Runner:
             await work.woken.wait()
         finally:
             timer.cancel()
-        self._look = min(self._look * work.looks.growth, work.looks.longest)
+        self._look = min(self._look * 1.5, work.looks.longest)
 
     async def _refuse_all(self, error: BaseException | None) -> None:
         """Whoever still waits for this board is told that it has stopped."""

@@ -112,7 +112,7 @@ class Traffic:
                     await asyncio.sleep(self._work.chance.uniform(wait, wait * 1.2))
                     wait = min(wait * 2, _LAST_WAIT)
                     continue
-                look = looks.first if moved else min(look * looks.growth, looks.longest)
+                look = looks.first if moved else min(look * 1.5, looks.longest)
                 await (asyncio.sleep(0) if moved else _rest(more, look))
         except asyncio.CancelledError:
             raise

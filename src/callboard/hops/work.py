@@ -43,11 +43,10 @@ TIMER = "callboard.Timer["
 
 
 class Looks(NamedTuple):
-    """Seconds between two looks for what others committed or sent: each is longer than the one before."""
+    """Seconds between two looks for what others committed or sent."""
 
     first: float
     longest: float
-    growth: float = 1.5
 
 
 LOOKS = Looks(0.001, 0.02)

@@ -153,7 +153,7 @@ _FIXES = {
 }
 
 
-class sqlite_errors:  # noqa: N801 - read as `with sqlite_errors(url)`; a generator would take longer than most statements
+class sqlite_errors:  # noqa: N801 - read as `with sqlite_errors(url)`; a generator would take longer
     """Translate what sqlite3 raises into our words. The cause stays chained."""
 
     __slots__ = ("_url",)

@@ -17,7 +17,6 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta, tzinfo
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NoReturn
-from unittest.mock import patch
 
 from callboard.errors import PACKAGE
 from callboard.simulation.loop import EscapedSimulation
@@ -61,7 +60,9 @@ class Sealed:
         }
 
     def __enter__(self) -> None:
-        if gc.isenabled():  # what lies dead is closed at the end, and no `__del__` runs at a moment that no seed decides
+        if (
+            gc.isenabled()
+        ):  # what lies dead is closed at the end, and no `__del__` runs at a moment that no seed decides
             gc.disable()
             self._stack.callback(gc.enable)
         state = random.getstate()
@@ -84,7 +85,8 @@ class Sealed:
         self._stack.close()
 
     def _patch(self, where: object, name: str, value: object) -> None:
-        self._stack.enter_context(patch.object(where, name, value))
+        self._stack.callback(setattr, where, name, getattr(where, name))
+        setattr(where, name, value)
 
     def _seal_time(self) -> None:
         """The clock of the world stands behind every name of the wall clock that a module of the user's has."""
@@ -96,13 +98,11 @@ class Sealed:
             time.perf_counter: self._world.loop.time,
             _REAL: self._datetime(),
         }
-        for name in ("time", "time_ns", "monotonic", "perf_counter"):
-            self._patch(time, name, named[getattr(time, name)])
-        for module in self._modules():
+        instead = {id(each): other for each, other in named.items()}
+        for module in (time, dt, *self._modules()):
             for name, value in list(vars(module).items()):
-                if (value is _REAL or callable(value)) and _hashable(value) and value in named:
-                    self._patch(module, name, named[value])
-        self._patch(dt, "datetime", named[_REAL])
+                if id(value) in instead:
+                    self._patch(module, name, instead[id(value)])
 
     def _modules(self) -> list[ModuleType]:
         """Those of the user's reactions, and what lies beside them."""
@@ -184,7 +184,3 @@ def _caller() -> FrameType | None:
     """Who called the function that asks."""
     here = inspect.currentframe()
     return here.f_back.f_back if here is not None and here.f_back is not None else None
-
-
-def _hashable(value: object) -> bool:
-    return type(value).__hash__ is not None

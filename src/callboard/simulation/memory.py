@@ -29,6 +29,7 @@ class Memory:
 
     def __enter__(self) -> None:
         self.reset(None)
+        self.changed.clear()
 
     def __exit__(self, *_: object) -> None:
         self.look()
@@ -39,7 +40,8 @@ class Memory:
         for module, first in self._first.items():
             now = vars(sys.modules[module])
             for name, value in first.items():
-                if now.get(name) != value:
+                there = now.get(name)
+                if there is not value and there != value:
                     self.changed[f"{module}.{name}"] = ", ".join(sorted(self._modules[module]))
 
     def reset(self, services: Sequence[Service] | None) -> None:

@@ -86,11 +86,10 @@ class Outside:
         methods = dict(_methods(port))
         if not methods or not getattr(port, "_is_protocol", False):
             return port() if inner is None else inner
-        watched = {name: self._watched(port, name, method, inner) for name, method in methods.items()}
-        keeper: Any = type(f"Simulated{port.__name__}", (port,), watched)()
-        if inner is not None:
-            for name, each in vars(inner).items():
-                keeper.__dict__.setdefault(name, each)
+        keeper: Any = _watcher(cast("Any", port))()
+        own: dict[str, Any] = vars(keeper)
+        own.update({} if inner is None else vars(inner))
+        own.update({name: self._watched(port, name, method, inner) for name, method in methods.items()})
         return cast("object", keeper)
 
     def _watched(self, port: type[Any], name: str, method: Any, inner: object | None) -> Any:
@@ -98,7 +97,7 @@ class Outside:
         real = getattr(inner, name) if inner is not None else None
         returns = _returned(method)
 
-        def called(_self: object, *args: Any, **named: Any) -> Any:
+        def called(*args: Any, **named: Any) -> Any:
             call = self._open(port, name, method, args, named, inspect.currentframe())
 
             def answer() -> Any:
@@ -226,6 +225,12 @@ class Outside:
 
 
 _signature = cache(inspect.signature)
+
+
+@cache
+def _watcher(port: Any) -> type[Any]:
+    """A class that is this port; what it does, each of its keepers is given."""
+    return type(f"Simulated{port.__name__}", (port,), {})
 
 
 @cache

@@ -41,7 +41,7 @@ _FEW = 2  # different texts for one field
 
 def sample(cls: type[Any], draw: Draw, given: Mapping[str, Any], at: str = "") -> Any:
     """An object of this class, with the `given` fields as they are."""
-    hints = _hints(cls)
+    hints = _hints(cast("Any", cls))
     values = {
         name: given[name] if name in given else value(hints.get(name, Any), name, draw, f"{at}.{name}", cls)
         for name in fields.field_names(cls) or getattr(cls, "_fields", ())
@@ -50,7 +50,7 @@ def sample(cls: type[Any], draw: Draw, given: Mapping[str, Any], at: str = "") -
 
 
 @cache
-def _hints(cls: type[Any]) -> dict[str, Any]:
+def _hints(cls: Any) -> dict[str, Any]:
     return get_type_hints(cls, include_extras=True)
 
 

@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from callboard.simulation.ledger import Disk, Written
     from callboard.simulation.world import World
 
-_LOOKS = Looks(1.0, 3600.0, growth=60.0)  # for what others committed: there is nobody else
+_LOOKS = Looks(3600.0, 3600.0)  # for what others committed: there is nobody else
 _MOMENT = 0.001  # seconds, so that what is due is due
+_VERDICTS = 0.6  # seconds after which a board looks once more whether a flow with a dead letter has ended
 
 
 class Worker:
@@ -153,8 +154,10 @@ class Worker:
         self._look_again(disk, written)
 
     def _look_again(self, disk: Disk, written: Written) -> None:
-        """What came too early is taken in when its flow begins, or when it has waited long enough."""
+        """What came too early is taken in when its flow begins, or has waited long enough: nobody polls here."""
         world = self.world
+        if self.board is not None and self.board.work.stopped:
+            world.loop.call_later(_VERDICTS, self.board.work.wake)
         if world.broker is None:
             return
         if written.flows and disk.early:

@@ -63,6 +63,11 @@ class Scene:
     codec: Codec = field(default_factory=JsonCodec)
 
     @cached_property
+    def memory(self) -> Memory:
+        """The variables of its modules, as they are before anything happens."""
+        return Memory(self.choreography)
+
+    @cached_property
     def from_outside(self) -> list[EventType]:
         """What no reaction emits, and what `incoming` names."""
         return list(dict.fromkeys(edge.event for edge in self.choreography.edges() if edge.source == OUTSIDE))
@@ -112,7 +117,7 @@ class World:
         self._names: dict[str, str] = {}
         self._outside = Outside(self)
         self.keepers = self._outside.keepers(list(scene.keepers()))
-        self.memory = Memory(scene.choreography)
+        self.memory = scene.memory
         self.broker: SimulatedBroker | None = None
         self.disks: dict[str, Disk] = {}
         self.workers: dict[str, Worker] = {}
