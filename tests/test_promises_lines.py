@@ -8,7 +8,7 @@ import pytest
 
 from callboard import Choreography, Context, Flow, Retry, Service, event, state
 from tests.support.desk import ALWAYS, Desk, Trouble, on_stage, parked_as, told
-from tests.support.outside import Outside
+from tests.support.outside import Next, Outside
 from tests.support.stage import Stage
 
 
@@ -274,6 +274,29 @@ async def test_a_slow_run_holds_up_nothing_but_its_own_line(tmp_path: Path) -> N
         outside.let_go("take")
         await stage.run()
         assert await stops(stage, "a") == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("first", "many"), [("wait", 400), ("fail", 400), pytest.param("wait", 100_000, marks=pytest.mark.slow)]
+)
+async def test_a_line_with_many_behind_its_first_run_holds_up_no_other_and_keeps_its_order(
+    first: Next, many: int, tmp_path: Path
+) -> None:
+    outside = Outside()
+    outside.next("take", first)
+    async with on_stage(with_a_port(Trouble()), tmp_path, outside) as stage:
+        for begin in range(0, many, 10_000):
+            await stage.publish(passing("hot", *range(begin, min(many, begin + 10_000))))
+        await stage.run()
+        await stage.say(*passing("b", 1, 2, 3))
+        assert await stops(stage, "b") == [1, 2, 3]
+        assert await stops(stage, "hot") == []
+        if many < 1_000:
+            await stage.restart()
+            await stage.run()
+            await stage.advance(minutes=1)
+            assert await stops(stage, "hot") == list(range(many))
+            assert await stage.parked() == []
 
 
 async def test_two_reactions_to_one_event_are_two_lines(tmp_path: Path) -> None:

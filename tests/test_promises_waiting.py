@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from callboard import Choreography, Context, Flow, ReactionFailed, Retry, Service, event, failure
+from callboard import Choreography, Context, Flow, ManualClock, ReactionFailed, Retry, Service, event, failure
 from tests.support.desk import ALWAYS, Desk, Trouble, on_stage, parked_as, told
 from tests.support.outside import Outside
-from tests.support.stage import Stage
+from tests.support.stage import START, Stage
 
 
 @event
@@ -648,6 +648,18 @@ async def test_a_timer_of_an_event_that_was_read_late_is_due_by_the_time_of_the_
             assert len(await told(stage, Reminded)) == 1
 
 
+async def test_a_timer_of_an_event_from_a_clock_that_is_ahead_is_due_by_the_clock_of_its_owner(tmp_path: Path) -> None:
+    stage = on_stage(reminding(), tmp_path)
+    ahead = ManualClock(START + timedelta(hours=3))
+    async with stage, Stage(stage.choreography, stage.file, services=[], clock=ahead, seed=9) as other:
+        await stage.run()
+        await other.publish(X)
+        await other.publish(PassportSeen(trip="x"))
+        await stage.run()
+        (row,) = await stage.parked("timer")
+        assert row.due == int((START + timedelta(minutes=10)).timestamp() * 1_000_000)
+
+
 async def test_the_wait_may_be_a_function_of_the_event(tmp_path: Path) -> None:
     async with on_stage(reminding(per_page=True), tmp_path) as stage:
         await stage.say(X, PassportSeen(trip="x", page=7), PassportSeen(trip="x", page=3))
@@ -726,6 +738,22 @@ async def test_unless_without_a_timer_is_decided_by_log_order(tmp_path: Path) ->
         assert [boarded.page for boarded in await told(stage, Boarded)] == [1]
 
 
+def answering() -> Choreography:
+    """Whoever pays is let on board, by a call outside; whoever shows a passport is reminded: one of the two."""
+    gate = Service("gate")
+
+    @gate.reaction(once="answer", retry=Retry(max_attempts=2))
+    async def board(paid: TicketPaid, desk: Desk) -> Boarded:
+        await desk.take(paid.trip)
+        return Boarded(trip=paid.trip)
+
+    @gate.reaction(once="answer")
+    def remind(seen: PassportSeen) -> Reminded:
+        return Reminded(trip=seen.trip)
+
+    return trips(gate)
+
+
 @pytest.mark.parametrize("paid_first", [True, False])
 async def test_of_those_that_share_once_the_first_that_commits_something_wins(paid_first: bool, tmp_path: Path) -> None:
     gate = Service("gate")
@@ -748,6 +776,85 @@ async def test_of_those_that_share_once_the_first_that_commits_something_wins(pa
         assert len(await told(stage, Boarded)) == paid_first
         assert len(await told(stage, Reminded)) == (not paid_first)
         assert ("skipped", "lost once") in await reasons(stage)
+
+
+async def test_of_those_that_share_once_one_that_will_be_tried_again_holds_nothing_and_loses_to_another(
+    tmp_path: Path,
+) -> None:
+    choreography, outside = answering(), Outside()
+    outside.next("take", "fail")
+    async with on_stage(choreography, tmp_path, outside) as stage:
+        await stage.say(X, TicketPaid(trip="x"))
+        assert await parked_as(stage) == [("gate.board", "retry")]
+        await stage.restart()
+        await stage.say(PassportSeen(trip="x"))
+        await stage.advance(minutes=1)
+        assert len(await told(stage, Reminded)) == 1
+        assert await told(stage, Boarded) == []
+        assert outside.made("take") == ["x"]
+        assert ("skipped", "lost once") in await reasons(stage)
+        assert await stage.parked() == []
+
+
+async def test_of_those_that_share_once_a_dead_one_holds_nothing_and_its_replay_loses_too(tmp_path: Path) -> None:
+    choreography, outside = answering(), Outside()
+    outside.next("take", "fail", "fail")
+    async with on_stage(choreography, tmp_path, outside) as stage:
+        await stage.say(X, TicketPaid(trip="x"))
+        await stage.advance(minutes=1)
+        await stage.say(PassportSeen(trip="x"))
+        assert len(await told(stage, Reminded)) == 1
+        (letter,) = await stage.dead()
+        await stage.ask(letter, "replay")
+        await stage.run()
+        assert (await stage.parked(), await told(stage, Boarded)) == ([], [])
+        assert outside.made("take") == ["x", "x"]
+
+
+@pytest.mark.parametrize("what", ["answer", "crash"])
+async def test_of_those_that_share_once_none_begins_while_another_runs(what: str, tmp_path: Path) -> None:
+    choreography, outside = answering(), Outside()
+    outside.next("take", "wait", "answer")
+    async with on_stage(choreography, tmp_path, outside) as stage:
+        await stage.say(X, TicketPaid(trip="x"), PassportSeen(trip="x"))
+        assert await told(stage, Reminded) == []
+        if what == "crash":
+            await stage.restart()
+        else:
+            outside.let_go()
+        await stage.run()
+        assert len(await told(stage, Boarded)) == 1
+        assert await told(stage, Reminded) == []
+        assert ("skipped", "lost once") in await reasons(stage)
+
+
+async def test_a_run_that_emits_no_event_takes_no_once(tmp_path: Path) -> None:
+    gate = Service("gate")
+
+    @gate.reaction(once="answer")
+    def load(paid: TicketPaid) -> list[BagDropped]:
+        return [BagDropped(trip=paid.trip, bag=bag) for bag in range(paid.seat)]
+
+    async with on_stage(trips(gate), tmp_path) as stage:
+        await stage.say(X, TicketPaid(trip="x", seat=0), TicketPaid(trip="x", seat=2), TicketPaid(trip="x", seat=3))
+        assert [dropped.bag for dropped in await told(stage, BagDropped)] == [0, 1]
+
+
+async def test_once_is_for_each_part_and_for_each_service(tmp_path: Path) -> None:
+    gate, other = Service("gate"), Service("other")
+
+    @gate.reaction(once="answer", per="bag")
+    def scan(dropped: BagDropped) -> BagScanned:
+        return BagScanned(trip=dropped.trip, bag=dropped.bag)
+
+    @other.reaction(once="answer")
+    def weigh(dropped: BagDropped) -> BagWeighed:
+        return BagWeighed(trip=dropped.trip, bag=dropped.bag)
+
+    async with on_stage(trips(gate, other), tmp_path) as stage:
+        await stage.say(X, *(BagDropped(trip="x", bag=bag) for bag in (1, 2, 1)))
+        assert [scanned.bag for scanned in await told(stage, BagScanned)] == [1, 2]
+        assert [weighed.bag for weighed in await told(stage, BagWeighed)] == [1]
 
 
 # the verdict

@@ -214,6 +214,14 @@ SABOTEURS = (
         "several_processes",
         "random",
     ),
+    _plan(
+        5,
+        "a_line_with_many_behind_its_first_run_takes_every_place",
+        "hops/turns.py",
+        "    scarce = len(reader.open) * 2 > reader.most and",
+        "    scarce = False and",
+        "lines",
+    ),
     # 6. Prerequisites, joins, gathers, timers
     _plan(
         6,

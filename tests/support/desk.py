@@ -57,7 +57,7 @@ async def told(stage: Stage, kind: type[T], so: Callable[[T], bool] = lambda _: 
     """The events of this class in the log, in its order."""
     name = event_type(kind).name
     found: list[Any] = [
-        stage.work.value(entry) for entry in await stage.ledger.read(0, limit=100_000) if entry.type == name
+        stage.work.value(entry) for entry in await stage.ledger.read(0, limit=1_000_000) if entry.type == name
     ]
     return [event for event in found if so(event)]
 

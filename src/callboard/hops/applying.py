@@ -83,6 +83,7 @@ def release(work: Work, delivery: Delivery) -> None:
     if reader.open.get(delivery.entry.pos) is delivery:
         del reader.open[delivery.entry.pos]
         reader.done.add(delivery.entry.pos)
+        work.wake_follower(reader, delivery.line)
     if work.active.get((reader.path, delivery.row)) is delivery:
         del work.active[reader.path, delivery.row]
     service = reader.contract.service

@@ -200,6 +200,10 @@ class Holds:
         """Whether the delivery is first for each of its keys."""
         return all(self._lists[key][0] is delivery for key in delivery.keys)
 
+    def follows(self, delivery: Delivery, key: Key) -> bool:
+        """Whether it stands behind another for this key."""
+        return self._lists[key][0] is not delivery
+
     def join(self, delivery: Delivery, keys: tuple[Key, ...]) -> None:
         """Stand in line for `keys` too. A running holder is never overtaken."""
         for key in keys:

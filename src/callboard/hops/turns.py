@@ -115,7 +115,7 @@ async def consider(work: Work, group: Group, delivery: Delivery) -> None:
     if _behind(work, delivery):
         _set_behind(work, group, delivery)
         return
-    if not _its_turn(work, delivery) or _is_stopped(work, group, delivery):
+    if not _its_turn(work, group, delivery) or _is_stopped(work, group, delivery):
         return
     if _comes_later(work, group, delivery) or _must_wait(work, delivery):
         put_off(work, delivery)
@@ -223,14 +223,27 @@ def _set_behind(work: Work, group: Group, delivery: Delivery) -> None:
     apply(work, group, parked(delivery, "behind", effect=delivery.row[1]))
 
 
-def _its_turn(work: Work, delivery: Delivery) -> bool:
-    """Whether it is first for each of its keys; if not it stands in line."""
+def _its_turn(work: Work, group: Group, delivery: Delivery) -> bool:
+    """Whether it is first for each of its keys; if not it stands in line, or is parked where it takes the place of
+    others.
+    """
     if not delivery.standing:
         if work.holds.free(delivery.keys):
             return True
         work.holds.join(delivery, delivery.keys)
         delivery.standing = True
-    return work.holds.first(delivery)
+    if work.holds.first(delivery):
+        return True
+    if _crowds(work, delivery):
+        apply(work, group, parked(delivery, "behind"))
+    return False
+
+
+def _crowds(work: Work, delivery: Delivery) -> bool:
+    """Whether it takes a place from other lines, which have few left, to stand behind another of its own."""
+    reader = delivery.reader
+    scarce = len(reader.open) * 2 > reader.most and delivery.parked is None and reader.pair is None
+    return scarce and work.holds.follows(delivery, delivery.keys[0])
 
 
 def _pair_is_read(work: Work, pair: str, pos: int) -> bool:

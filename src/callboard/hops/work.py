@@ -359,12 +359,13 @@ class Work:
         if parked is None:
             return None
         self._want_no_more(reader, parked)
-        self._wake_follower(reader, parked)
+        self.wake_follower(reader, parked.line)
         return parked
 
-    def _wake_follower(self, reader: Reader, parked: Parked) -> None:
-        line = reader.blocked.get(parked.line)
-        if line and (follower := reader.rows[line[0]]).why == "behind":
+    def wake_follower(self, reader: Reader, line: str) -> None:
+        """What stands first behind whatever has left this line may go on."""
+        blocked = reader.blocked.get(line)
+        if blocked and (follower := reader.rows[blocked[0]]).why == "behind":
             self.due_now.append((reader, follower))
 
     def end(self, flow: int) -> None:
@@ -374,7 +375,7 @@ class Work:
             for row in reader.flow_rows.get(flow, ()):
                 if (parked := reader.rows[row]).why == "dead" and (reader.path, row) not in self.active:
                     reader.unblock(row, parked)
-                    self._wake_follower(reader, parked)
+                    self.wake_follower(reader, parked.line)
 
     def _want_no_more(self, reader: Reader, parked: Parked) -> None:
         if parked.why == "waiting" and (wanting := self.wants.get(parked.flow)) is not None:
