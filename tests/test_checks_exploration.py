@@ -37,17 +37,21 @@ def random_net(seed: int) -> Net:
             four = [mask(chance, near, bits, most) for most in (1, 1, 1, 2)]
             switches.append(Switch(*four))
         transitions.append(Transition(on, off, tuple(switches)))
-    return Net(chance.getrandbits(bits), transitions)
+    observed = chance.getrandbits(bits) if chance.random() < 0.8 else -1
+    optional = chance.getrandbits(len(transitions)) & chance.getrandbits(len(transitions))
+    return Net(chance.getrandbits(bits), transitions, observed=observed, optional=optional)
 
 
 def compare(net: Net) -> tuple[int, int]:
-    """How many states were seen in all and reduced; the ends are the same."""
-    full = explore(net, limit=LIMIT, reduced=False)
+    """How many states were seen in all and reduced; the ends are the same, and what happens somewhere."""
+    whole = Net(net.initial, net.transitions, scratch=net.scratch, optional=net.optional)
+    full = explore(whole, limit=LIMIT, reduced=False)
     if full.bounded:
         return 0, 0
     some = explore(net, limit=LIMIT)
-    assert set(some.ends) == set(full.ends)
-    assert set(some.came) <= set(full.came)
+    assert set(some.ends) == {net.forget(end) for end in full.ends}
+    assert set(some.came) <= {net.forget(state) for state in full.came}
+    assert some.fired == full.fired
     return len(full.came), len(some.came)
 
 

@@ -477,15 +477,17 @@ def test_a_contradiction_is_refused_with_its_place_and_the_fix(wrong: Callable[[
     assert fix in refused.value.fix
 
 
-def test_two_reactions_with_one_tag_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_reactions_that_hear_one_event_need_two_tags(monkeypatch: pytest.MonkeyPatch) -> None:
     def one(order: Ordered) -> None: ...
-    def two(order: Ordered) -> None: ...
+    def two(order: Ordered | Reserved) -> None: ...
+    def three(held: Reserved) -> None: ...
 
     def tag(path: str) -> str:
         return "same"
 
     monkeypatch.setattr(ids, "tag", tag)
-    with pytest.raises(ContractError, match=r"a\.two: its short tag is that of .*a\.one"):
+    Choreography("shop", service("a", one, three))
+    with pytest.raises(ContractError, match=r"a\.two: it hears Ordered as .*a\.one does, and has the same short tag"):
         Choreography("shop", service("a", one, two))
 
 

@@ -186,15 +186,18 @@ class Choreography:
         )
 
     def _refuse_clashes(self) -> None:
-        tags: dict[str, Reaction] = {}
+        tags: dict[tuple[EventType, str], Reaction] = {}
         for path, reaction in self.reactions.items():
             was = self.contracts[path].options.was
             if was is not None and (other := self.reactions.get(f"{reaction.service}.{was}")) is not None:
                 raise ContractError(reaction.where, f"was={was!r} is the name of another reaction, {other.where}")
-            if (other := tags.setdefault(ids.tag(path), reaction)) is not reaction:
-                raise ContractError(
-                    reaction.where, f"its short tag is that of {other.where}: call one of them otherwise"
-                )
+            for heard in self.contracts[path].hears:
+                if (other := tags.setdefault((heard, ids.tag(path)), reaction)) is not reaction:
+                    raise ContractError(
+                        reaction.where,
+                        f"it hears {heard} as {other.where} does, and has the same short tag: call one of them "
+                        "otherwise",
+                    )
         for flow in self.flows.values():
             if flow.home is not None and flow.home not in self.services.values():
                 raise ContractError(flow.where, f"home= is {flow.home!r}, which is not part of {self.name!r}")

@@ -71,7 +71,7 @@ def depth_of(event_id: str) -> int:
 
 
 def tag(path: str) -> str:
-    """Four characters that stand for a reaction in the ids of what it emits; a collision is a ContractError."""
+    """Four characters that stand for a reaction in the ids of what it emits. Two that hear one event have two tags."""
     return _digest(path, 4)
 
 

@@ -2,7 +2,7 @@
 
 import ast
 import inspect
-import textwrap
+import linecache
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -86,13 +86,27 @@ class Body:
         return found
 
 
+_read: dict[str, tuple[list[str], dict[int, Any]]] = {}  # of each file: its lines, and what begins on which
+
+
 def _tree(function: Callable[..., Any]) -> ast.FunctionDef | ast.AsyncFunctionDef | None:
+    """The function in its file, which is read once for all of them."""
+    code = function.__code__
+    linecache.checkcache(code.co_filename)
+    lines = linecache.getlines(code.co_filename, function.__globals__)
+    if _read.get(code.co_filename, (None,))[0] is not lines:
+        _read[code.co_filename] = (lines, _functions("".join(lines)))
+    found = _read[code.co_filename][1].get(code.co_firstlineno)
+    return found if found is not None and found.name == code.co_name else None
+
+
+def _functions(source: str) -> dict[int, Any]:
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
-        return None
-    node = tree.body[0]
-    return node if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) else None
+        nodes = list(ast.walk(ast.parse(source)))
+    except SyntaxError:
+        return {}
+    functions = [each for each in nodes if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return {min(one.lineno for one in (*each.decorator_list, each)): each for each in functions}
 
 
 def _inside(tree: ast.AST) -> Iterator[ast.AST]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks.net import union
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow, told
 from callboard.checks.world import World
@@ -24,9 +25,7 @@ def find(subject: Subject) -> Iterator[Finding]:
 def _finding(
     subject: Subject, world: World, flow: Flow, good: frozenset[EventType], bad: frozenset[EventType]
 ) -> Finding | None:
-    both = 0
-    for kind in good | bad:
-        both |= world.extraction.seen(kind)
+    both = union(map(world.extraction.seen, good | bad))
     state = world.first(both)
     if state is None:
         return None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from callboard.checks.net import Net, each_bit
+from callboard.checks.net import Net, union
 
 SEEDS = 6  # how many transitions are tried as the beginning of a closed set
 
@@ -23,7 +23,8 @@ class Exploration(Struct):
     ends: list[int]
     fired: int  # the transitions that happened anywhere, as a mask
     ever: int  # the bits that were on anywhere
-    bounded: bool
+    reduced: bool
+    bounded: bool = False
 
     def path(self, state: int) -> list[int]:
         """The transitions of a shortest way to this state."""
@@ -40,48 +41,59 @@ class Exploration(Struct):
 
 def explore(net: Net, *, limit: int, reduced: bool = True) -> Exploration:
     """Breadth first, so the first way found to a state is a shortest one. Stops at `limit` states."""
-    start = net.initial
+    start = net.forget(net.initial)
     came: dict[int, tuple[int, int]] = {start: (start, -1)}
-    found = Exploration(net, came, [], 0, start, bounded=False)
+    found = Exploration(net, came, [], 0, start, reduced)
     edge = [start]
     while edge and not found.bounded:
-        edge = _step(found, edge, limit=limit, reduced=reduced)
+        edge = _step(found, edge, limit)
     return found
 
 
-def _step(found: Exploration, edge: list[int], *, limit: int, reduced: bool) -> list[int]:
+def _step(found: Exploration, edge: list[int], limit: int) -> list[int]:
     """The states that are reached from these and were not known."""
-    net, came = found.net, found.came
-    following: list[int] = []
+    net = found.net
+    following: dict[int, None] = {}
     for state in edge:
         enabled = net.enabled(state)
-        if not enabled:
+        if net.is_end(enabled):
             found.ends.append(state)
-            continue
-        for number in stubborn(net, state, enabled) if reduced and len(enabled) > 1 else enabled:
-            found.fired |= 1 << number
-            after = net.transitions[number].fire(state)
-            if after not in came:
-                came[after] = (state, number)
-                found.ever |= after
-                following.append(after)
-        if len(came) > limit:
+        chosen = stubborn(net, state, enabled) if found.reduced and len(enabled) > 1 else enabled
+        if not _follow(found, state, chosen, following) and len(chosen) < len(enabled):
+            _follow(found, state, enabled, following)  # a circle: what was left out might never have its turn
+        if len(found.came) > limit:
             found.bounded = True
-            return following
-    return following
+            break
+    return list(following)
 
 
-def find_end(net: Net, wanted: Callable[[int], bool], *, start: int, limit: int) -> tuple[int | None, bool]:
-    """An end like that, going deep first; and whether the search had to stop at `limit` states before all were seen."""
+def _follow(found: Exploration, state: int, numbers: list[int], following: dict[int, None]) -> bool:
+    """Let these happen; whether one of them led to a state that was not gone on from."""
+    goes_on = False
+    for number in numbers:
+        after = found.net.after(state, number)
+        found.fired |= 1 << number
+        if after not in found.came:
+            found.came[after] = (state, number)
+            found.ever |= after
+            following[after] = None
+        goes_on = goes_on or after in following
+    return goes_on
+
+
+def find_end(net: Net, start: int, *, on: int, off: int, limit: int, reduced: bool) -> tuple[int | None, bool]:
+    """An end with these bits on, and on the way there never one of those; and whether the search stopped at `limit`
+    states, before all were seen. It goes deep first.
+    """
     seen, todo = {start}, [start]
     while todo:
         state = todo.pop()
         enabled = net.enabled(state)
-        if not enabled and wanted(state):
+        if state & on == on and net.is_end(enabled):
             return state, False
-        for number in enabled:
-            after = net.transitions[number].fire(state)
-            if after not in seen:
+        for number in stubborn(net, state, enabled) if reduced and len(enabled) > 1 else enabled:
+            after = net.after(state, number)
+            if after not in seen and not after & off:
                 seen.add(after)
                 todo.append(after)
         if len(seen) > limit:
@@ -91,16 +103,16 @@ def find_end(net: Net, wanted: Callable[[int], bool], *, start: int, limit: int)
 
 def stubborn(net: Net, state: int, enabled: list[int]) -> list[int]:
     """The enabled transitions of a smallest closed set, of a few that are tried."""
-    here = 0
-    for number in enabled:
-        here |= 1 << number
-    if not here & ~(net.dependents[enabled[0]] | 1 << enabled[0]):
+    here = union(1 << number for number in enabled)
+    if not here & ~net.optional:
+        return enabled
+    if not here & ~(net.dependents(enabled[0]) | 1 << enabled[0]):
         return enabled  # outcomes of one run: nothing to leave out
     best, fewest = here, len(enabled)
     tried = 0
     for seed in enabled:
-        if tried & (1 << seed):
-            continue  # it is in a closed set that was found already
+        if (tried | net.optional) & (1 << seed):
+            continue  # it is in a closed set that was found already, or it may wait for ever
         closed = _closed(net, state, seed, here) & here
         tried |= closed
         if (size := closed.bit_count()) < fewest:
@@ -114,20 +126,12 @@ def stubborn(net: Net, state: int, enabled: list[int]) -> list[int]:
 
 def _closed(net: Net, state: int, seed: int, here: int) -> int:
     """The smallest closed set with this transition, where it is clear which; a closed one in any case."""
-    dependents, transitions = net.dependents, net.transitions
     closed = todo = 1 << seed
     while todo:
         lowest = todo & -todo
         todo ^= lowest
         number = lowest.bit_length() - 1
-        if here & lowest:
-            more = dependents[number]
-        else:  # it cannot happen now: one of those must happen first that switch a bit which stands in its way
-            on, off, _, _ = transitions[number]
-            if missing := on & ~state:
-                more = net.setters.get(next(each_bit(missing)), 0)
-            else:
-                more = net.clearers.get(next(each_bit(off & state)), 0)
+        more = net.dependents(number) if here & lowest else net.enablers(number, state)
         more &= ~closed
         closed |= more
         todo |= more

@@ -6,17 +6,19 @@ from typing import NamedTuple
 
 from callboard.checks.effects import Effects, answers
 from callboard.checks.instances import WHOLE, Instance, Instances, Part, Slot
-from callboard.checks.net import Bits, Net, Switch, Transition
+from callboard.checks.net import Bits, Net, Switch, Transition, union
 from callboard.checks.outcomes import SEVERAL, Outcome
 from callboard.checks.paths import Paths
 from callboard.choreography import Choreography
-from callboard.contract import Contract, types_in, ways
-from callboard.event import EventType, FlowCancelled
+from callboard.contract import Contract, Shape, types_in, ways
+from callboard.event import EventType, FlowCancelled, FlowTimedOut
 from callboard.flow import Flow
 
 OUTCOME_UNKNOWN = "a dead letter: outcome unknown"
 ATTEMPT_FAILED, GAVE_UP = "an attempt fails, it will be tried again", "gives up after its last attempt: a dead letter"
 ITS_TIME = "its time has come"
+
+OBSERVED = {"slot", "half", "unknown", "hollow", "twice", "leaked", "late", "again", "succeeded", "failed"}
 
 
 class Happening(NamedTuple):
@@ -27,7 +29,6 @@ class Happening(NamedTuple):
     emitted: tuple[Instance, ...] = ()
     note: str = ""
     flow: Flow | None = None  # whose deadline it is
-    is_silence: bool = False  # the world does not say it
 
 
 class Run(NamedTuple):
@@ -66,15 +67,40 @@ class Extraction:
                 for kind in types_in(contract.options.unless):
                     self._cuts.setdefault(kind, []).append(slot)
         self._rivals: dict[Slot, tuple[Slot, ...]] = {}
+        for slot in self.instances.slots:
+            self.slot_bit(slot)  # first of all bits, and so what a run is found by
         self._read = self._read_kinds()
         self._fresh = self.bits.of("a verdict was just given")
         self.transitions: list[Transition] = []
+        self._optional = 0
         self._build()
 
     @property
     def net(self) -> Net:
         """The net, begun and with nothing said."""
-        return Net(self.bits.of("begin"), self.transitions, self._fresh)
+        apart: dict[int, int] = {}
+        for slot in self.instances.slots:  # of two rivals that wait and need nothing one stands before the other
+            for other in self.rivals(slot):
+                if self.contracts[slot.path].options.needs is None and self.contracts[other.path].options.needs is None:
+                    apart[self.slot_bit(slot)] = apart.get(self.slot_bit(slot), 0) | self.slot_bit(other)
+        return Net(
+            self.bits.of("begin"),
+            self.transitions,
+            scratch=self._fresh,
+            observed=self._observed(),
+            apart=apart,
+            optional=self._optional,
+        )
+
+    def _observed(self) -> int:
+        """The bits that the checks look at when all is over."""
+        ends = {("seen", kind) for shape in self._completions() for kind in types_in(shape)}
+        effects = {path for path, each in self.contracts.items() if self.effects.is_effect(each)}
+        return union(
+            bit
+            for name, bit in self.bits.masks.items()
+            if name[0] in OBSERVED or name in ends or (name[0] == "applied" and name[1] in effects)
+        )
 
     # names of bits
 
@@ -82,10 +108,10 @@ class Extraction:
         """This delivery waits. A join that stands in no order waits where all its halves are there."""
         if not self._is_free_join(slot):
             return self.bits.of("slot", slot)
-        mask = 0
-        for place in self.halves(slot):
-            mask |= self.bits.of("half", slot, place)
-        return mask
+        return self._whole(slot)
+
+    def _whole(self, slot: Slot) -> int:
+        return union(self.bits.of("half", slot, place) for place in self.halves(slot))
 
     def _is_free_join(self, slot: Slot) -> bool:
         options = self.contracts[slot.path].options
@@ -99,7 +125,7 @@ class Extraction:
         return [each.name for each in contract.triggers]
 
     def effect_bit(self, what: str, path: str, part: Part) -> int:
-        """`applied`, `undone`, `twice`, `unknown`, `early`, `leaked` or `late`, of this reaction's effect."""
+        """`applied`, `undone`, `twice`, `unknown`, `early`, `leaked`, `late`, of this reaction's effect."""
         return self.bits.of(what, path, part)
 
     def verdict(self, flow: Flow, *, good: bool) -> int:
@@ -114,6 +140,10 @@ class Extraction:
         """An event of this type is in the log."""
         return self.bits.of("seen", kind)
 
+    def may_come(self, kind: EventType, flow: Flow | None = None) -> int:
+        """The world, or the tracker, has not said it yet."""
+        return self.bits.of("may come", kind, flow and flow.name)
+
     def parts(self, path: str) -> list[Part]:
         """The parts in which this reaction takes effects."""
         return list(dict.fromkeys(slot.part for slot in self.by_path.get(path, ())))
@@ -126,9 +156,10 @@ class Extraction:
         for contract in self.contracts.values():
             for shape in (contract.options.needs, contract.options.unless):
                 found |= set(types_in(shape)) if shape is not None else set()
-        for flow in self.flows:
-            found |= {*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ())}
-        return found
+        return found | {kind for shape in self._completions() for kind in types_in(shape)}
+
+    def _completions(self) -> list[Shape]:
+        return [shape for flow in self.flows for shape in (flow.succeeds, flow.fails) if shape is not None]
 
     def rivals(self, slot: Slot) -> tuple[Slot, ...]:
         """The deliveries with which it shares a pair or a `once=` group: they go in the order of the log."""
@@ -162,10 +193,7 @@ class Extraction:
 
     def _takes_up(self, slot: Slot) -> int:
         """The delivery and its place in every order."""
-        mask = self.slot_bit(slot)
-        for other in self.rivals(slot):
-            mask |= self._order(slot, other)
-        return mask
+        return self.slot_bit(slot) | union(self._order(slot, other) for other in self.rivals(slot))
 
     def takes_up(self, transition: Transition, path: str) -> bool:
         """Whether it is a run of this reaction, not only its timer that fires."""
@@ -175,34 +203,28 @@ class Extraction:
     # the net
 
     def _build(self) -> None:
-        begin, talks = self.bits.of("begin"), self.bits.of("the world talks")
+        begin = self.bits.of("begin")
         opening = [Switch(clear=begin), *self._emit(self.instances.start)]
         armed = 0
         for kind in self.instances.incoming:
-            armed |= self._may_come(kind, talks, Happening(None, None, (Instance(kind),)))
+            armed |= self._may_come(kind, Happening(None, None, (Instance(kind),)))
         for kind in self.instances.news():
             for flow in self.flows:
                 happening = Happening(None, None, (Instance(kind),), flow=flow)
-                if kind.cls is FlowCancelled:
-                    armed |= self._may_come(kind, talks, happening, off=self.verdicts(flow))
-                elif flow.timeout is not None:
-                    armed |= self._may_come(kind, 0, happening, off=self.verdicts(flow))
-        said = 0
-        for each in self.transitions:
-            said |= each.on if each.on & talks else 0
-        if said:  # it may fall silent for good at any time
-            self.transitions.append(Transition(talks, 0, (Switch(clear=said),), Happening(None, None, is_silence=True)))
-            armed |= talks
+                if kind.cls is FlowCancelled or flow.timeout is not None:
+                    armed |= self._may_come(kind, happening, off=self.verdicts(flow))
         happening = Happening(None, None, (self.instances.start,))
         self.transitions.append(Transition(begin, 0, (*opening, Switch(set=armed)), happening))
         for slot in self.instances.slots:
             self._build_runs(slot)
 
-    def _may_come(self, kind: EventType, on: int, happening: Happening, off: int = 0) -> int:
-        """Once, at any time: what the world says, a deadline, a cancellation."""
-        armed = self.bits.of("may come", kind, happening.flow and happening.flow.name)
+    def _may_come(self, kind: EventType, happening: Happening, off: int = 0) -> int:
+        """Once, at any time: what the world says, a deadline, a cancellation. All but a deadline may never come."""
+        armed = self.may_come(kind, happening.flow)
         switches = (Switch(clear=armed), *self._emit(Instance(kind)))
-        self.transitions.append(Transition(armed | on, off, switches, happening))
+        self.transitions.append(Transition(armed, off, switches, happening))
+        if kind.cls is not FlowTimedOut:
+            self._optional |= 1 << len(self.transitions) - 1
         return armed
 
     # an event is published
@@ -272,9 +294,7 @@ class Extraction:
             mine = f"part {instance.part[len(slot.part)][1]}" if len(instance.part) > len(slot.part) else places[0]
         else:
             mine = next(each.name for each in contract.triggers if instance.kind in each.types)
-        every = 0
-        for place in places:
-            every |= self.bits.of("half", slot, place)
+        every = self._whole(slot)
         half = self.bits.of("half", slot, mine)
         again = self.paths.in_cycle(instance.kind)
         switches = [Switch(off=off | (0 if again else done), set=half)]
@@ -315,31 +335,35 @@ class Extraction:
                         given = self.verdict(flow, good=good) | self._fresh
                         switches.append(Switch(on=seen, off=self.verdicts(flow), set=given))
         if switches:
+            if any(kind in types_in(flow.succeeds) for flow in self.flows):
+                switches += [each for path in self.effects.compensations for each in self._missed(path)]
             switches += self._close_waits() if len(self.flows) == 1 else []
             switches += self._note_pending()
             switches.append(Switch(clear=self._fresh))
         return switches
 
+    def _missed(self, path: str) -> list[Switch]:
+        """What was undone, where the flow succeeds."""
+        undone = self.effect_bit("undone", path, WHOLE)
+        return [
+            Switch(on=undone | self.verdict(flow, good=True), set=self.bits.of("hollow", path, flow.name))
+            for flow in self.flows
+        ]
+
     def _all_seen(self, way: Iterable[EventType]) -> int:
-        mask = 0
-        for kind in way:
-            mask |= self.seen(kind)
-        return mask
+        return union(map(self.seen, way))
 
     def _close_waits(self) -> Iterator[Switch]:
         """What waits is no longer needed: timers, halves of joins, prerequisites that have not come."""
-        timers = 0
         for slot in self.instances.slots:
             contract = self.contracts[slot.path]
-            if contract.options.wait is not None:
-                timers |= self.bits.of("timer", slot)
             needed = self._needed(contract)
             if len(needed) == 1 and needed[0]:
                 waiting = self.slot_bit(slot)
                 for kind in types_in(contract.options.needs) if contract.options.needs is not None else ():
                     yield Switch(on=self._fresh | waiting, off=self.seen(kind), clear=self._takes_up(slot))
-        if timers:
-            yield Switch(on=self._fresh, clear=timers)
+        timers = [slot for slot in self.instances.slots if self.contracts[slot.path].options.wait is not None]
+        yield Switch(on=self._fresh, clear=union(self.bits.of("timer", slot) for slot in timers))
 
     def _note_pending(self) -> Iterator[Switch]:
         """Effects that are still to be taken when the verdict is given."""
@@ -379,9 +403,7 @@ class Extraction:
     def _build_runs(self, slot: Slot) -> None:
         contract = self.contracts[slot.path]
         bit = self.slot_bit(slot)
-        off = self._behind(contract, slot)
-        for other in self.rivals(slot):
-            off |= self._order(other, slot)
+        off = self._behind(contract, slot) | union(self._order(other, slot) for other in self.rivals(slot))
         done = self.bits.of("joined", slot) if self._is_free_join(slot) else 0
         taken = Switch(clear=self._takes_up(slot), set=done)
         if contract.options.wait is not None:
@@ -401,9 +423,7 @@ class Extraction:
         switches = (*run.switches, Switch(set=tried | unknown))
         happening = Happening(run.contract, run.slot.heard, note=ATTEMPT_FAILED)
         self.transitions.append(Transition(run.on, run.off | tried, switches, happening))
-        asked = 0
-        for each in self._asks(run.contract):
-            asked |= self.slot_bit(each)
+        asked = union(map(self.slot_bit, self._asks(run.contract)))
         self._build_ends(Run(run.contract, run.slot, tried, asked, (Switch(clear=tried | unknown),)))
 
     def _asks(self, contract: Contract) -> list[Slot]:
@@ -441,9 +461,8 @@ class Extraction:
 
     def _build_death(self, run: Run) -> None:
         contract, slot = run.contract, run.slot
-        later = unknown = 0
-        for other in self.by_path[contract.path]:
-            later |= self._takes_up(other) if other.line == slot.line else 0
+        later = union(self._takes_up(other) for other in self.by_path[contract.path] if other.line == slot.line)
+        unknown = 0
         if contract.path in self.effects.compensations and self.effects.has_unknown_outcome(contract):
             unknown = self.effect_bit("unknown", contract.path, slot.part)
         switches = [*run.switches, Switch(clear=later, set=unknown | self.bits.of("dead", contract.path, slot.line))]
@@ -519,10 +538,7 @@ class Extraction:
         self._without_effect(run._replace(off=run.off | earlier), undone, parts)
 
     def _unknown(self, undone: Contract, parts: Iterable[Part]) -> int:
-        mask = 0
-        for part in parts:
-            mask |= self.effect_bit("unknown", undone.path, part)
-        return mask
+        return union(self.effect_bit("unknown", undone.path, part) for part in parts)
 
     def _undo(self, run: Run, undone: Contract, applied: int, parts: list[Part]) -> None:
         """An effect is known: it is undone. What a pivot did stays."""
@@ -535,7 +551,7 @@ class Extraction:
             heard = run.slot.heard
             harmless = heard is None or self.paths.leads_to(heard.kind, self.paths.successes())
             mark = 0 if harmless else self.effect_bit("undone", undone.path, WHOLE)
-            run = run.with_switches(Switch(clear=applied, set=mark))
+            run = run.with_switches(Switch(clear=applied, set=mark), *(self._missed(undone.path) if mark else ()))
         if answers(run.contract):
             run = run.with_switches(Switch(clear=self._unknown(undone, parts)))
         for outcome in outcomes:

@@ -10,9 +10,9 @@ def find(subject: Subject) -> Iterator[Finding]:
     """Reactions that were undone, by an ask that cannot lead to success, in a flow that succeeded."""
     for world in subject.worlds:
         for contract in subject.contracts:
-            bit = world.bits.get("undone", contract.path, ())
-            for flow in world.flows if bit else ():
-                state = world.first(bit | world.extraction.verdict(flow, good=True), ends=True)
+            for flow in world.flows:
+                bit = world.bits.get("hollow", contract.path, flow.name)
+                state = world.first(bit) if bit else None
                 if state is None:
                     continue
                 undoer = subject.effects.compensations[contract.path][0]
@@ -23,7 +23,7 @@ def find(subject: Subject) -> Iterator[Finding]:
                     f"let the step that makes {flow.name} succeed and {undoer.name} exclude each other: one service, "
                     "one once= group",
                     about=f"{contract.path} {flow.name}",
-                    **told(world, state, bit | world.extraction.verdict(flow, good=True)),
+                    **told(world, state, bit | world.bits.get("undone", contract.path, ())),
                 )
                 break
 

@@ -62,9 +62,8 @@ class Instances:
             if instance in self.found:
                 continue
             self.found[instance] = None
-            hearing = [c for c in self.choreography.contracts.values() if instance.kind in c.hears]
-            self.hearers[instance] = hearing
-            for contract in hearing:
+            self.hearers[instance] = self.paths.hearers.get(instance.kind, [])
+            for contract in self.hearers[instance]:
                 slot = self.slot(contract, instance)
                 self.slots[slot] = None
                 todo += self.emitted_by(contract, slot)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable
 
+from callboard.checks.net import gather, union
 from callboard.choreography import Choreography
 from callboard.contract import Contract, types_in
 from callboard.event import EventType, FlowCancelled, FlowTimedOut, ReactionFailed
@@ -16,30 +17,30 @@ class Paths:
         self.choreography = choreography
         self.contracts = tuple(choreography.contracts.values())
         self.after: dict[EventType, set[EventType]] = {}
+        self.hearers: dict[EventType, list[Contract]] = {}
+        self.emitters: dict[EventType, list[Contract]] = {}
         for contract in self.contracts:
+            for kind in contract.emits:
+                self.emitters.setdefault(kind, []).append(contract)
             for kind in contract.hears:
+                self.hearers.setdefault(kind, []).append(contract)
                 self.after.setdefault(kind, set()).update(contract.emits)
         for kind in list(choreography.events.values()):
             if kind.cls is ReactionFailed and kind.inner is not None:
                 self.after.setdefault(kind.inner, set()).add(kind)
-        self.reach = {kind: self._reach(kind) for kind in {*choreography.events.values()}}
+        self._bit = {kind: 1 << number for number, kind in enumerate(choreography.events.values())}
+        below = gather(self.after, self._bit)
+        self._reach = {kind: union(below[each] for each in self.after.get(kind, ())) for kind in self._bit}
         self.bad = self._bad()
-
-    def _reach(self, start: EventType) -> frozenset[EventType]:
-        found: set[EventType] = set()
-        edge = set(self.after.get(start, ()))
-        while edge:
-            found |= edge
-            edge = {each for one in edge for each in self.after.get(one, ())} - found
-        return frozenset(found)
 
     def in_cycle(self, kind: EventType) -> bool:
         """Whether it may cause itself again."""
-        return kind in self.reach.get(kind, ())
+        return bool(self._reach.get(kind, 0) & self._bit.get(kind, 0))
 
     def leads_to(self, kind: EventType, others: Collection[EventType]) -> bool:
         """Whether it is one of these, or may cause one."""
-        return kind in others or not self.reach.get(kind, frozenset()).isdisjoint(others)
+        reached = self._reach.get(kind, 0)
+        return kind in others or any(reached & self._bit.get(each, 0) for each in others)
 
     def successes(self) -> frozenset[EventType]:
         """What completes a flow well."""
@@ -60,7 +61,7 @@ class Paths:
         return frozenset(bad)
 
     def _only_after(self, kind: EventType, bad: set[EventType]) -> bool:
-        causes = [each for each in self.contracts if kind in each.emits]
+        causes = self.emitters.get(kind, [])
         return bool(causes) and all(set(each.hears) <= bad for each in causes)
 
     def on_failure(self, contract: Contract) -> bool:
@@ -69,11 +70,13 @@ class Paths:
 
     def cycles(self) -> list[frozenset[EventType]]:
         """Sets of events that cause each other."""
-        found: dict[frozenset[EventType], None] = {}
-        for kind, reached in self.reach.items():
-            if kind in reached:
-                found[frozenset(other for other in reached if kind in self.reach.get(other, ()))] = None
-        return list(found)
+        circles = [kind for kind in self._bit if self.in_cycle(kind)]
+        return list(
+            dict.fromkeys(
+                frozenset(other for other in circles if self.leads_to(kind, [other]) and self.leads_to(other, [kind]))
+                for kind in circles
+            )
+        )
 
 
 def named(kinds: Iterable[EventType]) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from callboard.check import Check, Finding, Severity
 from callboard.checks.exploration import find_end
 from callboard.checks.extraction import GAVE_UP, Happening
-from callboard.checks.net import Net, Switch, Transition
+from callboard.checks.net import Switch, Transition, union
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow
 from callboard.checks.world import World
@@ -19,8 +19,9 @@ def find(subject: Subject) -> Iterator[Finding]:
     """Flows that end in nothing if one reaction gives up, or if the world stays silent."""
     for world in subject.worlds:
         each = max(FIRST // max(len(world.before), 1), 500)
+        losing = None if world.extraction.instances.incoming else Losing(subject, world)
         for flow in world.flows:
-            paths = [path for path in sorted(world.before) if _stalls(subject, world, flow, path, each)]
+            paths = [path for path in sorted(world.before) if losing and losing.stalls(flow, path, each)]
             severity: Severity = "warning" if flow.timeout is None or _leaves(subject, flow) else "information"
             if paths:
                 title = f"a dead letter of {_some(paths)} leaves {flow.name} without a verdict{_listed(flow)}"
@@ -45,49 +46,57 @@ def _is_heard(subject: Subject, flow: Flow) -> bool:
     return any(kind.cls is FlowTimedOut and kind.inner is flow.start for kind in kinds)
 
 
-def _stalls(subject: Subject, world: World, flow: Flow, path: str, limit: int) -> bool:
-    """Whether the flow has no verdict at some end, if this reaction never does its work: it is a dead letter there.
+class Losing:
+    """The net of a world in which one reaction, as chosen at the start, takes up its deliveries and gives up.
 
     Where the world has a word in the flow, its silence has the same effect, and is told instead.
     """
-    if world.extraction.instances.incoming:
-        return False
-    lost = world.bits.of("lost")
-    verdicts = world.extraction.verdicts(flow)
-    net = _losing(subject, world, path, lost)
 
-    def stalled(end: int) -> bool:
-        return not end & verdicts and bool(end & lost)
+    def __init__(self, subject: Subject, world: World) -> None:
+        self.subject, self.world = subject, world
+        self.lost = world.bits.of("lost")
+        transitions = list(world.net.transitions)
+        for path in world.before:
+            for number in world.of_reaction.get(path, ()):
+                each = transitions[number]
+                transitions[number] = each._replace(off=each.off | self._choice(path))
+                transitions += self._giving_up(path, each)
+        observed = self.lost | union(map(world.extraction.verdicts, world.flows))
+        self.net = world.net.replaced(transitions, observed)
 
-    here = world.before[path]  # the nearest place where it can be lost: most stalls are seen from there
-    for number in net.enabled(here):
-        each = net.transitions[number]
-        if each.switches[-1].set == lost and find_end(net, stalled, start=each.fire(here), limit=limit)[0] is not None:
-            return True
-    state, bounded = find_end(net, stalled, start=net.initial, limit=limit)
-    subject.cut_short = subject.cut_short or bounded
-    return state is not None
+    def _choice(self, path: str) -> int:
+        return self.world.bits.of("loses", path)
 
-
-def _losing(subject: Subject, world: World, path: str, lost: int) -> Net:
-    """The same net, but this reaction takes up its deliveries and gives up: what says so to others is left as it is."""
-    contract = subject.choreography.contracts[path]
-    instances = world.extraction.instances
-    unknown = 0
-    if path in subject.effects.compensations and subject.effects.has_unknown_outcome(contract):
-        for part in world.extraction.parts(path):
-            unknown |= world.extraction.effect_bit("unknown", path, part)
-    changes: dict[int, Transition] = {}
-    for number in world.of_reaction.get(path, ()):
-        each = world.net.transitions[number]
+    def _giving_up(self, path: str, each: Transition) -> list[Transition]:
+        """What a run is now. Somebody may hear that it gives up: then it gives up as it always may."""
+        contract = self.subject.choreography.contracts[path]
         happening: Happening = each.label
+        chosen = each._replace(on=each.on | self._choice(path))
         if happening.note == GAVE_UP:
-            changes[number] = each._replace(switches=(*each.switches, Switch(set=lost)))
-        elif instances.failure_is_heard(contract, happening.heard.kind if happening.heard is not None else None):
-            changes[number] = each._replace(off=each.on)  # somebody hears of it: only that way is left
-        else:
-            changes[number] = each._replace(switches=(each.switches[0], Switch(set=unknown), Switch(set=lost)))
-    return world.net.replaced(changes)
+            return [chosen._replace(switches=(*each.switches, Switch(set=self.lost)))]
+        kind = happening.heard.kind if happening.heard is not None else None
+        if self.world.extraction.instances.failure_is_heard(contract, kind):
+            return []
+        unknown = 0
+        if path in self.subject.effects.compensations and self.subject.effects.has_unknown_outcome(contract):
+            for part in self.world.extraction.parts(path):
+                unknown |= self.world.extraction.effect_bit("unknown", path, part)
+        return [chosen._replace(switches=(each.switches[0], Switch(set=unknown), Switch(set=self.lost)))]
+
+    def stalls(self, flow: Flow, path: str, limit: int) -> bool:
+        """Whether the flow has no verdict at some end, if this reaction never does its work: it is a dead letter."""
+        verdicts, choice = self.world.extraction.verdicts(flow), self._choice(path)
+        here = self.world.before[path] | choice  # the nearest place where it can be lost: most stalls are seen there
+        starts = [after for each in self.net.enabled(here) if (after := self.net.after(here, each)) & self.lost]
+        bounded = False
+        for start in (*starts, self.net.initial | choice):
+            state, bounded = find_end(
+                self.net, start, on=self.lost, off=verdicts, limit=limit, reduced=self.world.exploration.reduced
+            )
+            if state is not None:
+                return True
+        self.subject.cut_short |= bounded
+        return False
 
 
 def _never_said(world: World, flow: Flow) -> tuple[list[EventType], bool] | None:

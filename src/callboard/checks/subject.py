@@ -79,11 +79,11 @@ class Subject:
 
     def emitters(self, event: EventType) -> list[Contract]:
         """The reactions that may emit it."""
-        return [each for each in self.contracts if event in each.emits]
+        return self.paths.emitters.get(event, [])
 
     def hearers(self, event: EventType) -> list[Contract]:
         """The reactions that it makes run."""
-        return [each for each in self.contracts if event in each.hears]
+        return self.paths.hearers.get(event, [])
 
 
 def at_reaction(contract: Contract, check: Check, title: str, fix: str, **more: Any) -> Finding:

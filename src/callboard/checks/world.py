@@ -12,7 +12,7 @@ from callboard.contract import Contract, types_in
 from callboard.event import EventType
 from callboard.flow import Flow
 
-SMALL = 20_000  # up to so many states all are explored, beyond it so many that every end is among them
+SMALL = 10_000  # up to so many states all are explored, beyond it so many that every end is among them
 
 
 ITS_TURN = "its turn"
@@ -94,8 +94,6 @@ class World:
         steps: list[Step] = []
         left_out = 0
         for (transition, _, _), involved in zip(way, kept, strict=True):
-            if transition.label.is_silence:
-                continue
             if not involved:
                 left_out += 1
                 continue
@@ -123,8 +121,7 @@ class World:
 
     def silent(self, state: int) -> list[EventType]:
         """What the world could have said and did not."""
-        said = self.said(state)
-        return [kind for kind in self.extraction.instances.incoming if kind not in said]
+        return [kind for kind in self.extraction.instances.incoming if state & self.extraction.may_come(kind)]
 
     def waiting(self, state: int) -> list[tuple[Contract, str]]:
         """The reactions that wait, and for what."""
