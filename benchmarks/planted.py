@@ -8,9 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from callboard.hops import react, reading
+from callboard.codecs.json import JsonCodec
+from callboard.hops import limits, plain, publish, react, reading, work
 from callboard.hops.work import Work
+from callboard.ledgers.sqlite import SqliteLedger
+from callboard.ledgers.sqlite_transaction import SqliteTransaction
+from callboard.run import Runner
 from callboard.tracker import Tracker
+from callboard.watchdog import Watchdog
 
 
 def plant(place: Any, name: str, make: Callable[[Any], Any]) -> None:
@@ -45,3 +50,101 @@ def no_tracker() -> None:
         return begun
 
     plant(Tracker, "__init__", blind)
+
+
+def _nothing(_: Any) -> Any:
+    async def nothing(*given: Any, **more: Any) -> None:
+        return None
+
+    return nothing
+
+
+def no_sync() -> None:
+    """A commit is not on the disk when it returns: what was committed last may be lost with the power."""
+    plant(SqliteLedger.__init__, "__kwdefaults__", lambda known: {**known, "synchronous": "NORMAL"})
+
+
+def no_reading_back() -> None:
+    """What is written is not read back before it is committed."""
+    plant(JsonCodec.__init__, "__kwdefaults__", lambda known: {**known, "verify": False})
+
+
+def no_owner() -> None:
+    """A commit does not look whether another process owns the service by now."""
+    plant(SqliteLedger, "_check", lambda _: lambda self, tokens: None)
+
+
+def no_others() -> None:
+    """Nobody else may commit to the file."""
+
+    async def never(self: SqliteLedger) -> bool:
+        first, self._seen_version = self._seen_version == -1, 0  # pyright: ignore[reportPrivateUsage]
+        return first
+
+    plant(SqliteLedger, "moved", lambda _: never)
+
+
+def no_same_start() -> None:
+    """A start that is published twice begins two flows."""
+
+    async def unknown(self: SqliteLedger, keys: Any) -> list[Any]:
+        return []
+
+    plant(SqliteLedger, "flows_by_key", lambda _: unknown)
+
+
+def no_order() -> None:
+    """No line has an order: nothing is asked of what stands before a delivery."""
+    plant(reading, "_is_clear", lambda _: lambda *given: True)
+
+
+def no_positions() -> None:
+    """Where a reaction stands is not written: a restart would begin at the beginning."""
+    plant(SqliteTransaction, "advance", _nothing)
+
+
+def no_limits() -> None:
+    """An event may be of any size."""
+    for place in (limits, plain, publish):
+        plant(place, "encoded", lambda _: lambda codec, value: codec.encode(value))
+
+
+def no_watchdog() -> None:
+    """Nobody looks whether a reaction holds up the loop."""
+    plant(Watchdog, "start", lambda _: lambda self: None)
+
+
+def no_retention() -> None:
+    """Nothing is ever forgotten."""
+    plant(Runner, "_prune", _nothing)
+
+
+def _without_index(name: str) -> None:
+    def prepared(prepare: Any) -> Any:
+        def dropped(self: Any, *given: Any) -> None:
+            prepare(self, *given)
+            self._db.execute(f"DROP INDEX IF EXISTS {name}")
+
+        return dropped
+
+    plant(SqliteLedger, "_prepare", prepared)
+
+
+def no_flow_index() -> None:
+    """The events of one flow can be found only by reading all of them."""
+    _without_index("log_flow")
+
+
+def no_id_index() -> None:
+    """A flow cannot be found by its id, and two may have the same."""
+    _without_index("flow_id")
+
+
+def no_fusing() -> None:
+    """Each hop is a commit of its own."""
+    plant(Work, "fuse", lambda _: False)
+
+
+def no_short_way() -> None:
+    """Each run goes through all that a run may need."""
+    plant(work, "plan_of", lambda _: lambda *given: None)

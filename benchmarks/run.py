@@ -11,6 +11,7 @@ import json
 import os
 import platform
 import sqlite3
+import subprocess
 import sys
 import time
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measure import PLACES, Unavailable
+from benchmarks.measure import PLACES, ROOT, Unavailable
 from benchmarks.rows import (
     Options,
     Row,
@@ -27,12 +28,16 @@ from benchmarks.rows import (
     commits,
     crowd,
     floor,
+    growth,
+    guarantees,
     idle,
     imports,
     median,
     million,
     neighbour,
+    ordinary,
     peers,
+    stages,
     tracker,
 )
 
@@ -51,6 +56,10 @@ ROWS = {
         million.RESTART,
         imports.ROW,
         imports.HELP,
+        ordinary.ROW,
+        stages.ROW,
+        guarantees.ROW,
+        growth.ROW,
     )
 }
 
@@ -60,13 +69,14 @@ def measure(row: Row, options: Options) -> dict[str, Any]:
     told: dict[str, Any] = {
         "name": row.name, "what": row.what, "reach": row.reach, "aim": row.aim, "at_least": row.at_least,
         "unit": row.unit, "form": row.form, "took": time.time(), "load": os.getloadavg()[0],
+        "when": time.strftime("%Y-%m-%d %H:%M", time.gmtime()), "revision": revision(),
     }  # fmt: skip
     try:
         answer = row.measure(options)
     except Unavailable as error:
         told |= {"why not": str(error), "failed": not row.peers}
     else:
-        told |= {"values": answer.values, "by cpu": answer.by_cpu, "lines": answer.lines}
+        told |= {"values": answer.values, "by cpu": answer.by_cpu, "lines": answer.lines, "drawn": answer.drawn}
     told["took"] = round(time.time() - told["took"], 1)
     return told
 
@@ -86,10 +96,11 @@ def tell(told: dict[str, Any]) -> None:
     if "why not" in told:
         print(f"{told['name']:<14} {wanted:<10} not run: {told['why not']}")
         return
-    value = format(median(told["values"]), told["form"])
+    value = format(median(told["values"]), told["form"]) if told["values"] else ""
     mark = "" if told["reach"] is None else "reached" if is_reached(told) else "MISSED"
+    count = f"   n = {len(told['values'])}" if told["values"] else ""
     by_cpu = f"   by CPU {format(median(told['by cpu']), told['form'])}" if told["by cpu"] else ""
-    print(f"{told['name']:<14} {wanted:<10} {mark:<8} {value}{by_cpu}   n = {len(told['values'])}")
+    print(f"{told['name']:<14} {wanted:<10} {mark:<8} {value}{by_cpu}{count}")
     print(f"               {told['what']}")
     for line in told["lines"]:
         print(f"                 {line}")
@@ -114,43 +125,62 @@ def _lines(path: str) -> list[str]:
     return Path(path).read_text().splitlines() if Path(path).exists() else []
 
 
-def main() -> None:
-    """Print the table, or JSON."""
+def revision() -> str:
+    """The commit that is measured."""
+    asked = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    return asked.stdout.strip()
+
+
+def arguments() -> argparse.Namespace:
+    """What was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="only see that it works: few orders, one pair")
     parser.add_argument(
-        "--only", action="append", metavar="ROW", help=f"this row (again for another): {', '.join(ROWS)}"
+        "--only", action="append", metavar="ROW", help=f"this row, again for another: {', '.join(ROWS)}"
     )
     parser.add_argument("--pairs", type=int, default=0, help="pairs of runs (9; 1 with --short)")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--keep", type=Path, default=PLACES / "table.json", help="where the figures are kept")
+    parser.add_argument("--keep", type=Path, default=PLACES / "table.json", help="the figures, added to those it has")
     given = parser.parse_args()
     if unknown := [name for name in given.only or () if name not in ROWS]:
         parser.error(f"there is no row {', '.join(unknown)}; there is {', '.join(ROWS)}")
-    wanted = [ROWS[name] for name in given.only or ROWS]
-    where = machine()
-    found: dict[str, Any] = {}
-    for row in wanted:
+    return given
+
+
+def keep(path: Path, told: dict[str, Any]) -> dict[str, Any]:
+    """Add a row to what is kept; all of it."""
+    kept = json.loads(path.read_text()) if path.exists() else {"rows": {}}
+    rows = {**kept["rows"], told["name"]: told}
+    kept = {"machine": machine(), "rows": {name: rows[name] for name in ROWS if name in rows}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(kept, indent=1))
+    return kept
+
+
+def main() -> None:
+    """Print the table, or JSON."""
+    given = arguments()
+    broken: list[str] = []
+    kept: dict[str, Any] = {}
+    for row in [ROWS[name] for name in given.only or ROWS]:
 
         def say(text: str, row: Row = row) -> None:
-            print(f"\r{row.name}: {text}  ", end="", file=sys.stderr)
+            if sys.stderr.isatty():
+                print(f"\r\033[K{row.name}: {text}", end="\r", file=sys.stderr)
 
         if given.short and row.alone:
             continue
-        options = Options(given.short, given.pairs or (1 if given.short else 9), say)
-        found[row.name] = measure(row, options)
-        print("\r", end="", file=sys.stderr)
+        told = measure(row, Options(given.short, given.pairs or (1 if given.short else 9), say))
+        kept = keep(PLACES / "short.json" if given.short else given.keep, told)
         if not given.json:
-            tell(found[row.name])
-    result = {"machine": where, "rows": found}
-    given.keep.parent.mkdir(parents=True, exist_ok=True)
-    if given.keep.exists() and given.only:
-        before = json.loads(given.keep.read_text())
-        result = {"machine": where, "rows": {**before["rows"], **found}}
-    given.keep.write_text(json.dumps(result, indent=1))
+            tell(told)
+        if told.get("failed"):
+            broken.append(row.name)
     if given.json:
-        print(json.dumps(result))
-    if broken := [name for name, told in found.items() if told.get("failed")]:
+        print(json.dumps(kept))
+    if broken:
         sys.exit(f"bench: {', '.join(broken)} could not be measured")
 
 

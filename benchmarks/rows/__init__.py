@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarks.measure import Pair, Side, Spread, pairs, spread
 
@@ -32,6 +33,7 @@ class Answer:
     values: list[float]
     by_cpu: list[float] = field(default_factory=list[float])
     lines: list[str] = field(default_factory=list[str])
+    drawn: dict[str, Any] = field(default_factory=dict[str, Any])  # for the picture
 
 
 @dataclass

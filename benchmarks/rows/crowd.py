@@ -13,7 +13,7 @@ def measure(options: Options) -> Answer:
     made = "benchmarks.workload:run"
     ours = Side(f"{many:,} in flight", made, {"orders": orders, "in_flight": many, "until": "completed"})
     theirs = Side(f"{few:,} in flight", made, {"orders": orders, "in_flight": few, "until": "completed"})
-    found = pairs(ours, theirs, min(options.count, 5), tell=options.tell)
+    found = pairs(ours, theirs, min(options.count, 3), tell=options.tell)
     memory = [spread([each["memory"] for each in side]) for side in zip(*found, strict=True)]
     return Answer(
         [a["rate"] / b["rate"] for a, b in found],

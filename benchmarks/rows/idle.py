@@ -53,7 +53,7 @@ def _five_commits(db: sqlite3.Connection, number: int) -> None:
 
 def measure(options: Options) -> Answer:
     """Both in one process, order by order: what the disk does to one it does to the other."""
-    side = Side("callboard", "benchmarks.rows.idle:one_at_a_time", {"orders": options.size(200)})
+    side = Side("callboard", "benchmarks.rows.idle:one_at_a_time", {"orders": options.size(150)})
     found: list[Figures] = []
     for number in range(options.count):
         found.append(side.run())

@@ -51,7 +51,7 @@ async def _run(folder: Path, count: int, seconds: float) -> Figures:
 
 def measure(options: Options) -> Answer:
     """With a mail of 50 ms beside each order, and with one that takes no time."""
-    count = options.size(6_000, 600)
+    count = options.size(3_000, 600)
     ours = Side("beside 50 ms", "benchmarks.rows.neighbour:run", {"count": count, "seconds": 0.05})
     theirs = Side("beside none", "benchmarks.rows.neighbour:run", {"count": count, "seconds": 0})
     found = pairs(ours, theirs, options.count, tell=options.tell)

@@ -28,7 +28,7 @@ def _beside(options: Options, side: Side, in_flight: int, config: str, promise: 
     durable publish.
     """
     until = "completed" if in_flight == 32 else "published"
-    given = {"orders": options.size(10_000, 300), "in_flight": in_flight, "until": until}
+    given = {"orders": options.size(5_000 if in_flight > 32 else 2_000, 300), "in_flight": in_flight, "until": until}
     ours = Side(f"callboard, {in_flight} in flight until {until}", "benchmarks.workload:run", given)
     answer = compare(options, ours, side)
     answer.lines += [f"configured: {config}", f"promises: {promise}"]
@@ -38,7 +38,7 @@ def _beside(options: Options, side: Side, in_flight: int, config: str, promise: 
 def eventsourcing(options: Options) -> Answer:
     """Its runners are tried once, the fastest is taken."""
     known = version("eventsourcing")
-    orders = options.size(200, 30)
+    orders = options.size(150, 30)
     names = ("SingleThreadedRunner", "NewSingleThreadedRunner", "MultiThreadedRunner", "NewMultiThreadedRunner")
     sides = [
         Side(f"eventsourcing {known}, {name}", "benchmarks.peers.with_eventsourcing:run",
@@ -64,7 +64,7 @@ def eventsourcing(options: Options) -> Answer:
 
 def sagaz(options: Options) -> Answer:
     """32 sagas at once."""
-    given = {"orders": options.size(600, 60), "in_flight": 32}
+    given = {"orders": options.size(300, 60), "in_flight": 32}
     side = Side(f"sagaz {version('sagaz')}, 32 in flight", "benchmarks.peers.with_sagaz:run", given, PEERS)
     return _beside(
         options, side, 32, "SQLiteSagaStorage (journal_mode=delete), listeners off; states in a SQLite file, NORMAL",
@@ -74,7 +74,7 @@ def sagaz(options: Options) -> Answer:
 
 def dbos(options: Options) -> Answer:
     """32 workflows at once."""
-    given = {"orders": options.size(60, 32), "in_flight": 32}
+    given = {"orders": options.size(48, 32), "in_flight": 32}
     side = Side(f"DBOS {version('dbos')}, 32 in flight", "benchmarks.peers.with_dbos:run", given, PEERS)
     return _beside(
         options, side, 32, "SQLite system database as it comes (journal_mode=delete), 32 threads; states NORMAL",
@@ -86,7 +86,7 @@ def _faststream(options: Options, server: str, function: str, config: str, promi
     known = version("faststream")
     with tempfile.TemporaryDirectory(prefix="callboard-bench-") as folder, servers.started(server, folder) as place:
         port, pid = place
-        given = {"orders": options.size(800, 100), "in_flight": 500, "port": port, "pid": pid}
+        given = {"orders": options.size(500, 100), "in_flight": 500, "port": port, "pid": pid}
         name = f"FastStream {known} on {server} {servers.version(server)}, 500 in flight"
         side = Side(name, f"benchmarks.peers.with_faststream:{function}", given, PEERS)
         return _beside(options, side, 500, config, promise)
