@@ -21,7 +21,7 @@ $(READY): pyproject.toml requirements/dev.txt tools/setup
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: setup demo test slow examples replay bench
+.PHONY: setup demo test slow examples replay bench figures
 setup: $(READY) ## .venv, without running anything
 
 demo: $(READY) ## the order choreography under load, with trouble and a kill -9; three counters must read 0
@@ -42,6 +42,10 @@ replay: $(READY) ## a file of recorded orders through a choreography; ORDERS=pat
 bench: $(READY) ## what is promised of speed, beside a hand-written loop and peers; SHORT=1 only sees that it works
 	@$(if $(SHORT),,$(PY) benchmarks/setup.py)
 	@$(PY) benchmarks/run.py $(if $(SHORT),--short)
+	@$(if $(SHORT),,build/bench/venv/bin/python benchmarks/pictures.py build/bench/table.json build/bench)
+
+figures: $(READY) ## what the last `make bench` has measured into docs/performance.md and its pictures
+	@$(PY) benchmarks/page.py
 
 .PHONY: check format ruff mypy pyright floors tidy typing
 check: $(READY) ## format, lint, types, floors, tidiness: under a minute

@@ -77,7 +77,7 @@ async def through(shop: Choreography, path: str, orders: int, reactions: int, in
 
 def measure(options: Options) -> Answer:
     """As many reactions in both."""
-    many, few = options.size(200, 20), options.size(5_000, 500)
+    many, few = options.size(120, 20), options.size(3_000, 500)
     ours = Side("100 services", "benchmarks.rows.chain:run", {"services": 100, "orders": many})
     theirs = Side("4 services", "benchmarks.rows.chain:run", {"services": 4, "orders": few})
     found = pairs(ours, theirs, options.count, tell=options.tell)

@@ -28,9 +28,9 @@ async def _groups(folder: Path) -> int:
 
 def measure(options: Options) -> Answer:
     """500 publishes under way in both."""
-    ours = Side("callboard", "benchmarks.workload:run", {"orders": options.size(5_000), "in_flight": 500})
+    ours = Side("callboard", "benchmarks.workload:run", {"orders": options.size(3_000), "in_flight": 500})
     theirs = Side("one commit an event", "benchmarks.rows.commits:one_by_one",
-                  {"orders": options.size(150), "in_flight": 500})  # fmt: skip
+                  {"orders": options.size(100), "in_flight": 500})  # fmt: skip
     return compare(options, ours, theirs)
 
 

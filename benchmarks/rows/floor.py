@@ -49,7 +49,7 @@ def same_rows() -> None:
 def measure(options: Options) -> Answer:
     """Both with batches of 500 orders: so many callers publish at once."""
     same_rows()
-    orders = options.size(5_000)
+    orders = options.size(3_000)
     ours = Side("callboard", "benchmarks.workload:run", {"orders": orders, "in_flight": _IN_FLIGHT})
     theirs = Side("hand-written loop", "benchmarks.rows.floor:hand_written", {"orders": orders, "batch": _IN_FLIGHT})
     return compare(options, ours, theirs)

@@ -14,7 +14,7 @@ from callboard import Choreography, Flow, Service
 
 # What grows: the side that is run, its argument, the values of it, and how many orders are run at the first of them.
 _GROWING: dict[str, tuple[str, str, tuple[int, ...], int]] = {
-    "services in a chain": ("benchmarks.rows.chain:run", "services", (1, 4, 10, 30, 100), 10_000),
+    "services in a chain": ("benchmarks.rows.chain:run", "services", (1, 4, 10, 30, 100), 6_000),
     "subscribers of one event": ("benchmarks.rows.growth:fan", "subscribers", (1, 4, 10, 30, 100), 10_000),
     "bytes of an event": ("benchmarks.rows.growth:heavy", "size", (100, 1_000, 10_000, 100_000), 2_000),
     "flows in flight": ("benchmarks.workload:run", "in_flight", (10, 100, 1_000, 10_000, 50_000), 0),

@@ -48,7 +48,7 @@ async def _run(url: str, orders: int) -> Figures:
 
 def measure(options: Options) -> Answer:
     """Round by round: all on, then each that lacks one; the ratios within a round."""
-    orders = options.size(4_000)
+    orders = options.size(3_000)
     rounds = min(options.count, 5)
     found: dict[str, list[tuple[float, float]]] = {lacking: [] for lacking in _LACKING}
     lines: list[str] = []

@@ -159,7 +159,7 @@ async def _run(url: str, orders: int) -> Figures:
 
 def measure(options: Options) -> Answer:
     """Beside the reference: how many times its CPU."""
-    orders = options.size(3_000)
+    orders = options.size(2_000)
     ours = Side("pydantic", "benchmarks.rows.ordinary:run", {"orders": orders})
     theirs = Side("reference", "benchmarks.workload:run", {"orders": orders, "in_flight": 500})
     found = pairs(ours, theirs, options.count, tell=options.tell)

@@ -28,7 +28,7 @@ def _beside(options: Options, side: Side, in_flight: int, config: str, promise: 
     durable publish.
     """
     until = "completed" if in_flight == 32 else "published"
-    given = {"orders": options.size(5_000 if in_flight > 32 else 2_000, 300), "in_flight": in_flight, "until": until}
+    given = {"orders": options.size(3_000 if in_flight > 32 else 2_000, 300), "in_flight": in_flight, "until": until}
     ours = Side(f"callboard, {in_flight} in flight until {until}", "benchmarks.workload:run", given)
     answer = compare(options, ours, side)
     answer.lines += [f"configured: {config}", f"promises: {promise}"]

@@ -28,7 +28,7 @@ async def _run(folder: Path, orders: int) -> Figures:
 
 def measure(options: Options) -> Answer:
     """How much more CPU an order takes with it, in per cent."""
-    orders = options.size(5_000)
+    orders = options.size(3_000)
     ours = Side("on", "benchmarks.rows.tracker:run", {"orders": orders, "tracked": True})
     theirs = Side("off", "benchmarks.rows.tracker:run", {"orders": orders, "tracked": False})
     found = pairs(ours, theirs, options.count, tell=options.tell)
