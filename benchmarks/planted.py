@@ -52,6 +52,18 @@ def no_tracker() -> None:
     plant(Tracker, "__init__", blind)
 
 
+def _none(*_: Any) -> None:
+    """In place of what returns nothing, or None."""
+
+
+def _encode(codec: Any, value: object) -> Any:
+    return codec.encode(value)
+
+
+def _true(*_: Any) -> bool:
+    return True
+
+
 def _nothing(_: Any) -> Any:
     async def nothing(*given: Any, **more: Any) -> None:
         return None
@@ -71,7 +83,7 @@ def no_reading_back() -> None:
 
 def no_owner() -> None:
     """A commit does not look whether another process owns the service by now."""
-    plant(SqliteLedger, "_check", lambda _: lambda self, tokens: None)
+    plant(SqliteLedger, "_check", lambda _: _none)
 
 
 def no_others() -> None:
@@ -95,7 +107,7 @@ def no_same_start() -> None:
 
 def no_order() -> None:
     """No line has an order: nothing is asked of what stands before a delivery."""
-    plant(reading, "_is_clear", lambda _: lambda *given: True)
+    plant(reading, "_is_clear", lambda _: _true)
 
 
 def no_positions() -> None:
@@ -106,12 +118,12 @@ def no_positions() -> None:
 def no_limits() -> None:
     """An event may be of any size."""
     for place in (limits, plain, publish):
-        plant(place, "encoded", lambda _: lambda codec, value: codec.encode(value))
+        plant(place, "encoded", lambda _: _encode)
 
 
 def no_watchdog() -> None:
     """Nobody looks whether a reaction holds up the loop."""
-    plant(Watchdog, "start", lambda _: lambda self: None)
+    plant(Watchdog, "start", lambda _: _none)
 
 
 def no_retention() -> None:
@@ -147,4 +159,4 @@ def no_fusing() -> None:
 
 def no_short_way() -> None:
     """Each run goes through all that a run may need."""
-    plant(work, "plan_of", lambda _: lambda *given: None)
+    plant(work, "plan_of", lambda _: _none)

@@ -151,9 +151,9 @@ def arguments() -> argparse.Namespace:
 
 def keep(path: Path, told: dict[str, Any]) -> dict[str, Any]:
     """Add a row to what is kept; all of it."""
-    kept = json.loads(path.read_text()) if path.exists() else {"rows": {}}
-    rows = {**kept["rows"], told["name"]: told}
-    kept = {"machine": machine(), "rows": {name: rows[name] for name in ROWS if name in rows}}
+    before: dict[str, Any] = json.loads(path.read_text())["rows"] if path.exists() else {}
+    rows = {**before, told["name"]: told}
+    kept: dict[str, Any] = {"machine": machine(), "rows": {name: rows[name] for name in ROWS if name in rows}}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(kept, indent=1))
     return kept
