@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,15 +13,19 @@ import pytest
 from callboard import Choreography, Flow, Service, event, failure, port, state
 from callboard.check import Finding
 from callboard.checks.catalogue import check
+from callboard.cli.discovery import load_app
 from callboard.simulation.codes import codes_of
 from callboard.simulation.confirming import confirm, confirm_all
-from callboard.simulation.hunt import hunt
+from callboard.simulation.coverage import Seen, foreign
+from callboard.simulation.guiding import guided
+from callboard.simulation.hunt import hunt, keep, read_kept, replay
 from callboard.simulation.oracles import Violation
 from callboard.simulation.story import told
 from callboard.simulation.world import Scene, World
 
 from . import planted
 from .postoffice import shell
+from .test_check_examples import DESERVED, EXAMPLES
 
 TARGETS = Path(__file__).parent / "targets"
 
@@ -87,7 +92,7 @@ def undone_by_hand(*, declines: bool = True, keeps: str | None = None) -> Choreo
             return Declined(seat=asked.seat, row=asked.row)
         return Paid(seat=asked.seat, row=asked.row)
 
-    @stalls.reaction
+    @stalls.reaction(keeps=keeps)
     def release(declined: Declined, row: Row) -> Released:
         row.seats = tuple(each for each in row.seats if each != declined.seat)
         return Released(seat=declined.seat)
@@ -207,3 +212,81 @@ def test_contract_files_have_no_code_to_be_confirmed(tmp_path: Path) -> None:
     ran = in_shell("check", "sale.json", "--confirm", folder=tmp_path)
     assert ran.returncode == 2
     assert "--confirm runs the code" in ran.stderr
+
+
+# the model as a guide
+
+
+def test_a_compensation_that_comes_too_early_is_found_on_one_of_the_first_ways_of_the_model() -> None:
+    theatre = undone_by_hand(keeps="the check is not asked")
+    assert findings(theatre, "CB203") == []
+    found = guided(Scene(theatre), 10)
+    (failure,) = found.failures
+    assert found.seeds <= 10
+    assert failure.violations[0].oracle == "invariant"
+    assert failure.way == "stalls.release before stalls.hold"
+    story = "\n".join(told(failure))
+    assert "3. stalls release: Declined -> Released" in story
+
+
+def test_a_way_of_the_model_is_kept_and_gone_again(tmp_path: Path) -> None:
+    scene = Scene(undone_by_hand(keeps="the check is not asked"))
+    (failure,) = guided(scene, 10).failures
+    again = replay(read_kept(keep(failure, scene, tmp_path), scene), scene)
+    assert [each.text for each in again.violations] == [each.text for each in failure.violations]
+    assert again.script == failure.script
+
+
+def test_the_whole_shop_goes_every_way_of_its_model() -> None:
+    found = guided(Scene(planted.whole_shop()), 100)
+    assert len(found.ways) >= 8
+    assert [each for each in found.ways if each.why] == []
+    assert [told(each) for each in found.failures] == []
+    assert found.missing_ends == []
+    assert foreign(planted.whole_shop(), found.seen) == []
+
+
+# what the seeds have seen
+
+
+def test_what_no_seed_has_reached_is_told() -> None:
+    theatre = undone_by_hand(declines=False)
+    found = hunt(Scene(theatre, faults=()), range(3))
+    assert found.missing == ["money.charge -> Declined", "stalls.release -> Released"]
+    assert found.missing_ends == ["booking fails by Released"]
+    found = hunt(Scene(planted.no_compensation(), faults=(), flows=1), range(1), most=9)
+    assert found.missing_undos == ["payments.refund", "shipping.call_off"]
+
+
+@pytest.mark.parametrize("name", [*DESERVED, "shop:shop", "media:media", "trip:rides"])
+@pytest.mark.slow
+def test_no_flow_of_hundreds_ends_as_the_model_says_none_can(name: str) -> None:
+    choreography = load_app(name, EXAMPLES if "/" in name else TARGETS)
+    found = hunt(Scene(choreography), range(60), most=60)
+    assert found.seen
+    assert foreign(choreography, found.seen) == []
+
+
+@pytest.mark.parametrize("name", ["shop:shop", "trip:rides"])
+def test_no_flow_of_a_target_ends_as_the_model_says_none_can(name: str) -> None:
+    choreography = load_app(name, TARGETS)
+    found = hunt(Scene(choreography), range(10), most=10)
+    assert len(found.seen) >= 4
+    assert foreign(choreography, found.seen) == []
+
+
+def test_a_flow_that_ends_as_the_model_says_none_can_is_told() -> None:
+    seen = Seen("OrderCreated", frozenset({"OrderCreated", "OrderCompleted"}), frozenset({("checkout", "failed")}))
+    (text,) = foreign(planted.whole_shop(), [seen])
+    assert text == "checkout failed with OrderCompleted, OrderCreated"
+
+
+def test_simulate_walks_the_model_and_tells_how_far(tmp_path: Path) -> None:
+    ran = in_shell("simulate", "shop:shop", "--guided", folder=tmp_path)
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"the code went (\d+) of \1 ways of the model", ran.stdout)
+    ran = in_shell("simulate", "shop:shop", "--guided", "--seeds", "2", "--json", folder=tmp_path)
+    document = json.loads(ran.stdout)
+    assert [each["why"] for each in document["ways"]] == [None, None]
+    assert document["foreign"] == []
+    assert "checkout fails by OrderCancelled" not in document["missing_ends"]

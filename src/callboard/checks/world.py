@@ -100,7 +100,7 @@ class World:
             if left_out:
                 steps.append(_folded(left_out))
                 left_out = 0
-            steps.append(_step(transition.label))
+            steps.append(step_of(transition.label))
         return (*steps, _folded(left_out)) if left_out else tuple(steps)
 
     @staticmethod
@@ -181,7 +181,8 @@ def _folded(number: int) -> Step:
     return Step("", "", note=f"{number} more {'step' if number == 1 else 'steps'} that have no part in it")
 
 
-def _step(happening: Happening) -> Step:
+def step_of(happening: Happening) -> Step:
+    """What happened, told."""
     emitted = tuple(map(str, happening.emitted))
     contract = happening.contract
     if contract is None:

@@ -16,7 +16,9 @@ from callboard.cli.command import Command, F, Refusal, meant, option
 from callboard.cli.discovery import find_app, load_keepers
 from callboard.cli.output import counted, note, say, say_json
 from callboard.cli.settings import app_options, json_option, setting
+from callboard.simulation.coverage import foreign
 from callboard.simulation.faults import FAULTS, named
+from callboard.simulation.guiding import guided
 from callboard.simulation.hunt import Failure, Hunt, hunt, keep, read_kept, replay
 from callboard.simulation.oracles import ORACLES
 from callboard.simulation.story import mermaid, told
@@ -48,6 +50,7 @@ def scene_options(function: F) -> F:
 @option("--seeds", type=click.IntRange(1), default=100, help="How many worlds.")
 @option("--seed", type=click.IntRange(0), default=0, help="The first of them.")
 @option("--time", "seconds", type=click.FloatRange(0), help="Stop after so many seconds, whatever --seeds says.")
+@option("--guided", is_flag=True, help="Walk the ways of the model instead of seeds; --seeds is how many at most.")
 @option("--most", type=click.IntRange(1), default=1, help="Stop after so many failures.")
 @scene_options
 @option("--keep", "folder", metavar="DIR", default=".callboard/failures", help="Where failures are kept.")
@@ -75,8 +78,12 @@ def command(app_argument: str | None, app: str | None, **options: Any) -> int:
     if not again:
         seeds = range(options["seed"], options["seed"] + options["seeds"])
         begun = time.monotonic()
-        found = hunt(scene, _within(seeds, options["seconds"]), most=options["most"], told=_progress(options))
-        found.unsteady += [] if found.failures or options["as_json"] else _elsewhere(found, spec, options)
+        if options["guided"]:
+            found = guided(scene, options["seeds"], most=options["most"])
+        else:
+            found = hunt(scene, _within(seeds, options["seconds"]), most=options["most"], told=_progress(options))
+            found.unsteady += [] if found.failures or options["as_json"] else _elsewhere(found, spec, options)
+        found.foreign += foreign(choreography, found.seen)
         _clear()
         _tell(found, time.monotonic() - begun, options)
     failures = [*again, *found.failures]
@@ -86,7 +93,7 @@ def command(app_argument: str | None, app: str | None, **options: Any) -> int:
     else:
         for failure in failures:
             _tell_story(failure, f"callboard simulate {spec} --replay {files.get(failure.seed, folder)}", options)
-    return int(bool(failures or found.unsteady))
+    return int(bool(failures or found.unsteady or found.foreign))
 
 
 def _scene(choreography: Choreography, options: dict[str, Any]) -> Scene:
@@ -156,12 +163,29 @@ def _tell(found: Hunt, seconds: float, options: dict[str, Any]) -> None:
         f"{seconds:.1f} s ({rate:.0f} seeds/s); digest {found.digest}")  # fmt: skip
     struck = ", ".join(f"{name} {found.struck[name]}" for name in FAULTS if found.struck[name])
     say(f"faults, by the seeds they struck: {struck or 'none'}", "quiet")
-    if found.missing:
-        say(f"no seed has reached: {', '.join(found.missing)}", "quiet")
+    _tell_ways(found)
+    missing = [*found.missing, *found.missing_ends, *(f"anything of {path}" for path in found.missing_undos)]
+    if missing:
+        say(f"no {'way' if found.ways else 'seed'} has reached: {', '.join(missing)}", "quiet")
     for text in found.unsteady:
         say(text, "failure")
-    if not found.failures and not found.unsteady:
+    for text in found.foreign:
+        say(
+            f"a flow ended as `callboard check` says none can, so callboard is wrong in one of the two: {text}",
+            "failure",
+        )
+    if not found.failures and not found.unsteady and not found.foreign:
         say("nothing broke", "success")
+
+
+def _tell_ways(found: Hunt) -> None:
+    for way in found.ways:
+        if way.why:
+            say(f"not gone: {way.name}\n    {way.why}", "quiet")
+    if found.ways:
+        gone = sum(not way.why for way in found.ways)
+        more = "; there are more of them" if found.cut_short else ""
+        say(f"the code went {gone} of {counted(len(found.ways), 'way')} of the model{more}")
 
 
 def _tell_story(failure: Failure, line: str, options: dict[str, Any]) -> None:
@@ -177,7 +201,9 @@ def _tell_story(failure: Failure, line: str, options: dict[str, Any]) -> None:
 def _document(found: Hunt, failures: Sequence[Failure]) -> dict[str, Any]:
     return {
         "seeds": found.seeds, "flows": found.flows, "events": found.events, "digest": found.digest,
-        "struck": dict(found.struck), "missing": found.missing, "unsteady": found.unsteady,
+        "struck": dict(found.struck), "missing": found.missing,
+        "missing_ends": found.missing_ends, "missing_undos": found.missing_undos, "unsteady": found.unsteady,
+        "foreign": found.foreign, "ways": [{"name": each.name, "why": each.why or None} for each in found.ways],
         "failures": [
             {
                 "seed": each.seed, "oracle": each.violations[0].oracle, "text": each.violations[0].text,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from callboard.choreography import Choreography
     from callboard.simulation.oracles import Violation
 
-_STATES = 20_000  # that are looked at for one story
+STATES = 20_000  # of a model that are looked at
 # oracle -> codes that may stand behind it: the first names it best
 CODES = {
     "two-verdicts": ("CB302",),
@@ -38,7 +38,7 @@ def match(choreography: Choreography, violation: Violation) -> tuple[str, Findin
     codes = codes_of(violation)
     if not codes:
         return "", None
-    report = check(choreography, select=codes, limit=_STATES)
+    report = check(choreography, select=codes, limit=STATES)
     found = {
         each.code: each for each in reversed([*report.findings, *report.allowed]) if each.severity != "information"
     }

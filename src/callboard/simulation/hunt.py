@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from callboard.check import Step
 from callboard.errors import CallboardError
-from callboard.simulation import codes
+from callboard.simulation import codes, coverage
 from callboard.simulation.choices import Deviations
 from callboard.simulation.oracles import Violation
 from callboard.simulation.shrinking import Shrinker
+from callboard.simulation.stage import Stage
 from callboard.simulation.world import Ending, Scene, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from callboard.simulation.guiding import Way
 
 _LAYOUT = 1
 _SAMPLE = 100  # one of so many passing seeds is run twice
@@ -40,6 +44,8 @@ class Failure:
     ending: Ending
     code: str = ""  # of `callboard check`
     explained: str = ""  # what the code is, and whether the check finds it here
+    script: list[Step] = field(default_factory=list["Step"])  # the order that was forced, where one was
+    way: str = ""  # where that leads to
 
 
 @dataclass
@@ -55,6 +61,10 @@ class Hunt:
     digests: list[str] = field(default_factory=list[str])
     outcomes: set[str] = field(default_factory=set[str])
     failures: list[Failure] = field(default_factory=list[Failure])
+    seen: set[coverage.Seen] = field(default_factory=set[coverage.Seen])
+    ways: list[Way] = field(default_factory=list["Way"])  # that were walked, if the model was the guide
+    cut_short: bool = False  # there are more of them
+    foreign: list[str] = field(default_factory=list[str])  # ends of flows that the model says cannot be
     unsteady: list[str] = field(default_factory=list[str])  # worlds that were not the same when lived again
 
     @property
@@ -70,6 +80,27 @@ class Hunt:
         }
         return sorted(declared - self.outcomes)
 
+    @property
+    def missing_ends(self) -> list[str]:
+        """Completions that no flow has had."""
+        return [*coverage.missing_ends(self.scene.choreography, self.seen)]
+
+    @property
+    def missing_undos(self) -> list[str]:
+        """Compensations that no flow has had."""
+        return coverage.missing_undos(self.scene.choreography, self.outcomes)
+
+    def take(self, world: World, ending: Ending) -> None:
+        """One more world."""
+        self.seeds += 1
+        self.steps += ending.steps
+        self.events += ending.events
+        self.flows += ending.flows
+        self.digests.append(ending.digest)
+        self.outcomes |= ending.outcomes
+        self.struck.update({key.partition(" ")[0] for key in ending.deviations})
+        self.seen |= coverage.observe(world)
+
 
 def hunt(
     scene: Scene, seeds: Sequence[int], *, most: int = 1, told: Callable[[Hunt, int], None] = lambda _hunt, _seed: None
@@ -77,14 +108,9 @@ def hunt(
     """Every seed is run, until so many have failed; each of these is shrunk."""
     found = Hunt(scene)
     for seed in seeds:
-        ending = World(scene, seed).run()
-        found.seeds += 1
-        found.steps += ending.steps
-        found.events += ending.events
-        found.flows += ending.flows
-        found.digests.append(ending.digest)
-        found.outcomes |= ending.outcomes
-        found.struck.update({key.partition(" ")[0] for key in ending.deviations})
+        world = World(scene, seed)
+        ending = world.run()
+        found.take(world, ending)
         if ending.violations or seed % _SAMPLE == 0:
             found.unsteady += compare(ending, World(scene, seed).run())
         if ending.violations:
@@ -131,10 +157,11 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
     if not last.violations:
         left, last = ending.deviations, ending
     first = sorted(last.violations, key=lambda each: each.oracle not in oracles)
-    return _explained(scene, Failure(ending.seed, first, left, len(ending.deviations), shrinker.runs, last))
+    return explained(scene, Failure(ending.seed, first, left, len(ending.deviations), shrinker.runs, last))
 
 
-def _explained(scene: Scene, failure: Failure) -> Failure:
+def explained(scene: Scene, failure: Failure) -> Failure:
+    """The same, with the code of the check."""
     if failure.violations:
         failure.code, finding = codes.match(scene.choreography, failure.violations[0])
         failure.explained = codes.told(failure.code, finding)
@@ -156,6 +183,7 @@ class Kept(msgspec.Struct):
     ledgers: str
     flows: int
     layout: int = _LAYOUT
+    script: list[Step] = []  # the order that is forced, where one was
 
 
 def keep(failure: Failure, scene: Scene, folder: Path) -> Path:
@@ -163,7 +191,7 @@ def keep(failure: Failure, scene: Scene, folder: Path) -> Path:
     violation = failure.violations[0]
     kept = Kept(
         scene.choreography.name, failure.seed, failure.deviations, violation.oracle, violation.text,
-        failure.ending.digest, scene.ledgers, scene.flows,
+        failure.ending.digest, scene.ledgers, scene.flows, script=failure.script,
     )  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{scene.choreography.name}-{failure.seed}-{violation.oracle}.json"
@@ -187,8 +215,11 @@ def read_kept(file: Path, scene: Scene) -> Kept:
 def replay(kept: Kept, scene: Scene) -> Failure:
     """The kept failure, lived again; without violations if it is mended."""
     scene.ledgers, scene.flows = _ledgers(kept.ledgers), kept.flows
-    ending = World(scene, kept.seed, forced=kept.deviations).run()
-    return _explained(scene, Failure(kept.seed, ending.violations, kept.deviations, len(kept.deviations), 0, ending))
+    world = Stage(scene, kept.script, kept.seed) if kept.script else World(scene, kept.seed, forced=kept.deviations)
+    ending = world.run()
+    failure = Failure(kept.seed, ending.violations, kept.deviations, len(kept.deviations), 0, ending)
+    failure.script = kept.script
+    return explained(scene, failure)
 
 
 def _ledgers(name: str) -> Any:

@@ -117,7 +117,7 @@ class Stage(World):
             for disk in self.disks.values():
                 self.verdicts |= dict(disk.query("SELECT name, verdict FROM flow WHERE name <> ''"))
         except (OffScript, CallboardError) as error:
-            self.why = str(error)
+            self.why, self.is_cut = str(error), True
 
     @property
     def work(self) -> Work:

@@ -9,6 +9,8 @@ from callboard.simulation.choices import PUBLISH
 from callboard.simulation.faults import FAULTS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from callboard.simulation.hunt import Failure
     from callboard.simulation.world import Line
 
@@ -36,14 +38,26 @@ def told(failure: Failure) -> list[str]:
     lines = [f"FAILED  seed {failure.seed}   {violation.oracle}: {violation.text}"]
     lines += [f"        also {each.oracle}: {each.text.partition(chr(10))[0]}" for each in failure.violations[1:3]]
     lines += [f"  {failure.explained}"] if failure.explained else []
-    few = len(failure.deviations)
-    lines.append(f"  shrunk {failure.first} deviations to {few} in {failure.runs} runs; it needs only:")
-    lines += [f"    - {amount_of(key, amount)}" for key, amount in failure.deviations.items()]
+    lines += [*_needs(failure)]
     lines.append("  timeline:")
     for line in _chosen(ending.lines, failure):
         mark = "  <<<" if line.deviation is not None else ""
         lines.append(f"    {clock(line.time):>11}  {line.worker:<11} {line.what:<17} {line.text}{mark}".rstrip())
     return lines
+
+
+def _needs(failure: Failure) -> Iterator[str]:
+    if failure.script:
+        yield f"  found in run {failure.runs}, on the way of the model to {failure.way}; it needs only this order:"
+        for number, step in enumerate(failure.script, 1):
+            said = " + ".join(step.emitted) or "nothing"
+            words = [f"{step.reaction}:" if step.reaction else "", f"{step.heard} ->" if step.heard else "", said]
+            note = f"   [{step.note}]" if step.note else ""
+            yield f"    {number}. {step.service} {' '.join(filter(None, words))}{note}"
+        return
+    few = len(failure.deviations)
+    yield f"  shrunk {failure.first} deviations to {few} in {failure.runs} runs; it needs only:"
+    yield from (f"    - {amount_of(key, amount)}" for key, amount in failure.deviations.items())
 
 
 def _chosen(lines: list[Line], failure: Failure) -> list[Line]:

@@ -104,6 +104,8 @@ class Ending:
 class World:
     """Everything of one seed. Give `forced` to run it with these deviations only."""
 
+    is_cut = False  # whether it was given up before its flows came to their ends
+
     def __init__(self, scene: Scene, seed: int, *, forced: Mapping[str, float] | None = None) -> None:
         self.scene = scene
         self.choices = Choices(seed, scene.faults, swarm=scene.swarm, forced=forced)
