@@ -73,7 +73,7 @@ def main() -> None:
     kept = json.loads(TABLE.read_text())
     rows = kept["rows"]
     written = {"machine": where(kept["machine"]), "table": table(rows), "sides": sides(rows)}
-    written |= {name: lines_of(name, rows) for name in ("stages", "guarantees", "growth") if name in rows}
+    written |= {name: lines_of(name, rows) for name in ("stages", "guarantees", "tries", "growth") if name in rows}
 
     def put(found: re.Match[str]) -> str:
         name = found[1]

@@ -5,12 +5,14 @@ They are planted into the running program and exist nowhere in callboard. A plan
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from typing import Any
 
 from callboard.codecs.json import JsonCodec
 from callboard.hops import limits, plain, publish, react, reading, work
 from callboard.hops.work import Work
+from callboard.ledgers import sqlite_transaction
 from callboard.ledgers.sqlite import SqliteLedger
 from callboard.ledgers.sqlite_transaction import SqliteTransaction
 from callboard.run import Runner
@@ -160,3 +162,70 @@ def no_fusing() -> None:
 def no_short_way() -> None:
     """Each run goes through all that a run may need."""
     plant(work, "plan_of", lambda _: _none)
+
+
+# What might be faster, with every guarantee kept.
+
+
+def no_collector() -> None:
+    """Python's cycle collector is off."""
+    gc.disable()
+
+
+def rare_collector() -> None:
+    """It looks at a hundred times as many objects before it begins."""
+    gc.set_threshold(70_000, 10, 10)
+
+
+def frozen_heap() -> None:
+    """What is there once the ledger is open is never looked at by the collector again."""
+
+    def opened(open_it: Any) -> Any:
+        async def frozen(self: Any, *given: Any) -> None:
+            await open_it(self, *given)
+            gc.freeze()
+
+        return frozen
+
+    plant(SqliteLedger, "open", opened)
+
+
+def _with_pragma(*pragmas: str) -> None:
+    def opened(open_it: Any) -> Any:
+        async def tuned(self: Any, *given: Any) -> None:
+            await open_it(self, *given)
+            for pragma in pragmas:
+                self._db.execute(f"PRAGMA {pragma}")
+
+        return tuned
+
+    plant(SqliteLedger, "open", opened)
+
+
+def rare_checkpoints() -> None:
+    """The file is brought up to date after ten thousand pages, not after a thousand."""
+    _with_pragma("wal_autocheckpoint = 10000")
+
+
+def large_cache() -> None:
+    """SQLite keeps 64 MB of pages, not 2."""
+    _with_pragma("cache_size = -64000")
+
+
+def mapped_file() -> None:
+    """SQLite reads the file through memory."""
+    _with_pragma("mmap_size = 268435456")
+
+
+def long_statements() -> None:
+    """256 rows of the log in a statement, not 64."""
+    rows = 256
+    plant(sqlite_transaction, "_LOG_ROWS", lambda _: rows)
+    plant(sqlite_transaction, "_PUT_64", lambda _: sqlite_transaction.PUT_LOG + sqlite_transaction.marks(rows, 10))
+
+
+def large_groups() -> None:
+    """A group takes four times as much."""
+    plant(reading, "PAGE", lambda size: 4 * size)
+    plant(react, "PAGE", lambda size: 4 * size)
+    plant(react, "_LARGEST", lambda size: 4 * size)

@@ -59,6 +59,7 @@ ROWS = {
         ordinary.ROW,
         stages.ROW,
         guarantees.ROW,
+        guarantees.TRIES,
         growth.ROW,
     )
 }
