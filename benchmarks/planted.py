@@ -14,6 +14,7 @@ from callboard.hops import limits, plain, publish, react, reading, work
 from callboard.hops.work import Work
 from callboard.ledgers import sqlite_transaction
 from callboard.ledgers.sqlite import SqliteLedger
+from callboard.ledgers.sqlite_layout import PUT_LOG, marks
 from callboard.ledgers.sqlite_transaction import SqliteTransaction
 from callboard.run import Runner
 from callboard.tracker import Tracker
@@ -221,7 +222,7 @@ def long_statements() -> None:
     """256 rows of the log in a statement, not 64."""
     rows = 256
     plant(sqlite_transaction, "_LOG_ROWS", lambda _: rows)
-    plant(sqlite_transaction, "_PUT_64", lambda _: sqlite_transaction.PUT_LOG + sqlite_transaction.marks(rows, 10))
+    plant(sqlite_transaction, "_PUT_64", lambda _: PUT_LOG + marks(rows, 10))
 
 
 def large_groups() -> None:
