@@ -96,5 +96,5 @@ def choreography(lines: str) -> Choreography:
     told = ModuleType(f"fragment_{next(_NUMBERS)}")
     vars(told).update({**KNOWN, **services})
     Lines(lines).exec_module(told)
-    said = {name: getattr(told, name, None) for name in ("incoming", "outgoing")}
-    return Choreography("shop", *services.values(), flows=told.flows, **said)
+    incoming, outgoing = getattr(told, "incoming", None), getattr(told, "outgoing", None)
+    return Choreography("shop", *services.values(), flows=told.flows, incoming=incoming, outgoing=outgoing)

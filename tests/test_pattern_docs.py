@@ -27,6 +27,7 @@ PARTS = [
     "## Real-World Examples",
     "## When to Use vs Avoid",
     "## Related Patterns",
+    "### Event Sourcing and CQRS",
 ]
 
 

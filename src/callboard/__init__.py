@@ -21,6 +21,7 @@ from callboard.errors import (
     LedgerCorrupt,
     LedgerError,
     LedgerLost,
+    LedgerRefusal,
     NoSuchFlow,
     OutboxFull,
     PublishInReaction,
@@ -32,6 +33,7 @@ from callboard.errors import (
 from callboard.event import FlowCancelled, FlowTimedOut, ReactionFailed, event, failure, port, state
 from callboard.flow import Flow
 from callboard.guard import Breaker, Guarded
+from callboard.projection import Projection
 from callboard.reaction import Context, Read, States
 from callboard.retry import Retry
 from callboard.service import Service
@@ -69,9 +71,11 @@ __all__ = [
     "LedgerCorrupt",
     "LedgerError",
     "LedgerLost",
+    "LedgerRefusal",
     "ManualClock",
     "NoSuchFlow",
     "OutboxFull",
+    "Projection",
     "PublishInReaction",
     "ReactionFailed",
     "Read",

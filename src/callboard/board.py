@@ -16,6 +16,7 @@ from callboard.hops.limits import WAITING
 from callboard.hops.publish import Placed, Publication
 from callboard.ledger import StateWrite
 from callboard.letters import DeadLetters
+from callboard.projection import place_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from callboard.event import EventType, StateType
     from callboard.hops.work import Work
     from callboard.ledger import Entry, FlowRow, StateKey
+    from callboard.projection import Projection
     from callboard.service import Service
 
 T = TypeVar("T")
@@ -121,14 +123,22 @@ class FlowHandle:
         if told is not None:
             self.id = row.id = told.flow
 
-    async def completion(self, timeout: timedelta | None = None) -> Completion:
-        """The flow's end. Raises TimeoutError when it has not ended in time; the flow itself goes on."""
+    async def completion(
+        self, timeout: timedelta | None = None, *, seen_by: Projection | Sequence[Projection] = ()
+    ) -> Completion:
+        """The flow's end, once the projections of `seen_by` have folded what led to it. Raises TimeoutError when it has
+        not ended in time; the flow itself goes on.
+        """
+        projections = list(seen_by) if isinstance(seen_by, Sequence) else [seen_by]
 
         async def ended() -> Completion | None:
             row = await self.row()
             if row.verdict is None:
                 return None
-            return Completion(row, await self._entries(row.number), self._board.work)
+            entries = await self._entries(row.number)
+            if not await self._is_seen(entries, projections):
+                return None
+            return Completion(row, entries, self._board.work)
 
         if self._number is None and self.is_elsewhere:
             (asked,) = await self._board.submit([], flow=self)
@@ -137,7 +147,17 @@ class FlowHandle:
             return done
         number = self._number
         why = f"{self.name} {self.key!r} has no verdict yet"
-        return await self._board.until(ended, timeout, why, verdict=number)
+        return await self._board.until(ended, timeout, why, verdict=None if projections else number)
+
+    async def _is_seen(self, entries: Sequence[Entry], projections: Sequence[Projection]) -> bool:
+        if not projections:
+            return True
+        known = {position.reaction: position for position in await self._board.work.ledger.positions()}
+        for projection in projections:
+            position = known.get(place_of(projection.name))
+            if position is None or any(e.pos > position.pos and position.may_hear(e.type) for e in entries):
+                return False
+        return True
 
     async def _entries(self, number: int) -> list[Entry]:
         """What this ledger knows of the flow, in log order; of one kept elsewhere also what its ending told."""

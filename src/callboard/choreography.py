@@ -13,6 +13,7 @@ from callboard.event import EventType, StateType
 from callboard.flow import Flow
 from callboard.graph import Edge, Graph, Node
 from callboard.guard import Guarded
+from callboard.projection import Projection
 from callboard.reaction import Reaction
 from callboard.rules import refuse_nonsense
 from callboard.service import Events, Service
@@ -34,6 +35,7 @@ class Choreography:
     where: str
     services: dict[str, Service]
     flows: dict[str, Flow]
+    projections: dict[str, Projection]
     incoming: tuple[EventType, ...]
     outgoing: tuple[EventType, ...]
     reactions: dict[str, Reaction]  # by path, "service.name", as are
@@ -52,12 +54,14 @@ class Choreography:
         flows: Sequence[Flow] = (),
         incoming: Events | None = None,
         outgoing: Events | None = None,
+        projections: Sequence[Projection] = (),
     ) -> None:
         self.name = name
         self.where = f"{place()} Choreography({name!r})"
-        self._refuse_strangers(services, flows)
+        self._refuse_strangers(services, flows, projections)
         self.services = _unique(((each.name, each, f"{each.where} {each!r}") for each in services), "service")
         self.flows = _unique(((each.name, each, each.where) for each in flows), "flow")
+        self.projections = _unique(((each.name, each, each.where) for each in projections), "projection")
         self.incoming = _named(incoming, f"{self.where} incoming=")
         self.outgoing = _named(outgoing, f"{self.where} outgoing=")
         self.reactions = {each.path: each for service in services for each in service.reactions}
@@ -81,9 +85,9 @@ class Choreography:
         self.workloads.append(function)
         return function
 
-    def home_of(self, flow: Flow) -> Service:
-        """The service whose ledger keeps this flow's keys, deadline and verdict."""
-        return flow.home or next(iter(self.services.values()))
+    def home_of(self, one: Flow | Projection) -> Service:
+        """The service whose ledger keeps this flow's keys, deadline and verdict, or this projection."""
+        return one.home or next(iter(self.services.values()))
 
     def owner_of(self, state: StateType) -> Service:
         """The one service that takes this state."""
@@ -126,7 +130,9 @@ class Choreography:
             self, url, broker=broker, ports=ports, services=services, grace=grace, keep=keep, clock=clock, codec=codec
         )
 
-    def _refuse_strangers(self, services: Sequence[object], flows: Sequence[object]) -> None:
+    def _refuse_strangers(
+        self, services: Sequence[object], flows: Sequence[object], projections: Sequence[object]
+    ) -> None:
         if not services:
             raise ContractError(self.where, f"list its services: Choreography({self.name!r}, orders, payments)")
         for each in services:
@@ -141,6 +147,9 @@ class Choreography:
         for each in flows:
             if not isinstance(each, Flow):
                 raise ContractError(self.where, f"{each!r} is no Flow")
+        for each in projections:
+            if not isinstance(each, Projection):
+                raise ContractError(self.where, f"{each!r} is no Projection")
 
     def _refuse_late_reactions(self) -> None:
         for service in self.services.values():
@@ -198,9 +207,10 @@ class Choreography:
                         f"it hears {heard} as {other.where} does, and has the same short tag: call one of them "
                         "otherwise",
                     )
-        for flow in self.flows.values():
-            if flow.home is not None and flow.home not in self.services.values():
-                raise ContractError(flow.where, f"home= is {flow.home!r}, which is not part of {self.name!r}")
+        homed: list[Flow | Projection] = [*self.flows.values(), *self.projections.values()]
+        for each in homed:
+            if each.home is not None and each.home not in self.services.values():
+                raise ContractError(each.where, f"home= is {each.home!r}, which is not part of {self.name!r}")
 
     def _read_states(self) -> dict[str, StateType]:
         states: dict[str, StateType] = {}
@@ -223,9 +233,19 @@ class Choreography:
                         f"the state {row.state} belongs to {owner.service} (taken at "
                         f"{owner.where}): a state has one owner, so let {owner.service} say it in an event",
                     )
-        for state in states.values():
+        for state in (*states.values(), *self._folded()):
             _refuse_unreadable(state.cls)
         return states
+
+    def _folded(self) -> Iterator[StateType]:
+        """The states of projections. Nobody else writes their rows."""
+        owners: dict[str, str] = {name: owner.where for name, owner in self._owners.items()}
+        for projection in self.projections.values():
+            for state in projection.states:
+                if (other := owners.setdefault(state.name, projection.where)) != projection.where:
+                    fix = f"{state} is taken at {other} too: the rows of a projection are its own"
+                    raise ContractError(projection.where, fix)
+                yield state
 
     def _read_events(self) -> dict[str, EventType]:
         events: dict[str, EventType] = {}
@@ -258,6 +278,9 @@ class Choreography:
         for flow in self.flows.values():
             for each in (flow.start, *_types(flow.succeeds), *_types(flow.fails)):
                 yield from _with_inner(each, flow.where)
+        for projection in self.projections.values():
+            for each in projection.hears:
+                yield from _with_inner(each, projection.where)
         for each in (*self.incoming, *self.outgoing):
             yield from _with_inner(each, self.where)
 

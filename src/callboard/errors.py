@@ -76,6 +76,10 @@ class LedgerError(CallboardError):
     """The database needs its operator."""
 
 
+class LedgerRefusal(LedgerError):
+    """The ledger is well, and holds something that forbids what was asked: the text says what, and the way out."""
+
+
 class LedgerBusy(LedgerError):
     """Another process holds the ledger's write lock, or owns the service."""
 

@@ -96,7 +96,7 @@ class Memory(NamedTuple):
     """Something that is remembered of a flow (and part) until the flow is pruned; flow 0 is the ledger itself."""
 
     flow: int
-    kind: Literal["once", "closed", "answered", "undone", "unknown", "effect", "watched", "stopped"]
+    kind: Literal["once", "closed", "answered", "undone", "unknown", "effect", "watched", "stopped", "pruned"]
     name: str
     part: str
     pos: int
@@ -111,6 +111,11 @@ class Note(NamedTuple):
     what: str
     why: str
     time: int
+
+
+def on_record(what: str, about: str, *, by: str, note: str = "", now: int) -> Note:
+    """What an operator does, for the ledger's own record: no pruning shortens it."""
+    return Note(0, about, 0, what, f"{by}\n{note}", now)
 
 
 class Row(Struct, frozen=True):
@@ -236,7 +241,8 @@ class Transaction(Protocol):
     async def prune(self, flows: Collection[int], *, kept: Collection[str], upto: int, now: int) -> int:
         """Forget these flows but for their events of the types `kept`; returns how many events went.
 
-        None of them began after `upto`. Their idempotency keys are known until `forget`.
+        None of them began after `upto`. Their idempotency keys are known until `forget`. What went is remembered of the
+        ledger itself, as "pruned": how many of a type, and the position of the newest.
         """
         ...
 
@@ -246,6 +252,14 @@ class Transaction(Protocol):
 
     async def retire(self, reactions: Collection[str]) -> None:
         """Nobody waits for these reactions any more; registered again they start anew."""
+        ...
+
+    async def place(self, positions: Sequence[Position]) -> None:
+        """These stand there from now on, wherever they stood before."""
+        ...
+
+    async def fill(self, state: str, source: str | None) -> int:
+        """The rows of `state` are those of the state `source` (None: there are none); returns how many there were."""
         ...
 
 
@@ -327,8 +341,9 @@ class Ledger(Protocol):
 
     async def owners(self) -> dict[str, str]: ...
 
-    async def ask(self, letters: Sequence[Parked], notes: Sequence[Note]) -> list[bool]:
-        """Leave what an operator wants on these dead letters: a wish, when it is due, an edited payload; one note each.
+    async def ask(self, letters: Sequence[Parked], notes: Sequence[Note], record: Note | None = None) -> list[bool]:
+        """Leave what an operator wants on these dead letters: a wish, when it is due, an edited payload; one note each,
+        and one for the record of the ledger.
 
         One commit. False for one that is no dead letter any more, or of which something is wanted already.
         """

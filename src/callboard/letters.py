@@ -13,7 +13,7 @@ from functools import cached_property
 from getpass import getuser
 from hashlib import blake2b
 from secrets import token_hex
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import Struct
@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from callboard.errors import CodecError, Conflict, FlowHasEnded, LedgerBusy
 from callboard.event import attribute
-from callboard.ledger import Entry, FlowRow, Note, Parked, Wish, shown_batch
+from callboard.ledger import Entry, FlowRow, Note, Parked, Wish, on_record, shown_batch
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -31,12 +31,14 @@ if TYPE_CHECKING:
     from callboard.codec import Codec
     from callboard.ledger import Ledger
 
+T = TypeVar("T")
 FINGERPRINT = 1  # the version of what follows: part of each fingerprint, so that two versions never share a group
 PLACE = re.compile(r"\n    at (\S.*)\Z")  # where an error was raised, behind what it says
 _LINE = re.compile(r":\d+(?= < |\Z)")
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|`[^`]*`")
 _WITH_DIGITS = re.compile(r"[^\s,;()\[\]{}=]*\d[^\s,;()\[\]{}=]*")
 _LOOK = 0.05  # seconds between two looks at what came of a wish
+_NAMED = 5  # letters that the record of the ledger names, of many
 _LONGEST = 80  # letters of a value that was edited, as the record tells it
 
 
@@ -237,14 +239,18 @@ class DeadLetters:
             for n, each in enumerate(chosen)
         ]
         why = f"{wish.what} by {wish.by}{shown_batch(wish.batch)}{f': {note}' if note else ''}"
-        done = await self._write(rows, "asked", why)
+        done = await self._write(rows, "asked", why, wish, note)
         gone = "it is no dead letter any more, or something was asked for it meanwhile"
         reasons.update({each.id: gone for each, asked in zip(chosen, done, strict=True) if not asked})
         return Batch(self, [*same, *(each for each in chosen if each.id not in reasons)], reasons, wish.batch)
 
-    async def _write(self, rows: Sequence[Parked], what: str, why: str) -> list[bool]:
-        notes = [Note(row.pos, row.reaction, row.flow, what, why, self._now()) for row in rows]
-        done: list[bool] = await _patiently(lambda: self._ledger.ask(rows, notes)) if rows else []
+    async def _write(self, rows: Sequence[Parked], what: str, why: str, wish: Wish, remark: str) -> list[bool]:
+        now = self._now()
+        notes = [Note(row.pos, row.reaction, row.flow, what, why, now) for row in rows]
+        more = f" and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+        about = f"{', '.join(map(letter_id, rows[:_NAMED]))}{more}{shown_batch(wish.batch)}"
+        record = on_record("edit" if what == "edited" else wish.what, about, by=wish.by, note=remark, now=now)
+        done: list[bool] = await patiently(lambda: self._ledger.ask(rows, notes, record)) if rows else []
         self._wake()
         return done
 
@@ -289,8 +295,10 @@ class DeadLetters:
             raise (Conflict if letter.row.asked is not None else FlowHasEnded)(f"{letter.id}: {why}")
         data = await self._checked(letter, changes)
         said = _differences(letter.data, data)
-        why = f"by {by or operator()}{f' ({note})' if note else ''}: {'; '.join(said) or 'nothing is different'}"
-        if not (await self._write([replace(letter.row, data=data)], "edited", why))[0]:
+        wish, told = Wish("replay", by or operator()), "; ".join(said) or "nothing is different"
+        why = f"by {wish.by}{f' ({note})' if note else ''}: {told}"
+        remark = f"{note}: {told}" if note else told
+        if not (await self._write([replace(letter.row, data=data)], "edited", why, wish, remark))[0]:
             raise Conflict(f"{letter.id} is no dead letter any more, or a replay of it is open: nothing was edited")
         return said
 
@@ -336,7 +344,8 @@ def operator() -> str:
         return "somebody"
 
 
-async def _patiently(step: Callable[[], Awaitable[Any]]) -> Any:
+async def patiently(step: Callable[[], Awaitable[T]]) -> T:
+    """What the step returns, once nobody else is committing."""
     while True:
         try:
             return await step()

@@ -17,13 +17,15 @@ from callboard.board import Board, Completion, Edit, FlowHandle
 from callboard.choreography import pick_keepers
 from callboard.clock import SystemClock
 from callboard.codecs.json import JsonCodec
-from callboard.errors import ContractError, LedgerBusy, LedgerCorrupt, LedgerError, LedgerLost
+from callboard.errors import ContractError, LedgerBusy, LedgerCorrupt, LedgerError, LedgerLost, LedgerRefusal
 from callboard.hops.abroad import RELAY, Abroad
+from callboard.hops.project import Projector, project
 from callboard.hops.react import react, unwind
 from callboard.hops.retention import BATCH, DEFAULT_KEEP, Retention, prune
 from callboard.hops.work import LOOKS, Looks, Work, types_heard
 from callboard.ledger import Ledger, Position
 from callboard.options import read_duration
+from callboard.rebuild import begin, places
 from callboard.tracker import Tracker, path_of
 from callboard.traffic import Traffic, first_place, open_broker
 from callboard.watchdog import Watchdog
@@ -88,7 +90,7 @@ async def open_board(
     _refuse_strangers(choreography, owned)
     keepers = pick_keepers(choreography, ports, owned)
     ledger = open_ledger(url) if isinstance(url, str) else url
-    await ledger.open(_names(choreography), list(choreography.states))
+    await ledger.open(_names(choreography), _states(choreography))
     executor = ThreadPoolExecutor(32, "callboard")
     work = Work(
         choreography, ledger, codec or JsonCodec(), clock or SystemClock(), chance or Random(),
@@ -132,6 +134,12 @@ def _names(choreography: Choreography) -> set[str]:
     return types | set(choreography.contracts) | {"callboard.tracker"}
 
 
+def _states(choreography: Choreography) -> list[str]:
+    """Every state that has rows here."""
+    folded = [state.name for each in choreography.projections.values() for state in each.states]
+    return [*choreography.states, *folded]
+
+
 class Runner:
     """Repeats the movers of one process on one ledger."""
 
@@ -145,6 +153,7 @@ class Runner:
         self.retention: Retention | None = None  # None: nothing is pruned
         self._pruned, self._came, self._next_prune = 0, 0, 0.0
         self._next_complaint = 0.0
+        self._projectors: dict[str, Projector] = {}
         self._traffic = None if work.abroad is None else Traffic(work, work.abroad, self._fail)
         self.watched = True
         self._watchdog: Watchdog | None = None
@@ -196,6 +205,7 @@ class Runner:
             await self._traffic.stop(deadline)
         if self.board.failure is None:
             await self._uncount()
+            await self.fold(draining=True)
         for service in work.tokens:
             await work.ledger.disown(service, clean=not (running or work.finished or self.board.failure))
 
@@ -300,6 +310,10 @@ class Runner:
         await tracker.load()
         work.watcher = tracker if tracker.paths else None
         work.start_head = await work.ledger.head()
+        for projection in work.choreography.projections.values():
+            if work.choreography.home_of(projection).name in services:
+                await self._patiently(partial(begin, work.ledger, projection, work.tokens))
+        work.moved = True
 
     async def _carry_over(self, services: Sequence[str]) -> None:
         """What is renamed is carried over by the owner alone: a worker of an older build may have run it until now."""
@@ -377,7 +391,7 @@ class Runner:
         work = self.work
         await self._take_over()
         try:
-            done = await react(work)
+            done = await react(work) + await self.fold()
         except LedgerBusy:
             await asyncio.sleep(work.chance.uniform(0.0005, 0.004))
             return
@@ -398,6 +412,28 @@ class Runner:
             await asyncio.sleep(0)
             return
         await self._rest()
+
+    async def fold(self, *, draining: bool = False) -> int:
+        """Some of what the projections have not come to is in their rows."""
+        if not self.work.choreography.projections:
+            return 0
+        if self.work.moved:  # an operator may want one rebuilt
+            await self._place_projectors()
+        return sum([await project(self.work, each, draining=draining) for each in self._projectors.values()])
+
+    async def _place_projectors(self) -> None:
+        """One for each projection of a service of ours, and for each that an operator wants rebuilt beside it."""
+        work, found = self.work, dict[str, Projector]()
+        for name, projection in work.choreography.projections.items():
+            if work.choreography.home_of(projection).name not in work.tokens:
+                continue
+            for form, position in (await places(work.ledger, name)).items():
+                known = self._projectors.get(position.reaction)
+                if form != "snapshot" and (known is None or known.saved != position.pos):
+                    known = Projector(projection, form, position, work)
+                if known is not None:
+                    found[position.reaction] = known
+        self._projectors = found
 
     async def _take_over(self) -> None:
         """From time to time: own what is wanted and nobody owns any more, also on a board that is never at rest."""
@@ -474,7 +510,7 @@ async def _refuse_orphan(ledger: Ledger, position: Position) -> None:
     left = len(position.open) + len(await ledger.parked(reactions=[path], limit=_COUNTED))
     left += sum(not position.finished(entry.pos) for entry in ahead)
     if left:
-        raise LedgerError(
+        raise LedgerRefusal(
             f"{path} is not in the code any more and has {left} deliveries to finish: "
             f"say was={path.partition('.')[2]!r} on the "
             f"reaction that it became, or give them up with `callboard ledger retire {path}`"

@@ -180,9 +180,12 @@ class Stage:
 
     # moving
 
+    async def _once(self) -> int:
+        return await react(self.work) + await self.runner.fold()
+
     async def group(self) -> int:
         """One group, and what tasks can do behind it. Returns how much was done."""
-        done = await react(self.work)
+        done = await self._once()
         await self.board.notify()
         await ticks()
         return done
@@ -202,7 +205,7 @@ class Stage:
         quiet = 0
         for _ in range(rounds):
             try:
-                done = await react(self.work)
+                done = await self._once()
             except LedgerBusy:
                 done = 1
             await self.board.notify()
@@ -235,7 +238,7 @@ class Stage:
             if task.done():
                 return await task
             try:
-                await react(self.work)
+                await self._once()
             except LedgerBusy:
                 continue
             except LedgerError:

@@ -22,6 +22,7 @@ def find(subject: Subject) -> Iterator[Finding]:
     One that only stops a timer is told too, as a warning: whoever says it expects that something goes on.
     """
     ends = {*subject.choreography.outgoing}
+    ends |= {kind for each in subject.choreography.projections.values() for kind in each.hears}
     for flow in subject.flows:
         ends |= {*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ())}
     stops = {kind for each in subject.contracts if each.options.unless for kind in types_in(each.options.unless)}

@@ -4,12 +4,54 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Any, TypedDict
 
 import click
 
-from callboard.cli.command import Refusal
+from callboard.cli.command import F, Refusal, option
 from callboard.cli.output import counted, note, say, say_json
-from callboard.cli.settings import is_interactive
+from callboard.cli.reading import now
+from callboard.cli.settings import is_interactive, json_option
+from callboard.ledger import Ledger, Note, on_record
+from callboard.letters import operator, patiently
+
+
+def changing(function: F) -> F:
+    """Who does it, and why; and whether to ask first."""
+    for each in (
+        json_option,
+        option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked."),
+        option("--dry-run", is_flag=True, help="Only say what would be done, and what would be refused."),
+        option("--as", "by", metavar="NAME", help="Who you are, for the record.  [default: the user of this system]"),
+        option("--note", "remark", metavar="TEXT", default="", help="Why, for the record."),
+    ):
+        function = each(function)
+    return function
+
+
+class Changing(TypedDict):
+    """What `changing` gives."""
+
+    by: str | None
+    remark: str
+    dry_run: bool
+    yes: bool
+    as_json: bool
+
+
+def noted(how: Changing, what: str, about: str) -> Note:
+    """It, for the ledger's own record."""
+    return on_record(what, about, by=how["by"] or operator(), note=how["remark"], now=now())
+
+
+async def put_on_record(ledger: Ledger, record: Note) -> None:
+    """The ledger's record has it."""
+
+    async def write() -> None:
+        async with ledger.transaction({}) as tx:
+            await tx.note([record])
+
+    await patiently(write)
 
 
 @dataclass
@@ -25,7 +67,13 @@ class Plan:
 
 
 def carry_out(
-    plan: Plan, do: Callable[[], Awaitable[list[str | None]]], *, dry_run: bool, yes: bool, as_json: bool = False
+    plan: Plan,
+    do: Callable[[], Awaitable[list[str | None]]],
+    *,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool = False,
+    **_: Any,
 ) -> int:
     """Shows the plan, asks unless told not to, does it. `do` answers with why not, or None, for each.
 
@@ -71,6 +119,6 @@ def _account(plan: Plan, failures: list[str | None], *, as_json: bool, code: int
         say_json(plan.verb, {"items": items})
     elif failures and "dry run" not in failures:
         for name, why in zip(plan.names, failures, strict=True):
-            did = plan.came.get(name, "cancelled" if plan.verb == "cancel" else "asked")
+            did = plan.came.get(name, {"cancel": "cancelled", "retire": "retired"}.get(plan.verb, "asked"))
             say(f"{name}: {did}" if why is None else f"{name}: no, {why}", "" if why is None else "failure")
     return code

@@ -2,24 +2,22 @@
 
 import asyncio
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from typing import Any
 
 import click
 
-from callboard.cli.asking import Plan, carry_out
+from callboard.cli.asking import Plan, carry_out, changing
 from callboard.cli.command import F, Group, Refusal, meant, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import instant, note, say, say_json, shown_duration, shown_moment, table
-from callboard.cli.reading import first_line, name_of, now, parked_document, reading
+from callboard.cli.reading import first_line, name_of, now, parked_document, reading, writing
 from callboard.cli.settings import Duration, app_option, given_bytes, json_option, ledger_option, ledger_url
 from callboard.cli.story import shown_note
 from callboard.errors import CodecError
 from callboard.ledger import Note
 from callboard.letters import Batch, DeadLetter, DeadLetters, letter_id, operator
-from callboard.run import open_ledger
 
 
 @click.group(cls=Group, name="dead-letters")
@@ -177,23 +175,10 @@ async def _notes(url: str, id: str) -> list[Note]:
     return [each for each in told if (each.pos, each.reaction) == (row.pos, row.reaction)]
 
 
-def audit(function: F) -> F:
-    """Who does it, and why; and whether to ask first."""
-    for each in (
-        json_option,
-        option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked."),
-        option("--dry-run", is_flag=True, help="Only say what would be done, and what would be refused."),
-        option("--as", "by", metavar="NAME", help="Who you are, for the record.  [default: the user of this system]"),
-        option("--note", "remark", metavar="TEXT", default="", help="Why, for the record."),
-    ):
-        function = each(function)
-    return function
-
-
 def wishes(function: F) -> F:
     """The arguments of what is asked for: which dead letters, by whom, and why."""
     for each in (
-        audit,
+        changing,
         option("--wait", "patience", type=Duration(), help="Wait so long to see what becomes of them."),
         option("--all", "every", is_flag=True, help="All that fit; else name them, or say which by another option."),
         filters,
@@ -288,8 +273,8 @@ def _carry_out(
     plan.refused = dict(zip(plan.names, refusals, strict=True))
 
     async def do() -> list[str | None]:
-        async with _opened(url) as found:
-            batch = await ask(found, chosen, by, remark)
+        async with writing(url) as opened:
+            batch = await ask(DeadLetters(opened, now), chosen, by, remark)
             if patience is not None:
                 await _watch(batch, patience)
         return [_account(batch, each, plan, patience) for each in chosen]
@@ -331,23 +316,13 @@ async def _watch(batch: Batch, patience: timedelta) -> None:
         click.echo(f"\r{len(batch.came)} of {total} done ({batch.id})".ljust(60), err=True)
 
 
-@asynccontextmanager
-async def _opened(url: str) -> AsyncIterator[DeadLetters]:
-    ledger = open_ledger(url)
-    await ledger.open((), ())
-    try:
-        yield DeadLetters(ledger, now)
-    finally:
-        await ledger.close()
-
-
 @command.command()
 @click.argument("letter", metavar="ID")
 @click.argument("data", metavar="[JSON|@FILE|-]", required=False)
 @option("--set", "fields", metavar="FIELD=JSON", multiple=True, help="Change this field, and leave the others.")
 @app_option
 @ledger_option
-@audit
+@changing
 def edit(
     *,
     letter: str,

@@ -2,11 +2,12 @@
 
 import asyncio
 from datetime import timedelta
-from typing import Any
+from typing import Any, Unpack
 
 import click
 
 from callboard.choreography import Choreography
+from callboard.cli.asking import Changing, Plan, carry_out, changing, noted, put_on_record
 from callboard.cli.command import Group, Refusal, option
 from callboard.cli.diagnosis import diagnose, told_causes
 from callboard.cli.discovery import find_app, find_app_if_any
@@ -207,24 +208,20 @@ async def _verdict_of(url: str, target: str, choreography: Choreography | None, 
 @app_option
 @ledger_option
 @option("--reason", default="", help="Why; the event FlowCancelled carries it.")
-@option("--dry-run", is_flag=True, help="Only say what would be done.")
-@option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
-@json_option
-def cancel(
-    flows: tuple[str, ...], app: str | None, ledger: str | None, reason: str, *, dry_run: bool, yes: bool, as_json: bool
-) -> int:
+@changing
+def cancel(flows: tuple[str, ...], app: str | None, ledger: str | None, reason: str, **how: Unpack[Changing]) -> int:
     """Publish FlowCancelled in each FLOW: whoever reacts to it undoes what is to be undone."""
-    from callboard.cli.asking import Plan, carry_out
-
     choreography, url = find_app(app), ledger_url(ledger)
     rows = asyncio.run(_running(url, flows, choreography))
     plan = Plan("cancel", [name_of(row) for row in rows], [f"{name_of(row)}, {status_of(row, now())}" for row in rows])
 
     async def do() -> list[str | None]:
         async with choreography.open(url, services=[]) as board:
+            record = noted(how, "cancel", ", ".join(plan.names))
+            await put_on_record(board.work.ledger, record)  # before it: nothing is done that is not there
             return [await _cancel(board, row, reason) for row in rows]
 
-    return carry_out(plan, do, dry_run=dry_run, yes=yes, as_json=as_json)
+    return carry_out(plan, do, **how)
 
 
 async def _running(url: str, targets: tuple[str, ...], choreography: Choreography) -> list[FlowRow]:

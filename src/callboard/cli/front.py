@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from callboard.cli.command import Group, Refusal, option
-from callboard.errors import BrokerError, CallboardError, ContractError, LedgerError, NoSuchFlow
+from callboard.errors import BrokerError, CallboardError, ContractError, LedgerError, LedgerRefusal, NoSuchFlow
 
 COMMANDS = {
     "run": ("callboard.cli.run", "Run the services of an app until the worker is stopped."),
@@ -23,6 +23,7 @@ COMMANDS = {
     "flows": ("callboard.cli.flows", "List, show, follow, await and cancel flows."),
     "dead-letters": ("callboard.cli.dead_letters", "List, show, replay and discard dead letters (also: dlq)."),
     "services": ("callboard.cli.services", "Show who owns each service, how far its reactions are, what is parked."),
+    "projections": ("callboard.cli.projections", "Show read models, and make them anew from the log."),
     "ledger": ("callboard.cli.ledger", "Show and verify a ledger."),
     "config": ("callboard.cli.config", "Show the settings, and where each comes from."),
 }
@@ -65,7 +66,7 @@ class Front(Group):
 def _refusal(error: Exception) -> Refusal:
     if isinstance(error, Refusal):
         return error
-    codes = {ContractError: 2, LedgerError: 3, BrokerError: 3, NoSuchFlow: 4, CallboardError: 1}
+    codes = {ContractError: 2, LedgerRefusal: 1, LedgerError: 3, BrokerError: 3, NoSuchFlow: 4, CallboardError: 1}
     code = next((code for kind, code in codes.items() if isinstance(error, kind)), None)
     if code is not None:
         return Refusal(code, str(error))

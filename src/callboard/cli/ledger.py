@@ -3,27 +3,30 @@
 import asyncio
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import click
 
 from callboard.choreography import Choreography
-from callboard.cli.asking import Plan, carry_out
-from callboard.cli.command import Group, Refusal, meant, option
+from callboard.cli.asking import Changing, Plan, carry_out, changing, noted, put_on_record
+from callboard.cli.command import Group, Refusal, meant
 from callboard.cli.discovery import find_app_if_any
 from callboard.cli.output import counted, instant, masked, say, say_json, shown_duration
 from callboard.cli.prune import held_lines, survey
-from callboard.cli.reading import COUNTED, now, reading
+from callboard.cli.reading import COUNTED, now, reading, writing
 from callboard.cli.settings import app_option, json_option, ledger_option, ledger_url
 from callboard.errors import LedgerCorrupt
-from callboard.ledger import Entry, Ledger, Note, Position
-from callboard.run import open_ledger
+from callboard.ledger import Entry, Ledger, Note, Position, on_record
+from callboard.letters import operator
 
 
 @click.group(
     cls=Group,
     name="ledger",
-    elsewhere={"prune": ("callboard.cli.prune", "Forget flows that are over and old enough, now.")},
+    elsewhere={
+        "prune": ("callboard.cli.prune", "Forget flows that are over and old enough, now."),
+        "audit": ("callboard.cli.audit", "Show who did what: replays, edits, cancellations, prunings, and so on."),
+    },
 )
 def command() -> None:
     """The ledger: what it holds, and whether it is sound."""
@@ -65,7 +68,8 @@ async def _status(url: str, choreography: Choreography | None) -> dict[str, Any]
             rows = await ledger.list_flows(name=None, status=name, before=None, limit=COUNTED + 1, now=moment)
             flows[name] = len(rows)
         parked = Counter(row.why for row in await ledger.parked())
-        services = list(dict.fromkeys(each.reaction.partition(".")[0] for each in await ledger.positions()))
+        paths = [each.reaction for each in await ledger.positions() if " " not in each.reaction]
+        services = list(dict.fromkeys(path.partition(".")[0] for path in paths))
     path = Path(url.removeprefix("sqlite:///"))
     files = [path, path.with_name(f"{path.name}-wal")]
     return {
@@ -116,9 +120,8 @@ async def _faults(url: str) -> list[str]:
 @command.command()
 @click.argument("reaction", metavar="SERVICE.NAME")
 @ledger_option
-@option("--dry-run", is_flag=True, help="Only say what would be done.")
-@option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
-def retire(reaction: str, ledger: str | None, *, dry_run: bool, yes: bool) -> int:
+@changing
+def retire(reaction: str, ledger: str | None, **how: Unpack[Changing]) -> int:
     """Give up what a reaction that is gone from the code had still to do.
 
     Stop the worker of its service first. Each delivery that is given up stays on record in its flow.
@@ -129,14 +132,10 @@ def retire(reaction: str, ledger: str | None, *, dry_run: bool, yes: bool) -> in
     plan = Plan("retire", [reaction], [line.replace("deliverys", "deliveries") for line in lines])
 
     async def do() -> list[str | None]:
-        opened = open_ledger(url)
-        await opened.open((), ())
-        try:
-            return [await _retire(opened, reaction)]
-        finally:
-            await opened.close()
+        async with writing(url) as opened:
+            return [await _retire(opened, reaction, noted(how, "retire", reaction))]
 
-    return carry_out(plan, do, dry_run=dry_run, yes=yes)
+    return carry_out(plan, do, **how)
 
 
 @command.command()
@@ -168,9 +167,8 @@ def migrate_command(ledger: str | None) -> None:
 
 
 async def _migrate(url: str) -> None:
-    ledger = open_ledger(url)
-    await ledger.open((), ())
-    await ledger.close()
+    async with writing(url) as ledger:
+        await put_on_record(ledger, on_record("migrate", "the ledger", by=operator(), now=now()))
 
 
 async def _left(url: str, reaction: str) -> tuple[list[Entry], int]:
@@ -191,7 +189,7 @@ async def _not_come_to(ledger: Ledger, position: Position) -> list[Entry]:
     return found
 
 
-async def _retire(ledger: Ledger, reaction: str) -> str | None:
+async def _retire(ledger: Ledger, reaction: str, record: Note) -> str | None:
     service = reaction.partition(".")[0]
     ownership = await ledger.own(service)
     if ownership is None:
@@ -206,7 +204,7 @@ async def _retire(ledger: Ledger, reaction: str) -> str | None:
         notes += [Note(entry.pos, reaction, entry.flow, "retired", "the reaction is gone", now()) for entry in opened]
         async with ledger.transaction({service: ownership.token}) as tx:
             await tx.unpark([(row.reaction, row.pos, row.effect) for row in rows])
-            await tx.note(notes)
+            await tx.note([*notes, record])
             await tx.retire([reaction])
     finally:
         await ledger.disown(service, clean=ownership.clean)

@@ -2,30 +2,29 @@
 
 import asyncio
 from random import Random
+from typing import Unpack
 
 import click
 
 from callboard.choreography import Choreography
-from callboard.cli.asking import Plan, carry_out
-from callboard.cli.command import Command, option
+from callboard.cli.asking import Changing, Plan, carry_out, changing, noted
+from callboard.cli.command import Command
 from callboard.cli.discovery import find_app
 from callboard.cli.output import counted
-from callboard.cli.reading import now, reading
+from callboard.cli.reading import now, reading, writing
 from callboard.cli.settings import app_options, duration, keep_option, ledger_option, ledger_url
 from callboard.errors import LedgerBusy
 from callboard.hops.retention import DEFAULT_KEEP, Found, Retention, look, look_through, remove
-from callboard.ledger import Ledger
-from callboard.run import open_ledger
+from callboard.ledger import Ledger, Note
 
 
 @click.command(cls=Command, name="prune")
 @app_options
 @ledger_option
 @keep_option
-@option("--dry-run", is_flag=True, help="Only say what would go, and what holds back the rest.")
-@option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked.")
+@changing
 def command(
-    *, app_argument: str | None, app: str | None, ledger: str | None, keep: str | None, dry_run: bool, yes: bool
+    app_argument: str | None, app: str | None, ledger: str | None, keep: str | None, **how: Unpack[Changing]
 ) -> int:
     """Forget flows that are over and old enough, now. Workers do it by themselves, and go on meanwhile.
 
@@ -38,16 +37,12 @@ def command(
     plan = Plan("prune", [choreography.name], [f"{counted(len(found.going), 'flow')}", *held])
 
     async def do() -> list[str | None]:
-        opened = open_ledger(url)
-        await opened.open((), ())
-        try:
-            flows, events = await _prune(opened, retention)
-        finally:
-            await opened.close()
+        async with writing(url) as opened:
+            flows, events = await _prune(opened, retention, noted(how, "prune", choreography.name))
         plan.came[choreography.name] = f"{counted(flows, 'flow')} with {counted(events, 'event')} gone"
         return [None]
 
-    return carry_out(plan, do, dry_run=dry_run, yes=yes)
+    return carry_out(plan, do, **how)
 
 
 def held_lines(found: Found) -> list[str]:
@@ -68,7 +63,7 @@ async def _found(url: str, retention: Retention) -> Found:
         return await look_through(ledger, retention, now())
 
 
-async def _prune(ledger: Ledger, retention: Retention) -> tuple[int, int]:
+async def _prune(ledger: Ledger, retention: Retention, record: Note) -> tuple[int, int]:
     flows = events = after = 0
     chance = Random()  # noqa: S311 - spreads the next tries
     while True:
@@ -76,6 +71,7 @@ async def _prune(ledger: Ledger, retention: Retention) -> tuple[int, int]:
         try:
             async with ledger.transaction({}) as tx:
                 gone, count = await remove(ledger, tx, retention, now(), found)
+                await tx.note([record] if after == 0 else [])
         except LedgerBusy:
             await asyncio.sleep(chance.uniform(0.001, 0.01))
             continue

@@ -44,6 +44,17 @@ async def reading(url: str) -> AsyncIterator[Ledger]:
         await ledger.close()
 
 
+@asynccontextmanager
+async def writing(url: str) -> AsyncIterator[Ledger]:
+    """The ledger at `url`, for an operator who owns no service."""
+    ledger = open_ledger(url)
+    await ledger.open((), ())
+    try:
+        yield ledger
+    finally:
+        await ledger.close()
+
+
 def _has_only_other_tables(url: str) -> bool:
     """It is a database of SQLite, and no version of callboard ever opened it."""
     path = Path(url.removeprefix("sqlite:///"))

@@ -63,7 +63,10 @@ async def _services(url: str, choreography: Choreography | None) -> list[dict[st
             held[hold.reaction] += count
         paths = list(dict.fromkeys([*(choreography.contracts if choreography else ()), *positions, *parked]))
         names = dict.fromkeys(
-            [*(choreography.services if choreography else ()), *(path.partition(".")[0] for path in paths)]
+            [
+                *(choreography.services if choreography else ()),
+                *(path.partition(".")[0] for path in paths if " " not in path),
+            ]
         )
         return [
             {

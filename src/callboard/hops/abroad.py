@@ -130,6 +130,9 @@ def types_heard(choreography: Choreography, service: str) -> frozenset[str]:
     for flow in choreography.flows.values():
         if choreography.home_of(flow).name == service:
             kinds |= types_of_flow(choreography, flow)
+    for projection in choreography.projections.values():
+        if choreography.home_of(projection).name == service:
+            kinds |= {kind.name for kind in projection.hears}
     return frozenset(kinds)
 
 

@@ -112,7 +112,9 @@ def other_arguments(
     contract, found = attempt.delivery.reader.contract, dict[str, Any]()
     for parameter in contract.parameters:
         if isinstance(parameter, StateOf):
-            found[parameter.name] = _state(attempt.session, parameter, key_of_row(parameter.state.key, contract, given))
+            found[parameter.name] = state_argument(
+                attempt.session, parameter, key_of_row(parameter.state.key, contract, given)
+            )
         elif isinstance(parameter, PortOf):
             found[parameter.name] = keepers[parameter.port]
         elif isinstance(parameter, ContextOf):
@@ -148,7 +150,8 @@ def key_of_row(name: str, contract: Contract, given: dict[str, Any]) -> Any:
     return None
 
 
-def _state(session: Session, parameter: StateOf, key: Any) -> Any:
+def state_argument(session: Session, parameter: StateOf, key: Any) -> Any:
+    """The private copy of a row, which is in memory; or the way to any rows."""
     if parameter.form == "any":
         return cast("Any", States).over(parameter.state, session)
     return session.load(parameter.state, key, new=parameter.form != "maybe", read_only=parameter.form == "read")

@@ -23,6 +23,7 @@ from callboard.ledgers.sqlite_layout import (
     GET_LOG,
     GET_PARKED,
     LAYOUT,
+    STATE_TABLE,
     TABLES,
     entry_of,
     flow_of,
@@ -134,11 +135,7 @@ class SqliteLedger:
             migrate(self._db, self.url)
         self._db.executemany("INSERT OR IGNORE INTO name (name) VALUES (?)", [(name,) for name in sorted(names)])
         for state in sorted(states):
-            self._db.execute(
-                f'CREATE TABLE IF NOT EXISTS "state_{state}" '
-                "(key TEXT PRIMARY KEY, version INTEGER NOT NULL, shape INTEGER NOT NULL, data BLOB NOT NULL) "
-                "WITHOUT ROWID"
-            )
+            self._db.execute(STATE_TABLE.format(state))
 
     def _load_names(self) -> None:
         self._names = dict(self._db.execute("SELECT number, name FROM name"))
@@ -466,8 +463,9 @@ class SqliteLedger:
         """Who owned each service last."""
         return dict(self._all("SELECT service, process FROM owner", ()))
 
-    async def ask(self, letters: Sequence[Parked], notes: Sequence[Note]) -> list[bool]:
-        """Leave what an operator wants on these dead letters: a wish, when it is due, an edited payload; one note each.
+    async def ask(self, letters: Sequence[Parked], notes: Sequence[Note], record: Note | None = None) -> list[bool]:
+        """Leave what an operator wants on these dead letters: a wish, when it is due, an edited payload; one note each,
+        and one for the record of the ledger.
 
         One commit. False for one that is no dead letter any more, or of which something is wanted already.
         """
@@ -479,6 +477,8 @@ class SqliteLedger:
                 done.append(self._db.execute(_ASK, values).rowcount == 1)
                 if done[-1]:
                     await tx.note([note])
+            if any(done) and record is not None:
+                await tx.note([record])
         return done
 
     async def verify(self) -> list[str]:

@@ -72,6 +72,10 @@ UPDATE parked SET asked = json_object('what', asked) WHERE asked IS NOT NULL;
 """,
 }
 
+STATE_TABLE = (
+    'CREATE TABLE IF NOT EXISTS "state_{}" '
+    "(key TEXT PRIMARY KEY, version INTEGER NOT NULL, shape INTEGER NOT NULL, data BLOB NOT NULL) WITHOUT ROWID"
+)
 PUT_LOG = "INSERT INTO log (pos, id, type, flow, time, key, cause, by, data, more) VALUES "
 GET_LOG = "SELECT pos, id, type, flow, time, key, cause, by, data, more FROM log "
 GET_PARKED = "SELECT reaction, pos, effect, flow, line, why, due, attempts, error, missing, asked, data FROM parked "

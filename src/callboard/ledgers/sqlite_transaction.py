@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
-from callboard.ledgers.sqlite_layout import PUT_LOG, marks, more_of, pack, pack_wish, pages
+from callboard.ledgers.sqlite_layout import PUT_LOG, STATE_TABLE, marks, more_of, pack, pack_wish, pages
 from callboard.ledgers.sqlite_lent import SqliteLent
 
 if TYPE_CHECKING:
@@ -188,13 +189,24 @@ class SqliteTransaction:
             of_them = f"pos IN (SELECT pos FROM log WHERE flow {these})"
             self._db.execute(f"DELETE FROM supplied WHERE digest = x'' AND {of_them}", numbers)
             self._db.execute(f"UPDATE supplied SET gone = ? WHERE {of_them}", (now, *numbers))
-            going = f"DELETE FROM log WHERE flow {these} AND type NOT IN ({marks(len(spared))})"
-            gone += self._db.execute(going, (*numbers, *spared)).rowcount
+            going = f"FROM log WHERE flow {these} AND type NOT IN ({marks(len(spared))})"
+            self._count(going, (*numbers, *spared))
+            gone += self._db.execute(f"DELETE {going}", (*numbers, *spared)).rowcount
             for table, column in (("memory", "flow"), ("note", "flow"), ("flow", "number")):
                 self._db.execute(f"DELETE FROM {table} WHERE {column} {these}", numbers)
         self.pruned_to = max(self.pruned_to, upto)
         self.prunes += 1
         return gone
+
+    def _count(self, going: str, values: Sequence[int]) -> None:
+        """How many events of each type have gone, and the newest of them: what folds the log cannot begin before it."""
+        query = "SELECT (SELECT name FROM name WHERE number = type), count(*), max(pos)"
+        for name, count, newest in self._db.execute(f"{query} {going} GROUP BY type", values).fetchall():
+            before = "WHERE flow = 0 AND kind = 'pruned' AND name = ?"
+            known = self._db.execute(f"SELECT part, pos FROM memory {before}", (name,)).fetchone() or (0, 0)
+            self._db.execute(f"DELETE FROM memory {before}", (name,))
+            row = (0, "pruned", name, str(int(known[0]) + count), max(known[1], newest))
+            self._db.execute("INSERT INTO memory VALUES (?, ?, ?, ?, ?)", row)
 
     async def forget(self, before: int, *, limit: int) -> int:
         """Forget idempotency keys of flows that were pruned before this moment; returns how many."""
@@ -205,3 +217,18 @@ class SqliteTransaction:
         """Nobody waits for these reactions any more; registered again they start anew."""
         rows = [(reaction,) for reaction in reactions]
         self._db.executemany("UPDATE reaction SET live = 0, open = NULL WHERE reaction = ?", rows)
+
+    async def place(self, positions: Sequence[Position]) -> None:
+        """These stand there from now on, wherever they stood before."""
+        rows = [(p.reaction, p.since, p.pos, p.live, json.dumps(p.hears or ())) for p in positions]
+        self._db.executemany(
+            "INSERT OR REPLACE INTO reaction (reaction, since, pos, live, hears) VALUES (?, ?, ?, ?, ?)", rows
+        )
+
+    async def fill(self, state: str, source: str | None) -> int:
+        """The rows of `state` are those of the state `source` (None: there are none); returns how many there were."""
+        self._db.execute(STATE_TABLE.format(state))
+        before = self._db.execute(f'DELETE FROM "state_{state}"').rowcount
+        if source is not None:
+            self._db.execute(f'INSERT INTO "state_{state}" SELECT * FROM "state_{source}"')
+        return before
