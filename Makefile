@@ -79,6 +79,10 @@ typing: $(READY) ## the public API as users' type checkers see it: what they acc
 	@$(PY) -m pyright tests/typing tests/targets
 	@$(PYTEST) -q -m typing || [ $$? -eq 5 ] # 5: no test is marked so
 
+.PHONY: tutorial
+tutorial: $(READY) ## type the tutorial, and compare what it prints with what stands there
+	@$(PYTEST) -q -m 'slow or not slow' tests/test_tutorial.py
+
 .PHONY: saboteurs crash-test mutants model agree
 saboteurs: $(READY) ## plant a break of each promise; the suite must catch every one
 	@$(PY) tests/saboteurs/run.py

@@ -97,8 +97,11 @@ PAGES = [
     "docs/incidents.md",
     "docs/pattern.md",
     "docs/reference.md",
+    "docs/tutorial/1-check.md",
+    "docs/tutorial/2-simulate.md",
     "examples/README.md",
     "examples/order_fulfilment/README.md",
+    "examples/showcase/README.md",
 ]
 
 

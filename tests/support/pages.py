@@ -55,15 +55,29 @@ def write_files(text: str, folder: Path) -> None:
             file.write(code)
 
 
+def wrap(folder: Path) -> None:
+    """In this folder `callboard` and `python` are those of the tests."""
+    for name, arguments in (("callboard", " -m callboard"), ("python", "")):
+        (folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}"{arguments} "$@"\n')
+        (folder / name).chmod(0o755)
+
+
+def surroundings(folder: Path) -> str:
+    return f"PATH={shlex.quote(str(folder))}:$PATH; export PYTHONIOENCODING=utf-8 NO_COLOR=1"
+
+
+def play_line(line: str, folder: Path) -> str:
+    """Type one line; give what it prints, errors too."""
+    done = shell(f"{surroundings(folder)}; {{ {line}; }} 2>&1", cwd=folder)
+    return done.stdout + done.stderr
+
+
 def play(consoles: list[str], folder: Path) -> tuple[str, str]:
     """Type what the pages show; give what they say it prints, and what it printed. What ends in `&` is stopped."""
-    (folder / "callboard").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m callboard "$@"\n')
-    (folder / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    for name in ("callboard", "python"):
-        (folder / name).chmod(0o755)
+    wrap(folder)
     expected = "".join(consoles)
     commands = re.findall(r"^\$ (.*)$", expected, re.MULTILINE)
-    lines = [f"PATH={shlex.quote(str(folder))}:$PATH; export PYTHONIOENCODING=utf-8 NO_COLOR=1"]
+    lines = [surroundings(folder)]
     for each in commands:
         begun = re.sub(r" &$", ' 2>>worker.log & begun="$begun $!"', each)
         lines += [f"echo {shlex.quote('$ ' + each)}", begun]

@@ -61,7 +61,7 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, state: 
 
 def _why(subject: Subject, said: set[EventType]) -> str:
     """What said that the flow went wrong: the failures on the way, else what ended it."""
-    bad = [kind for kind in said if kind in subject.paths.bad]
+    bad = [kind for kind in subject.choreography.events.values() if kind in said and kind in subject.paths.bad]
     failures = [kind for kind in bad if kind.failure or kind.inner is not None]
     return named(failures[-1:] or bad[:1]) or "what makes the flow fail"
 

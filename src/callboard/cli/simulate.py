@@ -86,14 +86,13 @@ def command(app_argument: str | None, app: str | None, **options: Any) -> int:
         found.foreign += foreign(choreography, found.seen)
         _clear()
         _tell(found, time.monotonic() - begun, options)
-    failures = [*again, *found.failures]
-    files = {failure.seed: keep(failure, scene, folder) for failure in found.failures}
+    files = {**again, **{keep(failure, scene, folder): failure for failure in found.failures}}
     if options["as_json"]:
-        say_json("simulate", _document(found, failures))
+        say_json("simulate", _document(found, [*files.values()]))
     else:
-        for failure in failures:
-            _tell_story(failure, f"callboard simulate {spec} --replay {files.get(failure.seed, folder)}", options)
-    return int(bool(failures or found.unsteady or found.foreign))
+        for file, failure in files.items():
+            _tell_story(failure, f"callboard simulate {spec} --replay {file}", options)
+    return int(bool(files or found.unsteady or found.foreign))
 
 
 def _scene(choreography: Choreography, options: dict[str, Any]) -> Scene:
@@ -219,15 +218,15 @@ def _document(found: Hunt, failures: Sequence[Failure]) -> dict[str, Any]:
 # what was kept
 
 
-def _kept_before(scene: Scene, folder: Path, options: dict[str, Any]) -> list[Failure]:
-    """Failures of before that are not mended. One that is mended is kept no more."""
-    found: list[Failure] = []
+def _kept_before(scene: Scene, folder: Path, options: dict[str, Any]) -> dict[Path, Failure]:
+    """Failures of before that are not mended, by their files. One that is mended is kept no more."""
+    found: dict[Path, Failure] = {}
     if not folder.is_dir():
         return found
     for file in sorted(folder.glob(f"{scene.choreography.name}-*.json")):
         failure = replay(read_kept(file, scene), _scene(scene.choreography, options))
         if failure.violations:
-            found.append(failure)
+            found[file] = failure
         else:
             file.unlink()
             note(f"{file.name} does not fail any more")

@@ -98,6 +98,11 @@ def _explained(world: World, name: str) -> bool:
     return any(line.flow == name and line.what == "dead letter" and _is_simulated(line.text) for line in world.lines)
 
 
+def _gave_up(world: World, name: str, path: str) -> bool:
+    """Whether this reaction has a dead letter in this flow: then an operator knows."""
+    return any(each.flow == name and each.what == "dead letter" and each.text.startswith(path) for each in world.lines)
+
+
 def _is_simulated(text: str) -> bool:
     return any(word in text for word in _EXPLAINED)
 
@@ -204,7 +209,7 @@ def _left(world: World) -> Iterator[Violation]:
     for flow in sorted(failed):
         calls = [call for call in world.calls if call.flow == flow and call.took_place and not is_question(call)]
         for path, undoers in choreography.compensations.items():
-            if choreography.contracts[path].options.pivot or _explained(world, flow):
+            if choreography.contracts[path].options.pivot or any(_gave_up(world, flow, undoer) for undoer in undoers):
                 continue
             took = [call for call in calls if call.reaction == path and call.answer not in ("None", "False")]
             ports = {call.name.partition(".")[0] for call in took}

@@ -55,8 +55,8 @@ def _needs(failure: Failure) -> Iterator[str]:
             note = f"   [{step.note}]" if step.note else ""
             yield f"    {number}. {step.service} {' '.join(filter(None, words))}{note}"
         return
-    few = len(failure.deviations)
-    yield f"  shrunk {failure.first} deviations to {few} in {failure.runs} runs; it needs only:"
+    shrunk = f"shrunk {failure.first} deviations to {len(failure.deviations)} in {failure.runs} runs; it needs only:"
+    yield f"  {shrunk if failure.runs else 'kept from before; it needs only:'}"
     yield from (f"    - {amount_of(key, amount)}" for key, amount in failure.deviations.items())
 
 
