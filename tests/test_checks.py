@@ -37,3 +37,17 @@ def test_a_check_finds_nothing_once_its_example_is_mended(code: str) -> None:
     one: Check = CHECKS[code]
     found = checked(code, one.mended)
     assert [each for each in found if each.severity == "error" or each.code == code] == []
+
+
+def test_a_dead_letter_after_the_verdict_stalls_nothing() -> None:
+    lines = """
+@stock.reaction
+def hold(ordered: Ordered) -> Held: ...
+
+@desk.reaction
+def note(held: Held) -> None: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]
+"""
+    (finding,) = checked("CB305", lines)
+    assert "a dead letter of stock.hold leaves" in finding.title

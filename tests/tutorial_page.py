@@ -37,7 +37,7 @@ def played(text: str, folder: Path) -> str:
 
 def printed(line: str, folder: Path) -> str:
     """What a command prints, errors too, without the folder and the speed of this machine."""
-    text = play_line(line, folder).replace(f"{folder}/", "")
+    text = play_line(line, folder).replace(f"{folder}/", "").replace(f"{ROOT}/", "")
     text = re.sub(r" in [0-9.]+( s \(\d+ seeds/s\)|s)", "", text)
     return "".join(f"{each.rstrip()}\n" for each in text.splitlines())
 

@@ -87,7 +87,8 @@ class Losing:
         """Whether the flow has no verdict at some end, if this reaction never does its work: it is a dead letter."""
         verdicts, choice = self.world.extraction.verdicts(flow), self._choice(path)
         here = self.world.before[path] | choice  # the nearest place where it can be lost: most stalls are seen there
-        starts = [after for each in self.net.enabled(here) if (after := self.net.after(here, each)) & self.lost]
+        lost = (after for each in self.net.enabled(here) if (after := self.net.after(here, each)) & self.lost)
+        starts = [after for after in lost if not after & verdicts]
         bounded = False
         for start in (*starts, self.net.initial | choice):
             state, bounded = find_end(
