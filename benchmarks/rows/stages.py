@@ -56,11 +56,16 @@ def stage_of(frame: FrameType | None) -> str:
 def run(folder: Path, orders: int, in_flight: int) -> Figures:
     """Microseconds of CPU an order in each stage, and what of the clock was no CPU."""
     seen: Counter[str] = Counter()
+    last = 0.0
 
     def look(_: int, frame: FrameType | None) -> None:
-        seen[stage_of(frame)] += 1
+        nonlocal last  # a look that comes late, after a long statement, counts for all of it
+        now = time.process_time()
+        seen[stage_of(frame)] += int((now - last) * 1e6)
+        last = now
 
     before, began = time.process_time(), time.perf_counter()
+    last = before
     signal.signal(signal.SIGPROF, look)
     signal.setitimer(signal.ITIMER_PROF, _EVERY, _EVERY)
     figures = workload.run(folder, orders, in_flight)

@@ -287,9 +287,10 @@ class SqliteLedger:
     async def flows_by_key(self, keys: Collection[tuple[str, str]]) -> list[FlowRow]:
         """The flows with these (name, key) pairs."""
         found: list[FlowRow] = []
-        for page in pages(sorted(keys)):
-            query = f"{GET_FLOW} WHERE (name, key) IN (VALUES {marks(len(page), 2)})"
-            found += [flow_of(row) for row in self._all(query, [value for pair in page for value in pair])]
+        for name in sorted({name for name, _ in keys}):
+            for page in pages([key for each, key in keys if each == name]):
+                query = f"{GET_FLOW} WHERE key IN ({marks(len(page))}) AND name = ?"  # pairs would not use the index
+                found += [flow_of(row) for row in self._all(query, (*page, name))]
         return found
 
     async def flows_by_number(self, numbers: Collection[int]) -> list[FlowRow]:
