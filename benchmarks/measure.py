@@ -82,8 +82,8 @@ class Side:
             raise Unavailable(f"{self.name} was not finished after {_LONGEST:.0f} s") from None
         lines = done.stdout.splitlines()
         if done.returncode or not lines:
-            last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
-            raise Unavailable(f"{self.name} failed: {' '.join(last) or done.returncode}")
+            told = [line.strip(" |") for line in done.stderr.splitlines() if "Error" in line][-1:]
+            raise Unavailable(f"{self.name} failed: {' '.join(told) or done.returncode}")
         figures: Figures = json.loads(lines[-1])
         return figures
 

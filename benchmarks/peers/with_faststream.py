@@ -77,7 +77,7 @@ def on_nats(folder: Path, orders: int, in_flight: int, port: int, pid: int) -> F
         return broker.subscriber(subject, stream=stream, durable=name, pull_sub=PullSub(batch_size=100))
 
     def send(event: Any, subject: str) -> Any:
-        return broker.publish(event, subject, stream="orders")
+        return broker.publish(event, subject, stream="orders", timeout=30)
 
     return asyncio.run(_run(broker, on, send, Rows(folder), orders=orders, in_flight=in_flight, pid=pid))
 
