@@ -37,6 +37,8 @@ def scene_options(function: F) -> F:
                help="One ledger for all services, one for each with a broker between, or as the seed says."),
         option("--ports", metavar="NAME", help="The keepers: module:attr or file.py:attr, best a function that "
                "makes new ones.  [default: made from the Protocols]"),
+        option("--pure", metavar="A,B", default="", help="Ports, or calls as Port.call, that only compute: to "
+               "call them twice does no harm."),
         option("--flows", type=click.IntRange(1, 100), default=4, help="Flows of each kind in one world."),
         option("--swarm/--no-swarm", default=True, help="Let each seed have much of some faults and none of others."),
         option("--faults", metavar="A,B", default="all", show_default=False, help=faults),
@@ -106,7 +108,7 @@ def _scene(choreography: Choreography, options: dict[str, Any]) -> Scene:
             raise Refusal(2, f"there is no fault {name!r}{meant(name, list(FAULTS))}")
     return Scene(
         choreography, keepers_of(options["ports"]), named(names), swarm=options["swarm"], flows=options["flows"],
-        ledgers=options["ledgers"], ignored=frozenset(ignored),
+        ledgers=options["ledgers"], ignored=frozenset(ignored), pure=frozenset(_words(options["pure"])),
     )  # fmt: skip
 
 

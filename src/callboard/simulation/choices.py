@@ -54,6 +54,11 @@ class Choices:
         self._visits[key] += 1
         return key if self._visits[key] == 1 else f"{key} ({self._visits[key]})"
 
+    def visited(self, fault: str) -> list[str]:
+        """Every place at which this fault could have struck, in a world that was run with forced deviations."""
+        keys = [(key, count) for key, count in self._visits.items() if key.startswith(f"{fault} ")]
+        return [key if n == 1 else f"{key} ({n})" for key, count in keys for n in range(1, count + 1)]
+
     def strikes(self, fault: str, where: str) -> float | None:
         """The amount of the fault if it strikes here, else None."""
         rate = self._rates.get(fault, 0.0)

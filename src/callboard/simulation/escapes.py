@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import gc
 import inspect
+import logging
 import os
 import random
 import signal
@@ -47,11 +48,12 @@ class _Class(type):
 
 
 class Sealed:
-    """The seal around one world."""
+    """The seal around one world: it is put on for as long as it runs."""
 
     def __init__(self, world: World) -> None:
         self._world = world
         self._drawn = 0
+        self._chance = random.Random(world.choices.seed).getstate()  # noqa: S311 - a seed is wanted
         self._stack = ExitStack()
         self._functions = {
             reaction.function.__code__: path
@@ -65,9 +67,10 @@ class Sealed:
         ):  # what lies dead is closed at the end, and no `__del__` runs at a moment that no seed decides
             gc.disable()
             self._stack.callback(gc.enable)
-        state = random.getstate()
-        self._stack.callback(random.setstate, state)
-        random.seed(self._world.choices.seed)
+        self._stack.callback(random.setstate, random.getstate())
+        random.setstate(self._chance)
+        for name in ("callboard", "asyncio"):
+            self._patch(logging.getLogger(name), "disabled", value=True)
         self._patch(os, "urandom", self._bytes)
         self._patch(random, "_urandom", self._bytes)
         self._patch(time, "sleep", self._refuse("time.sleep"))
@@ -82,6 +85,7 @@ class Sealed:
             self._stack.callback(signal.alarm, 0)
 
     def __exit__(self, *_: object) -> None:
+        self._chance = random.getstate()
         self._stack.close()
 
     def _patch(self, where: object, name: str, value: object) -> None:

@@ -7,18 +7,21 @@ import sqlite3
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from msgspec.structs import replace
+
 from callboard.errors import LedgerBusy, LedgerError
 from callboard.ledgers.sqlite import SqliteLedger
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
-    from callboard.ledger import Entry, FlowRow, Parked
+    from callboard.ledger import Entry, FlowRow, Parked, Position
     from callboard.ledgers.sqlite_transaction import SqliteTransaction
     from callboard.simulation.worker import Worker
 
 
 _MOST_BLANK = 16
+_NEVER = 1 << 62
 _BLANK: list[Blank] = []  # the newest last
 
 
@@ -141,6 +144,12 @@ class SimulatedLedger(SqliteLedger):
     async def close(self) -> None:
         """The disk stays."""
 
+    async def positions(self) -> list[Position]:
+        """As they were left; who is silent has passed everything."""
+        found = await super().positions()
+        silent = self.worker.world.scene.silent
+        return [replace(each, pos=_NEVER, open=()) if each.reaction in silent else each for each in found]
+
     async def moved(self) -> bool:
         """Nobody else commits here, but an operator may have left a wish."""
         moved, self._disk.asked = self._disk.asked, False
@@ -155,10 +164,10 @@ class SimulatedLedger(SqliteLedger):
         async with super().transaction(tokens) as tx:
             written = Written(tx)
             yield tx
-            labels = worker.note(self._disk, written)
+            labels = worker.note(self._disk, written) or ["its places"]
             for label in labels:
                 await worker.may_die(f"before it commits {label}")
-            if labels and worker.strikes("full", f"{worker.name} {labels[0]}", "finds the disk full") is not None:
+            if worker.strikes("full", f"{worker.name} {labels[0]}", "finds the disk full") is not None:
                 raise LedgerError("database or disk is full (simulated)")
         worker.committed(self._disk, written)
         for label in labels:

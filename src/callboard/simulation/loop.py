@@ -59,6 +59,7 @@ class Loop(asyncio.BaseEventLoop):
         self.made: list[asyncio.Task[Any]] = []  # all tasks: what lies dead is not collected while the world goes on
         self.idle: Callable[[float | None], None] = lambda _: None  # told when the next timer is, before time jumps
         self.run_tag: Callable[[Any, Context], None] = lambda _coro, _context: None
+        self.stepped: Callable[[Any, Life], None] | None = None  # told of each task that a step of a life has left
         self.failed: BaseException | None = None
         self._most = most
         self._time = 0.0
@@ -151,6 +152,7 @@ class Loop(asyncio.BaseEventLoop):
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns. Raises NeverRests after too many steps."""
+        before = events._get_running_loop()  # a test may be in one
         events._set_running_loop(self)
         try:
             task = self.create_task(coroutine, name="world")
@@ -161,7 +163,7 @@ class Loop(asyncio.BaseEventLoop):
             result: T = task.result()
             return result
         finally:
-            events._set_running_loop(None)
+            events._set_running_loop(before)
 
     def _step(self) -> None:
         self.steps += 1
@@ -173,6 +175,8 @@ class Loop(asyncio.BaseEventLoop):
         handle, life = self._soon.popleft()
         if not handle.cancelled() and (life is None or not life.over):
             handle._run()
+            if self.stepped is not None and life is not None:
+                self.stepped(getattr(handle._callback, "__self__", None), life)  # type: ignore[attr-defined]
 
     def _jump(self) -> None:
         while self._timers and _is_void(self._timers[0]):

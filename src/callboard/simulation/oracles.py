@@ -12,7 +12,7 @@ from msgspec import Struct
 from callboard.contract import holds
 from callboard.errors import CallboardError
 from callboard.event import SPEAKS_OF
-from callboard.simulation.outside import Call, is_question
+from callboard.simulation.outside import Call
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -182,7 +182,7 @@ def _twice(world: World) -> Iterator[Violation]:
     """
     deliveries: dict[tuple[str, str], list[Call]] = defaultdict(list)
     for call in world.calls:
-        if call.took_place and call.delivery and not is_question(call):
+        if call.took_place and call.delivery and not call.asks:
             deliveries[call.delivery, call.name].append(call)
     for calls in deliveries.values():
         each_run = Counter(call.attempt for call in calls)
@@ -207,7 +207,7 @@ def _left(world: World) -> Iterator[Violation]:
     choreography = world.scene.choreography
     failed = {line.flow for line in world.lines if line.what == "verdict" and " failed" in line.text}
     for flow in sorted(failed):
-        calls = [call for call in world.calls if call.flow == flow and call.took_place and not is_question(call)]
+        calls = [call for call in world.calls if call.flow == flow and call.took_place and not call.asks]
         for path, undoers in choreography.compensations.items():
             if choreography.contracts[path].options.pivot or any(_gave_up(world, flow, undoer) for undoer in undoers):
                 continue

@@ -48,6 +48,7 @@ class Call(Struct):
     attempt: int
     place: str  # the line that calls
     worker: str
+    asks: bool = False  # it changes nothing outside: by its name, or because the scene says that it only computes
     took_place: bool = False
     answer: str = ""
 
@@ -87,8 +88,8 @@ class Outside:
         if not methods or not getattr(port, "_is_protocol", False):
             return port() if inner is None else inner
         keeper: Any = _watcher(cast("Any", port))()
-        own: dict[str, Any] = vars(keeper)
-        own.update({} if inner is None else vars(inner))
+        own: dict[str, Any] = keeper.__dict__
+        own.update({} if inner is None else inner.__dict__)
         own.update({name: self._watched(port, name, method, inner) for name, method in methods.items()})
         return cast("object", keeper)
 
@@ -134,10 +135,13 @@ class Outside:
         is_named = any(_names(key, each, flow) for key, each in told.items())
         call = Call(
             f"{port.__name__}.{name}", f"{port.__name__}.{name}({text})", f"{name}({text})" if is_named else None,
-            path, flow, delivery, count, place, life.worker if life else "",
+            path, flow, delivery, count, place, life.worker if life else "", self._asks(port.__name__, name),
         )  # fmt: skip
         self.calls.append(call)
         return call
+
+    def _asks(self, port: str, name: str) -> bool:
+        return name.split("_", 1)[0] in _QUESTIONS or bool(self.world.scene.pure & {port, f"{port}.{name}"})
 
     def _caller(self, frame: FrameType | None) -> tuple[Attempt | None, str, str]:
         """Which attempt calls, from which line, and by which reaction."""
@@ -216,7 +220,9 @@ class Outside:
         if call.key is not None and call.key in self._answers:
             return self._answers[call.key]
         name = call.name.rpartition(".")[2]
-        key = call.key or self.world.choices.visit(call.told)
+        key = call.told  # who is asked the same answers the same
+        if not call.asks:
+            key = self.world.choices.visit(f"{call.name} #{call.flow}" if call.key else call.told)
         try:
             made = value(returns, name, lambda at: self.world.choices.draw(f"answer {key} {at}"), "")
         except (ContractError, TypeError, ValueError) as error:
@@ -236,11 +242,6 @@ def _watcher(port: Any) -> type[Any]:
 @cache
 def _returned(method: Any) -> Any:
     return get_type_hints(method).get("return", NoneType)
-
-
-def is_question(call: Call) -> bool:
-    """Whether its name says that it only asks, and changes nothing."""
-    return call.name.rpartition(".")[2].split("_")[0] in _QUESTIONS
 
 
 def _inner(keeper: object) -> object:

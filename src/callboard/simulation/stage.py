@@ -94,7 +94,8 @@ class Stage(World):
 
     # the play
 
-    async def _live(self) -> None:
+    async def live(self) -> None:
+        """The script, step by step."""
         self._build()
         (worker,) = self.workers.values()
         worker.refuse_wrong_keepers()

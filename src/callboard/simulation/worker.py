@@ -168,18 +168,19 @@ class Worker:
                 wait = row.due / 1_000_000 - self.now().timestamp()
                 world.loop.call_later(wait + _MOMENT, world.broker.wake, self.name, context=Context())
 
-    @property
-    def is_quiet(self) -> bool:
-        """Whether it is up, and nothing more would happen by itself."""
+    def is_quiet(self, *, waits: bool) -> bool:
+        """Whether it is up, and nothing more would happen by itself; without `waits`: but for timers and deadlines."""
         board = self.board
         if board is None:
             return False
         if board.failure is not None:
             return True
         work = board.work
-        busy = work.busy or work.running or work.later or work.next_due() is not None
         unsent = work.abroad is not None and work.abroad.sent < work.head
-        return not busy and not unsent and not self.disk.query("SELECT 1 FROM parked WHERE due IS NOT NULL LIMIT 1")
+        if unsent or work.busy or work.running or work.later or (waits and work.next_due() is not None):
+            return False
+        due = "SELECT 1 FROM parked WHERE due IS NOT NULL AND (? OR why IN ('retry', 'running')) LIMIT 1"
+        return not self.disk.query(due, waits)
 
     async def up(self) -> Board:
         """Its board, once it is up."""

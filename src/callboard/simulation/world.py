@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,7 +25,7 @@ from callboard.simulation.choices import Choices, Deviations
 from callboard.simulation.escapes import Sealed
 from callboard.simulation.faults import FAULTS
 from callboard.simulation.ledger import Disk
-from callboard.simulation.loop import Loop
+from callboard.simulation.loop import Life, Loop
 from callboard.simulation.memory import Memory
 from callboard.simulation.oracles import Violation, judge
 from callboard.simulation.outside import Outside, tag_runs
@@ -46,7 +46,6 @@ LEDGERS = Literal["shared", "separate", "either"]
 _STORM = 5400.0  # seconds after which faults strike no more
 _RUN: ContextVar[Any] = ContextVar("callboard_run", default=None)
 _ROUNDS = 6  # of the end: what is dead is replayed
-_PATIENCE = 5.0  # seconds until somebody who publishes tries again
 
 
 @dataclass
@@ -61,6 +60,8 @@ class Scene:
     ledgers: LEDGERS = "either"
     ignored: frozenset[str] = frozenset()  # oracles that are not asked
     codec: Codec = field(default_factory=JsonCodec)
+    pure: frozenset[str] = frozenset()  # ports, and calls as `Port.call`, that only compute
+    silent: set[str] = field(default_factory=set[str])  # reactions that hear nothing
 
     @cached_property
     def memory(self) -> Memory:
@@ -124,7 +125,10 @@ class World:
         self.disks: dict[str, Disk] = {}
         self.workers: dict[str, Worker] = {}
         self._resting: asyncio.Future[None] | None = None
+        self._waits = True
+        self.patience = 5.0  # seconds until somebody who publishes tries again
         self._people = 0
+        self._sealed = Sealed(self)
         self.loop.run_tag = tag_runs(self._outside.functions, _RUN)
         self.loop.idle = self._idle
 
@@ -132,23 +136,33 @@ class World:
 
     def run(self) -> Ending:
         """Live it from beginning to end, and judge it."""
-        logger = logging.getLogger("callboard")
-        before, logger.disabled = logger.disabled, True
-        loud = logging.getLogger("asyncio")
-        also, loud.disabled = loud.disabled, True
+        with self.alive():
+            try:
+                self.do(self.live())
+                violations = self.do(judge(self))
+            except CallboardError as error:
+                violations = [Violation("trouble", "", f"{type(error).__name__}: {error}")]
+        return self.ended(violations)
+
+    @contextmanager
+    def alive(self) -> Iterator[None]:
+        """It may be acted in; afterwards what lay dead is closed, and the disks are given back."""
         try:
-            with self.memory, Sealed(self):
-                try:
-                    self.loop.run(self._live())
-                    violations = self.loop.run(judge(self))
-                except CallboardError as error:
-                    violations = [Violation("trouble", "", f"{type(error).__name__}: {error}")]
-                finally:
-                    self.loop.bury()
+            with self.memory:
+                yield
         finally:
-            logger.disabled, loud.disabled = before, also
+            with self._sealed:
+                self.loop.bury()
             for disk in self.disks.values():
                 disk.leave()
+
+    def do(self, step: Coroutine[Any, Any, T]) -> T:
+        """What this step returns, in the time of this world."""
+        with self._sealed:
+            return self.loop.run(step)
+
+    def ended(self, violations: list[Violation]) -> Ending:
+        """How it ended."""
         found = [each for each in [*self.found, *violations] if each.oracle not in self.scene.ignored]
         digest = blake2b("\n".join(self.trace).encode(), digest_size=8).hexdigest()
         outcomes = frozenset(f"{e.by} -> {e.type}" for _, e in self.log if e.by and "callboard." not in e.by)
@@ -157,17 +171,26 @@ class World:
             len(self._names), outcomes, self.trace,
         )  # fmt: skip
 
-    async def _live(self) -> None:
+    async def begin(self) -> None:
+        """All workers start; faults strike from now on."""
         self._build()
         for worker in self.workers.values():
             worker.refuse_wrong_keepers()
             worker.start()
         self.loop.call_later(_STORM, self._calm)
+
+    async def live(self) -> None:
+        """Begin, let happen what the workload says, and come to the end."""
+        await self.begin()
         workloads = self.scene.choreography.workloads or [publish_samples]
         for workload in workloads:
             told = workload(self)
             if inspect.isawaitable(told):
                 await told
+        await self.finish()
+
+    async def finish(self) -> None:
+        """Faults stop, everything comes to its end, and what is dead is tried again."""
         await self.rest()
         self._calm()
         for _ in range(_ROUNDS):
@@ -191,10 +214,21 @@ class World:
     def _calm(self) -> None:
         self.choices.calm = True
 
-    async def rest(self) -> None:
-        """Nothing more would happen by itself: every timer, retry and delivery is through."""
+    async def rest(self, *, waits: bool = True) -> None:
+        """Nothing more would happen by itself: every timer, retry and delivery is through.
+
+        Without `waits` the timers and deadlines are not waited for.
+        """
+        self._waits = waits
         self._resting = self.loop.create_future()
         await self._resting
+
+    async def pass_time(self, seconds: float) -> None:
+        """So much time passes; what begins in it is brought to where it waits again."""
+        until = self.loop.time() + seconds
+        await self.rest(waits=False)
+        await asyncio.sleep(max(0.0, until - self.loop.time()))
+        await self.rest(waits=False)
 
     def _idle(self, due: float | None) -> None:
         resting = self._resting
@@ -202,7 +236,8 @@ class World:
             return
         if due is not None and due - self.loop.time() < 0.5:
             return
-        if (self.broker is None or self.broker.is_empty) and all(each.is_quiet for each in self.workers.values()):
+        quiet = (each.is_quiet(waits=self._waits) for each in self.workers.values())
+        if (self.broker is None or self.broker.is_empty) and all(quiet):
             resting.set_result(None)
 
     async def _replay_dead(self) -> bool:
@@ -223,6 +258,18 @@ class World:
                 worker.disk.asked = True
                 work.wake()
         return asked
+
+    def at_awaits(self) -> None:
+        """From now on a worker can die wherever a reaction awaits too."""
+        codes = self._outside.functions
+
+        def stepped(task: Any, life: Life) -> None:
+            coroutine = task.get_coro() if isinstance(task, asyncio.Task) and not task.done() else None
+            path = codes.get(getattr(coroutine, "cr_code", None))
+            if path is not None and not life.over:
+                self.workers[life.worker].dies(f"while {path} awaits")
+
+        self.loop.stepped = stepped
 
     # what its parts ask of it
 
@@ -297,10 +344,7 @@ class World:
             key = f"publish {name} {len(self.published)}"
             worker = self.home(event)
 
-            async def publish(board: Board) -> None:
-                await board.publish(event, idempotency_key=key)
-
-            await self._insist(worker, publish)
+            await self._insist(worker, lambda board: board.publish(event, idempotency_key=key))
         finally:
             self._people -= 1
 
@@ -335,15 +379,17 @@ class World:
             await self._insist(worker, change)
 
     async def _insist(self, worker: Worker, step: Callable[[Board], Awaitable[Any]]) -> None:
+        try:
+            await self.insist(worker, step)
+        except CallboardError as error:
+            self.tell("outside", "is refused", f"{type(error).__name__}: {error}")
+
+    async def insist(self, worker: Worker, step: Callable[[Board], Awaitable[T]]) -> T:
+        """What the step returns; it is made again where the worker died or did not answer."""
         while True:
             board = await worker.up()
-            try:
-                await asyncio.wait_for(step(board), _PATIENCE)
-            except TimeoutError:
-                continue
-            except CallboardError as error:
-                self.tell("outside", "is refused", f"{type(error).__name__}: {error}")
-            return
+            with suppress(TimeoutError):
+                return await asyncio.wait_for(step(board), self.patience)
 
     # for invariants
 

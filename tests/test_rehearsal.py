@@ -1,0 +1,130 @@
+"""The pytest plugin: an app in virtual time in the user's tests, as docs/testing.md has them."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from callboard import Choreography
+from callboard.testing.crashes import crash_everywhere
+from media import media
+from trip import rides
+
+from .planted import no_key, whole_shop
+
+ROOT = Path(__file__).parent.parent
+_PROJECT = """
+[tool.callboard]
+app = "shop:shop"
+
+[tool.pytest.ini_options]
+addopts = "--strict-markers"
+asyncio_mode = "auto"
+asyncio_default_fixture_loop_scope = "function"
+"""
+
+
+@pytest.fixture
+def project(pytester: pytest.Pytester) -> pytest.Pytester:
+    """A project of the user's, with the order choreography."""
+    shop = (ROOT / "examples" / "order_fulfilment" / "shop.py").read_text("utf-8")
+    pytester.makepyfile(shop=shop)
+    pytester.path.joinpath("pyproject.toml").write_text(_PROJECT, "utf-8")
+    return pytester
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text("utf-8"), re.DOTALL)
+
+
+@pytest.mark.parametrize("ledgers", ["shared", "separate"])
+def test_the_tests_of_the_page_pass(project: pytest.Pytester, ledgers: str) -> None:
+    project.makepyfile(test_page="\n".join(blocks()))
+    ran = project.runpytest_subprocess("-q", f"--callboard-ledgers={ledgers}")
+    ran.assert_outcomes(passed=6)
+
+
+_FAULTY = """
+import pytest
+import shop
+from test_page import callboard_keepers, order
+
+
+def test_a_wrong_path(callboard):
+    callboard.put(shop.Shelf(sku="pen", free=5))
+    assert callboard.publish(order()).run().path == "OrderCreated > OrderCancelled"
+
+
+@pytest.mark.callboard_faults("lose", "late", seeds=40)
+def test_the_bank_is_called_once(callboard):
+    callboard.put(shop.Shelf(sku="pen", free=5))
+    callboard.publish(order()).run()
+    assert len([call for call in callboard.calls if call.name == "Bank.charge"]) == 1
+
+
+def test_a_refused_publish(callboard):
+    flow = callboard.publish(order())
+    callboard.silence(shop.ship)
+
+
+@pytest.mark.callboard_faults("crash")
+def test_without_the_fixture():
+    pass
+
+
+@pytest.mark.callboard_faults("crush")
+def test_of_an_unknown_fault(callboard):
+    pass
+"""
+
+
+def test_a_failure_tells_the_sequence_and_the_seed_that_lives_it_again(project: pytest.Pytester) -> None:
+    project.makepyfile(test_page=blocks()[0], test_faulty=_FAULTY)
+    ran = project.runpytest_subprocess("-q", "test_faulty.py")
+    text = ran.stdout.str()
+    ran.assert_outcomes(failed=5)
+    assert "- OrderCreated > OrderCancelled" in text
+    assert "inventory.reserve -> ItemsReserved#o-1" in text
+    assert "lose Bank.charge in payments.charge#o-1" in text
+    assert "to 1 in" in text
+    assert "its answer is lost  <<<" in text
+    assert "the services are running by now" in text
+    assert "takes the fixture `callboard`" in text
+    assert "there is no fault 'crush'" in text
+    (seed,) = set(re.findall(r"test_the_bank_is_called_once --callboard-seed=(\d+)", text))
+    again = project.runpytest_subprocess("-q", "test_faulty.py", "-k", "bank", f"--callboard-seed={seed}")
+    again.assert_outcomes(failed=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "pure"),
+    [(whole_shop, ()), (lambda: rides, ()), (lambda: media, ("Ffmpeg",))],
+    ids=["shop", "trip", "media"],
+)
+def test_a_crash_at_any_boundary_changes_nothing(make: Callable[[], Choreography], pure: tuple[str, ...]) -> None:
+    points = crash_everywhere(make(), pure=pure)
+    assert len(points) == len(set(points)) > 30
+    for boundary in ("before it commits", "after it committed"):
+        assert any(boundary in point for point in points)
+    assert any(" awaits" in point for point in points) == any(" in " in point for point in points)  # a port is awaited
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("make", "pure"),
+    [(whole_shop, ()), (lambda: rides, ()), (lambda: media, ("Ffmpeg",))],
+    ids=["shop", "trip", "media"],
+)
+def test_a_crash_at_any_boundary_between_ledgers_changes_nothing(
+    make: Callable[[], Choreography], pure: tuple[str, ...]
+) -> None:
+    points = crash_everywhere(make(), ledgers="separate", pure=pure)
+    for boundary in ("before it sends", "after it sent", "after it committed the arrived"):
+        assert any(boundary in point for point in points)
+
+
+def test_a_crash_that_changes_the_end_is_told_with_its_point() -> None:
+    with pytest.raises(AssertionError, match=r"crash shop after Till.charge in payments.charge#order-1") as told:
+        crash_everywhere(no_key())
+    assert "+ outside Till.charge(" in str(told.value)
