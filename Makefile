@@ -96,6 +96,11 @@ mutants: $(READY) ## plant every single defect in clean choreographies; what che
 model: $(READY) ## the executable model of the react group, and the shortcuts that lose money in it; SEEDS=1500
 	@$(PY) -m tests.model.table $(SEEDS)
 
+.PHONY: swarm
+swarm: $(READY) ## the order choreography under every fault, for 45 seconds; SEED=0 is the first
+	@$(PY) -m callboard simulate examples/order_fulfilment/shop.py --seed $(or $(SEED),0) --seeds 100000 --time 45 \
+	    --keep build/failures
+
 .PHONY: asyncapi
 asyncapi: $(READY) ## every AsyncAPI document through the parser of the AsyncAPI project; fetches it once, with npm
 	@$(PY) tools/asyncapi.py

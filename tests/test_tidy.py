@@ -20,7 +20,7 @@ AS_GIVEN = ("tests/targets/",)  # kept as they were written
 
 LONGEST_LINE = 120
 LONGEST_FUNCTION = 50
-LARGEST_SOURCE = 28_700
+LARGEST_SOURCE = 29_190
 
 NAME_THE_CONCEPT = "name the concept it holds"
 BANNED = {
@@ -43,6 +43,7 @@ BANNED = {
 }
 # Names that somebody else's interface demands: (file, name) -> whose.
 FOREIGN: dict[tuple[str, str], str] = {
+    ("src/callboard/testing/plugin.py", "obj"): "pytest's Function.obj",
     ("src/callboard/envelope.py", "data_base64"): "an attribute of CloudEvents",
     ("benchmarks/peers/with_sagaz.py", "saga_name"): "an attribute of sagaz",
 }

@@ -164,10 +164,11 @@ class SimulatedLedger(SqliteLedger):
         async with super().transaction(tokens) as tx:
             written = Written(tx)
             yield tx
-            labels = worker.note(self._disk, written) or ["its places"]
+            named = worker.note(self._disk, written)
+            labels = named or ["its places"]
             for label in labels:
                 await worker.may_die(f"before it commits {label}")
-            if worker.strikes("full", f"{worker.name} {labels[0]}", "finds the disk full") is not None:
+            if named and worker.strikes("full", f"{worker.name} {labels[0]}", "finds the disk full") is not None:
                 raise LedgerError("database or disk is full (simulated)")
         worker.committed(self._disk, written)
         for label in labels:

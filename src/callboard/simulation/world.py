@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from msgspec.structs import replace
 
@@ -264,7 +264,7 @@ class World:
         codes = self._outside.functions
 
         def stepped(task: Any, life: Life) -> None:
-            coroutine = task.get_coro() if isinstance(task, asyncio.Task) and not task.done() else None
+            coroutine: Any = None if not isinstance(task, asyncio.Task) or task.done() else cast("Any", task).get_coro()
             path = codes.get(getattr(coroutine, "cr_code", None))
             if path is not None and not life.over:
                 self.workers[life.worker].dies(f"while {path} awaits")
@@ -344,7 +344,10 @@ class World:
             key = f"publish {name} {len(self.published)}"
             worker = self.home(event)
 
-            await self._insist(worker, lambda board: board.publish(event, idempotency_key=key))
+            async def publish(board: Board) -> None:
+                await board.publish(event, idempotency_key=key)
+
+            await self._insist(worker, publish)
         finally:
             self._people -= 1
 

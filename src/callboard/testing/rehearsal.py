@@ -83,7 +83,7 @@ class Rehearsal:
         self, choreography: Choreography, keepers: Keepers = (), *, seed: int = 0, ledgers: LEDGERS = "shared"
     ) -> None:
         self.choreography = choreography
-        self.keepers: Keepers = keepers  # of the ports, or a function that makes them; the rest are made from Protocols
+        self.keepers: Keepers = keepers  # or a function that makes them; the rest are made from Protocols
         self._ledgers: LEDGERS = ledgers
         self._restore = ExitStack()
         self.again(seed, ())
