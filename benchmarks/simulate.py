@@ -6,6 +6,7 @@ neighbour can only make it longer; beside it the time on the wall of that round.
 
 import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 from callboard.simulation.hunt import hunt
@@ -17,9 +18,7 @@ _ROUNDS = 5
 def main(seeds: int) -> None:
     """Print the rate, and the digest that tells that every round lived the same worlds."""
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "examples" / "order_fulfilment"))
-    import shop
-
-    scene = Scene(shop.shop)
+    scene = Scene(import_module("shop").shop)
     hunt(scene, range(2))  # what is made once for all seeds
     rounds: list[tuple[float, float]] = []
     digests: set[str] = set()

@@ -107,7 +107,7 @@ def test_a_crash_at_any_boundary_changes_nothing(make: Callable[[], Choreography
     assert len(points) == len(set(points)) > 30
     for boundary in ("before it commits", "after it committed"):
         assert any(boundary in point for point in points)
-    assert any(" awaits" in point for point in points) == any(" in " in point for point in points)  # a port is awaited
+    assert make is not whole_shop or any(" awaits" in point for point in points)
 
 
 @pytest.mark.slow

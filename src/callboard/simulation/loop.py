@@ -125,6 +125,9 @@ class Loop(asyncio.BaseEventLoop):
         if not task.cancelled() and (error := task.exception()) is not None:
             self.failed = error
 
+    def call_exception_handler(self, context: Any) -> None:
+        """What the dead have not looked at is not told, whenever it is collected."""
+
     def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> asyncio.Future[T]:
         """There are no threads: it is run here, as a step of its own."""
         future: asyncio.Future[T] = self.create_future()

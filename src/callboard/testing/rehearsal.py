@@ -168,8 +168,8 @@ class Rehearsal:
         world.published.append(event)
 
         async def publish(board: Board) -> FlowHandle:
-            (handle,) = await board.publish([event], idempotency_key=key)
-            return handle
+            handles: list[FlowHandle] = await board.publish([event], idempotency_key=key)
+            return handles[0]
 
         handle = world.do(world.insist(world.home(event), publish))
         return Rehearsed(self, handle.name, (handle.id or "")[:FLOW_LENGTH])
