@@ -44,6 +44,7 @@ BANNED = {
 # Names that somebody else's interface demands: (file, name) -> whose.
 FOREIGN: dict[tuple[str, str], str] = {
     ("src/callboard/testing/plugin.py", "obj"): "pytest's Function.obj",
+    ("src/callboard/simulation/loop.py", "call_exception_handler"): "asyncio's AbstractEventLoop",
     ("src/callboard/envelope.py", "data_base64"): "an attribute of CloudEvents",
     ("benchmarks/peers/with_sagaz.py", "saga_name"): "an attribute of sagaz",
 }

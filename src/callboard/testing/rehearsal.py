@@ -69,7 +69,8 @@ class Rehearsed:
         return tuple((self._row("leaked") or "").split(", ")) if self._row("leaked") else ()
 
     def _row(self, column: str) -> Any:
-        rows = self._rehearsal.home_of(self.name).query(f"SELECT {column} FROM flow WHERE id = ?", self.id)  # noqa: S608
+        disk = self._rehearsal.home_of(self.name)
+        rows = disk.query(f"SELECT {column} FROM flow WHERE id = ?", self.id)  # noqa: S608 - our own name
         return next((value for (value,) in rows if value is not None), None)
 
     def __repr__(self) -> str:
