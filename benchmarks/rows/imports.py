@@ -42,7 +42,9 @@ def _times(options: Options, name: str) -> Answer:
         found.append(side.run())
         options.tell(f"{number + 1}/{options.count}")
     return Answer(
-        [each["seconds"] for each in found], lines=[f"{spread([each['cpu'] for each in found]):.3f} s of it are CPU"]
+        [each["seconds"] for each in found],
+        [each["cpu"] for each in found],
+        [f"{spread([each['cpu'] for each in found]):.3f} s of it are CPU"],
     )
 
 

@@ -106,7 +106,8 @@ def measure_restart(options: Options) -> Answer:
     after_kill = [each["first"] for each in found[1::2]]
     return Answer(
         [each["first"] for each in found],
-        lines=[
+        [each["cpu"] for each in found],
+        [
             f"opened after {opened:.3f} s; {spread([each['cpu'] for each in found]):.3f} s of CPU; {memory:.0f} MB",
             "the file is in the page cache",
             *([f"after a kill -9: {spread(after_kill):.3f} s"] if after_kill else []),
