@@ -1,7 +1,8 @@
 """The command line where services keep ledgers of their own: two workers on two files, a bus, others publish."""
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,24 @@ def test_a_broker_that_is_none_is_refused_by_its_name(folder: Path) -> None:
     assert result.exit_code != 0
     assert "'carrier-pigeon' names no broker: write sqlite:///bus.db" in result.stderr
     assert not (folder / "carrier-pigeon").exists()
+
+
+def test_a_broker_that_is_away_is_told_with_how_many_wait_and_no_more_once_it_is_back(folder: Path) -> None:
+    road = ("--broker", "sqlite:///bus/bus.db")
+    said = command("publish", "LetterPosted", letter("1"), "--ledger", "sqlite:///counter.db", *road)
+    assert "published here, on its way to the ledger that keeps it" in said.stdout
+    with worker(folder, "--ledger", "sqlite:///counter.db", *road, "--services", "counter"):
+        assert "up to 1 event wait" in until(lambda: at("counter", "services").stdout, "the broker is away since")
+        assert "is there once it was let in" in at("counter", "flows", "list").stderr
+        assert "is there once it was let in" in at("counter", "flows", "wait", "letter/1").stderr
+        (folder / "bus").mkdir()
+        until(lambda: str("away since" in at("counter", "services").stdout), "False")
+        assert "letter/1" in until(lambda: at("counter", "flows", "list").stdout, "letter/1")
+
+
+def until(look: Callable[[], str], text: str) -> str:
+    """What is seen once the text is in it. Fails after half a minute."""
+    limit = time.monotonic() + 30
+    while text not in (seen := look()):
+        assert time.monotonic() < limit, seen
+    return seen

@@ -5,7 +5,9 @@ import json
 import os
 import re
 import shutil
+import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable
 from contextlib import closing
 from datetime import timedelta
@@ -341,7 +343,7 @@ def test_dead_letters_are_listed_with_their_flow_and_their_error() -> None:
     [
         (("--reaction", "van.deliver"), 2),
         (("--reaction", "van"), 2),
-        (("--reaction", "va"), 0),
+        (("--reaction", "counter"), 0),
         (("--flow", "letter/heavy"), 1),
         (("--flow", "heavy/2"), 1),
         (("--error", "TYRE"), 2),
@@ -755,3 +757,44 @@ def test_what_contradicts_itself_is_found(ledger: Path, broken: str, text: str) 
     with closing(sqlite3.connect(ledger)) as db, db:
         db.execute(broken)
     assert text in said("ledger", "verify", code=1)
+
+
+def test_a_reaction_that_the_ledger_has_never_seen_is_told() -> None:
+    for what in (("list",), ("replay", "--yes"), ("discard", "--yes")):
+        assert "did you mean 'van.deliver'?" in refused("dlq", *what, "--reaction", "van.delivr", code=4)
+    assert "none fits" in command("dlq", "replay", "--reaction", "counter", "--yes").stderr
+
+
+def test_who_did_what_is_on_record_and_stays_when_flows_are_forgotten() -> None:
+    letter = told("dlq", "list")["items"][0]["id"]
+    said("dlq", "replay", letter, "--as", "ann", "--note", "the van is back", "--yes")
+    said("flows", "cancel", "unread", "--app", APP, "--as", "bob", "--note", "a mistake", "--yes")
+    said("ledger", "prune", APP, "--keep", "0s", "--as", "cid", "--yes")
+    said("ledger", "migrate")
+    acts = [
+        (each["by"], each["what"], each["about"].partition(" (")[0], each["note"])
+        for each in told("ledger", "audit")["items"]
+    ]
+    assert acts[:3] == [
+        ("ann", "replay", letter, "the van is back"),
+        ("bob", "cancel", "letter/unread", "a mistake"),
+        ("cid", "prune", "post", ""),
+    ]
+    assert acts[3][1] == "migrate"
+    assert "the van is back" in said("ledger", "audit", "--since", "1h")
+    assert "nothing was done by an operator" in command("ledger", "audit", "--since", "0s").stderr
+
+
+def test_an_owner_that_lives_and_does_nothing_is_named(ledger: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as owner, closing(sqlite3.connect(ledger)) as db:
+        with db:
+            db.execute("UPDATE owner SET process = ?", (f"pid {owner.pid}",))
+            db.execute("UPDATE log SET time = time - 90000000")
+        idle = command("services", "--app", APP).stderr
+        assert f"counter: pid {owner.pid} lives, and has not come to an event of " in idle
+        assert f"`kill -9 {owner.pid}` lets a standby take over" in idle
+        assert "was stopped" not in said("services", "--app", APP)
+        owner.send_signal(signal.SIGSTOP)
+        os.waitpid(owner.pid, os.WUNTRACED)
+        assert f"pid {owner.pid}, which was stopped" in said("services", "--app", APP)
+        owner.kill()

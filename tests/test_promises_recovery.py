@@ -171,6 +171,16 @@ async def test_an_event_that_ends_its_worker_is_dead_however_much_came_before_it
         assert [row.why for row in await owner.parked()] == ["dead"]
 
 
+async def test_what_may_have_been_running_is_named_to_the_operator(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    Poison.kills = True
+    async with board(road, tmp_path) as (owner, gateway):
+        await gateway.publish(Passed(lane="b", number=-1))
+        await living(owner)
+    assert "waves.let_pass@1 may have been running, and is run again" in caplog.text
+
+
 async def test_what_ends_its_worker_from_behind_another_is_dead_too(tmp_path: Path) -> None:
     Poison.kills = Poison.fails = True
     async with board(road, tmp_path) as (owner, gateway):

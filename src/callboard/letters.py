@@ -110,7 +110,10 @@ class DeadLetter(Struct, frozen=True, dict=True):
             return f"{wish.what} was asked already by {wish.by}{shown_batch(wish.batch)}, its worker has not come to it"
         if what == "replay" and self.verdict is not None and not late:
             flow = "its flow" if self.flow is None else f"{self.flow.name}/{self.flow.key}"
-            return f"{flow} has its verdict, {self.verdict}: what comes late would change what is over"
+            return (
+                f"{flow} has its verdict, {self.verdict}: what comes late would change what is over "
+                "(--even-though-ended replays it all the same)"
+            )
         return None
 
 

@@ -24,6 +24,7 @@ from callboard.hops.react import react, unwind
 from callboard.hops.retention import BATCH, DEFAULT_KEEP, Retention, prune
 from callboard.hops.work import LOOKS, Looks, Work, types_heard
 from callboard.ledger import Ledger, Position
+from callboard.letters import letter_id
 from callboard.options import read_duration
 from callboard.rebuild import begin, places
 from callboard.tracker import Tracker, path_of
@@ -52,6 +53,7 @@ _CUT = "it was cut each time its board stopped"
 _PRUNE_AGAIN, _PRUNE_REST = 0.01, 5.0  # seconds between two looks for what may be forgotten
 _PRUNE_MOST = 2048  # events that are looked at in one
 _COUNTED = 1000  # deliveries of a reaction that is gone from the code
+_NAMED = 8  # deliveries that may have been running, in one line of the log
 _SUSPECTS = 512  # entries that may have been in hand when a process died
 
 
@@ -275,7 +277,7 @@ class Runner:
 
     async def _own(self) -> bool:
         """Own every wanted service that no live process owns. True if there is a new one."""
-        work, new = self.work, list[str]()
+        work, new, unclean = self.work, list[str](), list[str]()
         for service in self._wanted:
             if service in work.tokens:
                 continue
@@ -285,12 +287,22 @@ class Runner:
             work.tokens[service] = ownership.token
             new.append(service)
             if not ownership.clean:
-                LOG.warning(
-                    "%s was not stopped cleanly: what may have been running is run again, one at a time", service
-                )
                 work.suspects = _SUSPECTS
+                unclean.append(service)
         if new:
             await self._take_up(new)
+        for service in unclean:
+            ran = [f"{reader.path}@{pos}" for reader, pos in work.reopen if reader.contract.service == service]
+            ran += [
+                letter_id(row)
+                for _, row in work.due_now
+                if row.why == "running" and row.reaction.startswith(f"{service}.")
+            ]
+            LOG.warning(
+                "%s was not stopped cleanly: %s may have been running, and is run again, one at a time",
+                service,
+                ", ".join(ran[:_NAMED]) or "what is next in the log",
+            )
         return bool(new)
 
     async def _take_up(self, services: Sequence[str]) -> None:

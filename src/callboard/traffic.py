@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 from callboard.errors import BrokerError, BrokerUnavailable, LedgerBusy, LedgerError, LedgerLost
@@ -105,8 +106,12 @@ class Traffic:
                     await self.connect()
                     moved = await self._patiently(move)
                     wait, told = _FIRST_WAIT, False
+                    if move == self._relay and self._abroad.away is not None:
+                        await self._patiently(partial(self._say_away, None))
                 except BrokerError as error:
-                    if not told:
+                    if not told and move == self._relay:
+                        await self._patiently(partial(self._say_away, str(error)))
+                    if not told and (move == self._relay or self._abroad.away is None):
                         LOG.warning("the broker does not do its part; nothing is lost, it is asked again: %s", error)
                     told = True
                     await asyncio.sleep(self._work.chance.uniform(wait, wait * 1.2))
@@ -139,6 +144,15 @@ class Traffic:
             await asyncio.sleep(_STAND_BY)
             return 0
         return await relay(self._work, self._abroad)
+
+    async def _say_away(self, why: str | None) -> int:
+        """Who looks at the ledger sees whether the broker is there."""
+        abroad = self._abroad
+        abroad.away = None if why is None else (self._work.now(), why)
+        if abroad.token is not None or await self.own():
+            async with self._work.ledger.transaction({RELAY: abroad.token or 0}) as tx:
+                await tx.advance([abroad.position()])
+        return 0
 
     async def own(self) -> bool:
         """This process relays for the ledger, unless another does."""

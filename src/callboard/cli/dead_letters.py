@@ -16,7 +16,7 @@ from callboard.cli.reading import first_line, name_of, now, parked_document, rea
 from callboard.cli.settings import Duration, app_option, given_bytes, json_option, ledger_option, ledger_url
 from callboard.cli.story import shown_note
 from callboard.errors import CodecError
-from callboard.ledger import Note
+from callboard.ledger import Ledger, Note
 from callboard.letters import Batch, DeadLetter, DeadLetters, letter_id, operator
 
 
@@ -64,12 +64,22 @@ def _found(url: str, wanted: dict[str, Any], ids: Sequence[str] = ()) -> list[De
             letters = DeadLetters(ledger, now)
             found = await letters.find(*ids, **{**wanted, "limit": wanted["limit"] + 1})
             known = [letter_id(row) for row in await ledger.parked(why=["dead"])] if ids else []
+            if (named := wanted.get("reaction")) is not None:
+                await _refuse_unknown(ledger, named)
         for id in ids:
             if id not in known:
                 raise Refusal(4, f"there is no dead letter {id!r}{_hint(id, known)}")
         return found
 
     return asyncio.run(find())
+
+
+async def _refuse_unknown(ledger: Ledger, reaction: str) -> None:
+    """Exit 4 for a reaction, or a service, that this ledger has never seen."""
+    paths = {each.reaction for each in await ledger.positions()} | {each.reaction for each in await ledger.parked()}
+    known = sorted(paths | {path.partition(".")[0] for path in paths})
+    if reaction not in known:
+        raise Refusal(4, f"this ledger knows no reaction or service {reaction!r}{meant(reaction, known)}")
 
 
 def _hint(id: str, known: list[str]) -> str:
@@ -267,6 +277,8 @@ def _carry_out(
     if len(chosen) > wanted["limit"]:
         note(f"more fit: the first {wanted['limit']} are taken (--limit)")
     chosen = chosen[: wanted["limit"]]
+    if not chosen:
+        note(f"there is no dead letter to {what}: none fits")
     refusals = [each.why_not(what, late=late) for each in chosen]
     plan = Plan(what, [each.id for each in chosen], [_line(*pair) for pair in zip(chosen, refusals, strict=True)])
     plan.note = f"{sum(map(bool, refusals))} of these would be refused" if any(refusals) else ""

@@ -13,8 +13,10 @@ from callboard.cli.diagnosis import diagnose, told_causes
 from callboard.cli.discovery import find_app, find_app_if_any
 from callboard.cli.output import note, say, say_json, shown_duration, shown_moment, table
 from callboard.cli.reading import (
+    NOT_LET_IN,
     find_flow,
     flow_document,
+    is_one_of_several,
     name_of,
     now,
     parked_by_flow,
@@ -64,6 +66,7 @@ async def _list(
         rows = await ledger.list_flows(name=name, status=status, before=before, limit=limit + 1, now=moment)
         more, rows = len(rows) > limit, rows[:limit]
         parked = await parked_by_flow(ledger, [row for row in rows if row.verdict is None])
+        road = f"; {NOT_LET_IN}" if await is_one_of_several(ledger) else ""
     if as_json:
         items = [
             {
@@ -78,7 +81,7 @@ async def _list(
     tones = [tone_of(status_of(row, moment)) for row in rows]
     table(("FLOW", "STATUS", "STARTED (UTC)", "TOOK", "DEADLINE", "BECAUSE"), cells, tones)
     if not rows:
-        note("no flow fits" if name or status or before else "there is no flow yet")
+        note(("no flow fits" if name or status or before else "there is no flow yet") + road)
     if more:
         note(f"there are more: --before {rows[-1].number}, or a larger --limit")
 

@@ -187,5 +187,6 @@ def _tell(handle: FlowHandle, row: FlowRow | None) -> None:
     if row is None:
         say(handle.id or "")
         return
-    status = status_of(row, now())
+    is_away = handle.is_elsewhere and row.verdict is None
+    status = "published here, on its way to the ledger that keeps it" if is_away else status_of(row, now())
     say(f"{name_of(row)}   {row.id}   {status}", tone_of(status) if row.verdict else "")

@@ -18,6 +18,7 @@ from callboard.ledger import FlowRow, Ledger, Parked
 from callboard.letters import PLACE, letter_id
 from callboard.run import open_ledger
 
+NOT_LET_IN = "what was published with --broker is there once it was let in, which waits while the broker is away"
 COUNTED = 10_000  # rows that are counted one by one before "more than" is said
 
 
@@ -139,6 +140,15 @@ def owner_runs(told: str | None) -> bool | None:
     return True
 
 
+def is_stopped(told: str) -> bool:
+    """Whether the owner was stopped, as by SIGSTOP or Ctrl-Z; False where that cannot be told."""
+    try:
+        stat = Path(f"/proc/{told.removeprefix('pid ')}/stat").read_text("utf-8", "replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in ("T", "t")
+
+
 def first_line(text: str) -> str:
     """The first line of an error, with a sign that there is more."""
     first, _, rest = PLACE.sub("", text).strip().partition("\n")
@@ -197,11 +207,12 @@ async def _no_flow(ledger: Ledger, target: str, names: Sequence[str], choreograp
         ) is not None:
             return f"no such flow: {target!r}: the ledger of {home} keeps {name}, name that one with --ledger"
     newest = await ledger.list_flows(name=None, status=None, before=None, limit=500, now=now())
+    road = "" if not await is_one_of_several(ledger) else f"; {NOT_LET_IN}"
     if not newest:
-        return f"no such flow: {target!r}, this ledger holds none yet"
+        return f"no such flow: {target!r}, this ledger holds none yet{road}"
     known = [*map(name_of, newest), *(row.key or "" for row in newest)]
     hint = meant(target, known) if "?" in meant(target, known) else f": name it as {names[0]}/KEY, or by its id"
-    return f"no such flow: {target!r}{hint} (`callboard flows list` shows what there is)"
+    return f"no such flow: {target!r}{hint} (`callboard flows list` shows what there is){road}"
 
 
 async def kept_by(ledger: Ledger, choreography: Choreography | None, name: str) -> str | None:

@@ -9,12 +9,14 @@ import click
 from callboard.choreography import Choreography
 from callboard.cli.command import Command
 from callboard.cli.discovery import find_app, find_app_if_any
-from callboard.cli.output import instant, note, say, say_json, table
+from callboard.cli.output import counted, instant, note, say, say_json, table
 from callboard.cli.prune import survey
-from callboard.cli.reading import now, owner_runs, reading
+from callboard.cli.reading import is_stopped, now, owner_runs, reading
 from callboard.cli.settings import app_options, json_option, ledger_option, ledger_url
+from callboard.hops.abroad import RELAY
 from callboard.ledger import Ledger, Position
 
+_LATE = 60_000_000  # microseconds that an event may wait for its owner before that is told
 MOST = 1000  # events behind that are counted one by one
 
 
@@ -38,6 +40,12 @@ def command(app_argument: str | None, app: str | None, ledger: str | None, *, as
     say()
     cells = [_cells(reaction) for service in services for reaction in service["reactions"]]
     table(("REACTION", "LAG", "OPEN", "HOLDS", "PARKED"), cells)
+    for service in services:
+        owner, late = service["owner"], [each for each in service["reactions"] if each["late"] and not each["paused"]]
+        if owner["runs"] and late:
+            since, worker = min(each["oldest"] for each in late), owner["process"]
+            fix = f"if it hangs, `kill -9 {worker.removeprefix('pid ')}` lets a standby take over, and loses nothing"
+            note(f"{service['name']}: {worker} lives, and has not come to an event of {since}: {fix}")
     if choreography is None:
         note("LAG counts all events behind: name the app to count only those that a reaction hears")
 
@@ -71,7 +79,7 @@ async def _services(url: str, choreography: Choreography | None) -> list[dict[st
         return [
             {
                 "name": name,
-                "owner": _owner(owners.get(name)),
+                "owner": _owner(owners.get(name), await _road(ledger, positions[RELAY]) if name == RELAY else ""),
                 "reactions": [
                     {
                         **await _reaction(ledger, path, positions.get(path), parked.get(path, Counter()), choreography),
@@ -88,16 +96,19 @@ async def _services(url: str, choreography: Choreography | None) -> list[dict[st
 async def _reaction(
     ledger: Ledger, path: str, position: Position | None, parked: Counter[str], choreography: Choreography | None
 ) -> dict[str, Any]:
-    lag = None
+    lag = oldest = None
     if position is not None:
         contract = choreography.contracts.get(path) if choreography else None
         kinds = None if contract is None else [kind.name for kind in contract.hears]
-        lag = len(await ledger.read(position.pos, limit=MOST, types=kinds))
+        ahead = await ledger.read(position.pos, limit=MOST, types=kinds)
+        lag, oldest = len(ahead), ahead[0].time if ahead else None
     return {
         "path": path,
         "position": None if position is None else position.pos,
         "lag": lag,
         "lag_is_capped": lag == MOST,
+        "oldest": instant(oldest) or None,
+        "late": oldest is not None and now() - oldest > _LATE,
         "open": 0 if position is None else len(position.open),
         "parked": dict(sorted(parked.items())),
         "paused": None if position is None or (position.paused or 0) <= now() else instant(position.paused),
@@ -106,9 +117,19 @@ async def _reaction(
     }
 
 
-def _owner(told: str | None) -> dict[str, Any]:
+async def _road(ledger: Ledger, relay: Position) -> str:
+    """Where the broker is away: since when, and how many may wait for it."""
+    if relay.by is None:
+        return ""
+    waiting = len(await ledger.read(relay.pos, limit=MOST))
+    return f"; the broker is away since {instant(relay.paused)}, up to {counted(waiting, 'event')} wait: {relay.by}"
+
+
+def _owner(told: str | None, more: str) -> dict[str, Any]:
     if told is None:
         return {"process": None, "runs": False, "says": "nobody yet"}
     runs = owner_runs(told)
-    said = {True: told, False: f"nobody; the last one, {told}, is gone", None: told}[runs]
-    return {"process": told, "runs": runs, "says": said}
+    said = f"nobody; the last one, {told}, is gone" if runs is False else told
+    if runs and is_stopped(told):
+        said += f", which was stopped: `kill -CONT {told.removeprefix('pid ')}` lets it go on"
+    return {"process": told, "runs": runs, "says": said + more}

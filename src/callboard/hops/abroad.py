@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from callboard.contract import types_in
+from callboard.ledger import Position
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -84,6 +85,7 @@ class Abroad:
         self.token: int | None = None  # of the relay, if this process owns it
         self.sent = 0  # everything up to here is with the broker
         self.saved = 0  # as the ledger has it
+        self.away: tuple[int, str] | None = None  # since when the broker does not do its part, and what it says
         self.refused: list[tuple[Entry, str]] = []  # what the broker never takes, and why; not written down yet
         self._homes = {name: choreography.home_of(flow).name for name, flow in choreography.flows.items()}
 
@@ -108,6 +110,11 @@ class Abroad:
     def is_full(self, head: int) -> bool:
         """Whether so much waits for the broker that nothing more may be published here."""
         return self.token is not None and head - self.sent > _MOST
+
+    def position(self) -> Position:
+        """Where the relay stands; where the broker is away, since when and why."""
+        since, why = self.away or (None, None)
+        return Position(RELAY, 0, self.sent, (), paused=since, by=why)
 
     def concerns(self, entry: Entry) -> bool:
         """Whether the entry began here and somebody outside waits for it."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from callboard.hops.abroad import RELAY
 from callboard.hops.envelopes import seal
-from callboard.ledger import Note, Parked, Position, shown_batch
+from callboard.ledger import Note, Parked, shown_batch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ async def _save(work: Work, abroad: Abroad) -> None:
             rows = [_dead_letter(entry, why) for entry, why in abroad.refused]
             await tx.park(rows)
             await tx.note([Note(row.pos, RELAY, row.flow, "failed", row.error or "", work.now()) for row in rows])
-        await tx.advance([Position(RELAY, 0, abroad.sent, ())])
+        await tx.advance([abroad.position()])
     abroad.saved, abroad.refused = abroad.sent, []
 
 
