@@ -144,6 +144,10 @@ post = Choreography(
 )
 
 
+def is_jammed() -> bool:
+    return Path("traffic-jam").exists()
+
+
 class HonestTill(Till):
     async def pay(self, letter_id: str) -> None: ...
     async def give_back(self, letter_id: str) -> None: ...
@@ -154,11 +158,16 @@ def is_flat() -> bool:
 
 
 class RustyVan(Van):
-    """Breaks down under "heavy" while a file `flat-tyre` lies there, is slow for "far", and finds no "nowhere"."""
+    """Breaks down under "heavy" while a file `flat-tyre` lies there, is slow for "far", and finds no "nowhere".
+
+    With "stuck" it goes on once there is no `traffic-jam`.
+    """
 
     async def drive(self, text: str) -> bool:
         if text == "far":
             await asyncio.sleep(0.5)
+        while text == "stuck" and is_jammed():  # noqa: ASYNC110  # a test in another process clears it
+            await asyncio.sleep(0.05)
         if text == "heavy" and is_flat():
             raise RuntimeError("the tyre is flat\nand there is no spare one")
         return text != "nowhere"

@@ -99,6 +99,32 @@ def test_what_takes_longer_than_grace_is_done_by_the_next_worker(cli: Cli, tmp_p
         assert cli("flows", "wait", "1", "--timeout", "20s").exit_code == 0
 
 
+def test_a_second_signal_ends_a_worker_at_once_and_the_next_one_goes_on(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "traffic-jam").touch()
+    with worker(tmp_path, "--grace", "1h") as running:
+        cli("publish", "LetterPosted", letter("1", "stuck"))
+        seen(tmp_path, "LetterStamped")
+        running.send_signal(signal.SIGTERM)
+        assert running.stderr is not None
+        while "a second signal does not wait" not in running.stderr.readline():
+            assert running.poll() is None
+        code, _ = ended(running, signal.SIGTERM)
+    assert code == 128 + signal.SIGTERM
+    (tmp_path / "traffic-jam").unlink()
+    with worker(tmp_path):
+        assert cli("flows", "wait", "1", "--timeout", "20s").exit_code == 0
+
+
+def test_a_standby_takes_over_from_a_worker_that_is_stopped(cli: Cli, tmp_path: Path) -> None:
+    with worker(tmp_path) as first, worker(tmp_path) as second:
+        assert second.stderr is not None
+        assert "standing by for counter, van" in second.stderr.readline()
+        assert ended(first, signal.SIGTERM)[0] == 0
+        assert "took over counter" in second.stderr.readline()
+        assert "took over van" in second.stderr.readline()
+        assert cli("publish", "LetterPosted", letter("1"), "--wait", "20s").exit_code == 0
+
+
 def seen(folder: Path, *types: str) -> list[dict[str, Any]]:
     """Follows the log until these were in it."""
     line = [sys.executable, "-m", "callboard", "flows", "tail", "--json", "--for", "20s"]

@@ -771,3 +771,22 @@ async def test_a_pivot_that_is_running_at_the_deadline_is_waited_for(tmp_path: P
         await stage.run()
         assert outside.held == {"x"}
         assert await refunds(stage) == []
+
+
+@pytest.mark.parametrize("took_place", [True, False])
+async def test_a_pivot_that_is_running_when_its_owner_dies_is_settled_at_the_deadline(
+    took_place: bool, tmp_path: Path
+) -> None:
+    outside = Outside()
+    outside.next("take", "wait", "lose", "fail")
+    async with on_stage(shipping(), tmp_path, outside) as stage:
+        await stage.say(X, HELD)
+        if took_place:
+            outside.held.add("x")
+        await stage.restart()
+        await later(stage)
+        await stage.advance(minutes=31)
+        assert await refunds(stage) == [0]
+        made = outside.made("take")
+        await stage.say(HELD)
+        assert (outside.held, outside.made("take")) == (set(), made)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from callboard import Choreography, Flow, KeyReused, LedgerError, Service, event, run, state
+from callboard import Choreography, Flow, KeyReused, LedgerBusy, LedgerError, Service, event, run, state
 from callboard.hops.react import react
 from callboard.ledgers import sqlite
 from callboard.ledgers.sqlite_locks import refuse_network_file_system
@@ -154,6 +154,30 @@ async def test_of_events_published_together_all_are_there_or_none(stage: Stage) 
     await stage.restart()
     await stage.publish(both)
     assert await stage.count(LetterWritten) == 2
+
+
+async def test_a_board_that_publishes_many_keeps_their_order(stage: Stage) -> None:
+    many = [LetterWritten(letter_id=f"l{number}") for number in (3, 1, 2)]
+    tasks = [asyncio.ensure_future(stage.board.publish(each)) for each in (many, LetterWritten(letter_id="last"))]
+    await stage.run()
+    await asyncio.gather(*tasks)
+    written = [each for each in await stage.ledger.read(0, limit=99) if each.type == "LetterWritten"]
+    assert [stage.work.value(each).letter_id for each in written] == ["l3", "l1", "l2", "last"]
+
+
+async def test_who_waits_for_the_lock_of_the_file_holds_up_nothing_else(stage: Stage) -> None:
+    task = await begun(stage, "one")
+    with sqlite3.connect(stage.file, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        assert stage.ledger.rows("PRAGMA busy_timeout") == [(0,)]  # nothing waits inside of SQLite
+        for _ in range(3):
+            with pytest.raises(LedgerBusy):
+                await stage.group()
+        assert not task.done()
+        other.execute("ROLLBACK")
+    other.close()
+    await stage.run()
+    assert (await task).is_new
 
 
 # a commit that fails

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from callboard import Choreography, Flow, Service, event, failure, port, state
+from callboard import Choreography, Flow, Retry, Service, event, failure, port, state
 
 from .support.outside import Outside
 from .support.stage import Stage
@@ -37,6 +37,12 @@ class Booked:
 @event
 class Told:
     order_id: str
+
+
+@event
+class Listed:
+    order_id: str
+    names: list[str]
 
 
 stock, carriage, letters = Service("stock"), Service("carriage"), Service("letters")
@@ -137,3 +143,52 @@ async def test_a_row_that_was_edited_under_a_group_is_read_again_and_nothing_run
     assert letter is not None
     assert letter.told == 11
     await judge(owner, 1)
+
+
+@pytest.mark.parametrize("fuse", [True, False])
+async def test_no_reaction_sees_what_another_made_of_its_event(fuse: bool, tmp_path: Path) -> None:
+    desk, seen = Service("desk"), list[tuple[str, list[str], int]]()
+
+    @desk.reaction(retry=Retry(max_attempts=2))
+    def spoil(listed: Listed) -> None:
+        seen.append(("spoil", list(listed.names), id(listed.names)))
+        listed.names.append("spoilt")
+        if len(seen) == 1:
+            raise ConnectionError
+
+    @desk.reaction
+    def look(listed: Listed) -> None:
+        seen.append(("look", list(listed.names), id(listed.names)))
+
+    @desk.reaction
+    def begin(placed: Placed) -> Listed:
+        return Listed(order_id=placed.order_id, names=["as it was"])
+
+    flow = Flow("order", key="order_id", starts=Placed, succeeds=Listed)
+    async with Stage(Choreography("desk", desk, flows=[flow]), tmp_path / "desk.db") as stage:
+        stage.work.fuse = fuse
+        await stage.say(placed(0))
+        await stage.advance(minutes=1)
+        assert sorted(name for name, _, _ in seen) == ["look", "spoil", "spoil"]
+        assert [names for _, names, _ in seen] == [["as it was"]] * 3
+
+
+async def test_rows_are_read_as_they_are_committed_by_whoever_owns_nothing(stages: Stages) -> None:
+    stages.carrier.next("book", "wait")
+    await stages.owner.say(placed(0))
+    assert await stages.publisher.load(Letter, "o0") is None
+    stages.carrier.let_go("book")
+    await stages.owner.run()
+    letter = await stages.publisher.load(Letter, "o0")
+    assert letter is not None
+    assert letter.told == 1
+
+
+async def test_a_kill_repeats_the_calls_that_were_under_way_under_their_keys_and_no_other(stages: Stages) -> None:
+    stages.carrier.next("book", "answer", "wait", "answer", "wait")
+    await stages.owner.say(*(placed(number) for number in range(4)))
+    assert sorted(stages.carrier.waiting()) == ["o1", "o3"]
+    await stages.owner.restart()
+    await stages.owner.run()
+    assert sorted(stages.carrier.made("book")) == ["o0", "o1", "o1", "o2", "o3", "o3"]
+    await judge(stages.owner, 4)

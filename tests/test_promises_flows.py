@@ -561,6 +561,21 @@ async def test_a_flow_is_cancelled_from_outside_by_its_key_and_undone(held: bool
         assert outside.held == set()
 
 
+async def test_a_starting_event_that_a_reaction_emits_stays_in_its_flow(tmp_path: Path) -> None:
+    desk = Service("desk")
+
+    @desk.reaction
+    def order_again(held: ItemHeld) -> Ordered:
+        return Ordered(order="another")
+
+    async with on_stage(Choreography("orders", desk, flows=[order()], incoming=SAID), tmp_path) as stage:
+        await stage.say(X, HELD)
+        begun = await stage.ledger.read(0, limit=9)
+        assert [(entry.type, entry.flow) for entry in begun] == [("Ordered", 1), ("ItemHeld", 1), ("Ordered", 1)]
+        with pytest.raises(NoSuchFlow):
+            await stage.flow("order", "another")
+
+
 async def test_a_flow_that_is_not_there_cannot_be_cancelled(tmp_path: Path) -> None:
     async with on_stage(cancelling(), tmp_path) as stage:
         await stage.say(X)

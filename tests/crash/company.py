@@ -26,6 +26,7 @@ class Heard:
     edits: dict[str, int] = field(default_factory=dict[str, int])
     faults: list[str] = field(default_factory=list[str])
     broken: list[str] = field(default_factory=list[str])  # workers that ended although nobody wanted it
+    orphans: list[str] = field(default_factory=list[str])  # services that a standby did not take over
     counts: Counter[str] = field(default_factory=Counter[str])
 
     def hear(self, publisher: str, told: dict[str, Any]) -> None:
@@ -78,6 +79,8 @@ class Player:
         self.gone = asyncio.Event()
         self.gone.set()
         self.leaving = False  # it was told to stop
+        self.build = 0
+        self.keep: float | None = None
         self._child: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
 
@@ -100,7 +103,7 @@ class Player:
         self.ready, self.finished, self.gone, self.leaving = asyncio.Event(), asyncio.Event(), asyncio.Event(), False
         spec: dict[str, Any] = {
             "name": self.name, "scene": self.scene, "folder": str(self.folder), "seed": self.seed,
-            "services": self.services,
+            "services": self.services, "build": self.build, "keep": self.keep,
         }  # fmt: skip
         if not self.services:
             spec |= {
@@ -132,7 +135,11 @@ class Player:
                 elif told["what"] == "failed":
                     failed = f"{told['why']}: {told['text']}"
         code = await child.wait()
-        excused = name in self.killed or (failed.startswith("LedgerLost") and name in self.robbed)
+        excused = (
+            name in self.killed
+            or (self.leaving and code == 128 + signal.SIGTERM)
+            or (failed.startswith("LedgerLost") and name in self.robbed)
+        )
         if not (excused or (code == 0 and self.leaving)):
             self.heard.broken.append(f"{name} ended with {code}, {failed or f'see {self.role}.log'}")
         self.ready.set()
@@ -146,7 +153,7 @@ class Player:
                 self._child.send_signal(number)
 
     def tell(self, wish: str) -> None:
-        """`enough` or `stop`."""
+        """`enough`, `full`, `room` or `stop`."""
         self.leaving = self.leaving or wish == "stop"
         if self._child is not None and self._child.stdin is not None and self.alive:
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):

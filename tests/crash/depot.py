@@ -22,7 +22,7 @@ from callboard import (
     state,
 )
 
-from .lines import Reading, meter, mirror
+from .lines import Reading
 
 
 @event
@@ -276,11 +276,10 @@ async def tell(sealed: Sealed, mail: Mail, ctx: Context) -> OwnerTold:
     return OwnerTold(consignment_id=sealed.consignment_id)
 
 
-depot = Choreography(
-    "depot", desk, yard, customs, fees, post, meter, mirror,
-    flows=[
-        Flow("consignment", key="consignment_id", starts=ConsignmentPlaced, timeout=timedelta(seconds=10),
-             succeeds=tuple[Sealed, OwnerTold], fails=Abandoned),
-    ],
-    incoming=Reading,
-)  # fmt: skip
+def depot(*lines: Service) -> Choreography:
+    """The whole, with these services beside it."""
+    flow = Flow(
+        "consignment", key="consignment_id", starts=ConsignmentPlaced, timeout=timedelta(seconds=10),
+        succeeds=tuple[Sealed, OwnerTold], fails=Abandoned,
+    )  # fmt: skip
+    return Choreography("depot", desk, yard, customs, fees, post, *lines, flows=[flow], incoming=Reading)

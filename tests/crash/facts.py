@@ -59,12 +59,15 @@ def gather(folder: Path, scene: Scene) -> Facts:
     ledger = folder / "ledger.db"
     with reading(ledger) as file:
         names: dict[int, str] = dict(file.execute("SELECT number, name FROM name"))
-        query = "SELECT pos, id, type, flow, by, cause, key, data FROM log ORDER BY pos"
+        columns = "SELECT pos, id, type, flow, by, cause, key, data FROM"
+        query = f"{columns} log UNION ALL {columns} witness_log ORDER BY pos"
         log = [
             Logged(pos, id_, names[kind], flow, names[by] if by else "", cause, key, json.loads(data) or {})
             for pos, id_, kind, flow, by, cause, key, data in file.execute(query)
         ]
-        flows = file.execute("SELECT key, verdict, id, number FROM flow WHERE name = ?", (scene.flow,)).fetchall()
+        columns = "SELECT key, verdict, id, number FROM"
+        query = f"{columns} flow WHERE name = ?1 UNION ALL {columns} witness_flow WHERE name = ?1"
+        flows = file.execute(query, (scene.flow,)).fetchall()
         states = {name: _states(file, name) for name in scene.choreography.states}
     by_flow: dict[int, list[Logged]] = defaultdict(list)
     for event in log:

@@ -32,6 +32,7 @@ COUNTERS = (
     "positions that moved back",
     "crashes taken for clean stops",
     "wrong answers to publishers",
+    "services that nobody took over",
     "workers that broke down",
     "ledger verify faults",
 )
@@ -50,6 +51,7 @@ async def judge(folder: Path, scene: Scene, heard: Heard, players: list[Player])
         for counter, told in faults:
             found[counter].append(told)
     found["workers that broke down"] += heard.broken
+    found["services that nobody took over"] += heard.orphans
     found["wrong answers to publishers"] += heard.faults
     ledger = SqliteLedger(f"sqlite:///{facts.ledger}")
     await ledger.open([], [])

@@ -18,9 +18,6 @@ class Recorded:
     number: int
 
 
-meter, mirror = Service("meter"), Service("mirror")
-
-
 @state(key="dial")
 class Seen:
     """What `record` saw of one dial."""
@@ -50,16 +47,21 @@ def _note(row: Seen | Copied, number: int) -> None:
     row.last = number
 
 
-@meter.reaction(keeps="a reading is a reading")
-def record(reading: Reading, seen: Seen) -> Recorded:
-    _note(seen, reading.number)
-    return Recorded(dial=reading.dial, number=reading.number)
+def lines(build: int) -> tuple[Service, Service]:
+    """The meter and its mirror; in each build their reactions have other names."""
+    meter, mirror = Service("meter"), Service("mirror")
+    patient = Retry(max_attempts=30, first_wait=timedelta(milliseconds=20), max_wait=timedelta(milliseconds=300))
 
+    def record(reading: Reading, seen: Seen) -> Recorded:
+        _note(seen, reading.number)
+        return Recorded(dial=reading.dial, number=reading.number)
 
-@mirror.reaction(
-    keeps="a reading is a reading",
-    retry=Retry(max_attempts=30, first_wait=timedelta(milliseconds=20), max_wait=timedelta(milliseconds=300)),
-)
-async def copy(recorded: Recorded, copied: Copied, gauge: Gauge) -> None:
-    await gauge.show(recorded.dial, recorded.number)
-    _note(copied, recorded.number)
+    async def copy(recorded: Recorded, copied: Copied, gauge: Gauge) -> None:
+        await gauge.show(recorded.dial, recorded.number)
+        _note(copied, recorded.number)
+
+    for service, function, retry in ((meter, record, Retry()), (mirror, copy, patient)):
+        was = f"{function.__name__}{build - 1}" if build else None
+        function.__name__ += str(build)
+        service.reaction(keeps="a reading is a reading", retry=retry, was=was)(function)
+    return meter, mirror

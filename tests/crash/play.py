@@ -15,7 +15,25 @@ from .judge import judge
 from .look import is_locked, owners, reading, unfinished
 from .scenes import SCENES, Scene
 
-REST = 120.0  # seconds that everything has to come to its end
+REST = 400.0  # seconds that everything has to come to its end
+_SOON = 15.0  # seconds in which a standby owns what nobody owns any more
+_KEEP = 8.0  # seconds that flows which are over are kept, where they are pruned under kills
+
+# What happens, with its weight. Flows are pruned in a kind of their own: a duplicate may not come too late in it.
+_KILLS = {"kill_owner": 10, "kill_publisher": 1, "kill_all": 1, "kill_at_birth": 1}
+KINDS: dict[str, dict[str, int]] = {
+    "kills": {**_KILLS, "stop_cleanly": 1, "rob": 2, "pause": 1},
+    "mixed": {
+        **_KILLS, "stop_cleanly": 1, "rob": 2, "pause": 1, "stop_twice": 1, "hand_over": 1, "fill_disk": 2,
+        "turn_clock": 1, "deploy": 1,
+    },
+    "full-disk": {**_KILLS, "fill_disk": 14},
+    "clock": {**_KILLS, "turn_clock": 10},
+    "rename": {**_KILLS, "deploy": 8},
+    "pruning": {**_KILLS, "stop_cleanly": 1, "pause": 1},
+    "drain": {**_KILLS, "stop_cleanly": 6, "stop_twice": 6},
+    "hand-over": {**_KILLS, "hand_over": 12},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -27,6 +45,7 @@ class Play:
     seed: str
     kills: int  # that land
     seconds: float
+    kind: str = "mixed"
     rest: float = REST
     crew: tuple[str, ...] = ("a", "b", "standby", "p", "q")  # two owners, one that stands by, two publishers
 
@@ -65,7 +84,10 @@ class Stage:
     def __init__(self, wanted: Play, tell: Callable[[str], None]) -> None:
         self.wanted = wanted
         self.tell = tell
-        self.scene: Scene = SCENES[wanted.scene]()
+        self.build = 0
+        self.scene: Scene = SCENES[wanted.scene](self.build)
+        self.clock = wanted.folder / "clock"
+        self.latest = 0.0  # how far the clock was ever turned forwards
         self.chance = Random(wanted.seed)
         self.heard = Heard()
         self.ledger = wanted.folder / "ledger.db"
@@ -77,6 +99,8 @@ class Stage:
             for role, services in roles.items()
             if role in wanted.crew
         ]
+        for player in self.players:
+            player.keep = _KEEP if wanted.kind == "pruning" else None
         self.counts: Counter[str] = Counter()
         self.landed = 0
         self._coming: dict[str, asyncio.Task[None]] = {}
@@ -84,6 +108,7 @@ class Stage:
     async def open(self) -> None:
         """The files are there, the stock is filled, everybody has started."""
         outside.create(self.wanted.folder / "outside.db")
+        self.clock.write_text("0")
         url = f"sqlite:///{self.ledger}"
         async with (
             self.scene.choreography.open(url, services=[]) as board,
@@ -97,10 +122,7 @@ class Stage:
 
     async def kill_until_enough(self) -> None:
         """Something happens to somebody, again and again."""
-        acts = {
-            self.kill_owner: 10, self.kill_publisher: 1, self.kill_all: 1, self.kill_at_birth: 1, self.stop_cleanly: 1,
-            self.rob: 2, self.pause: 1,
-        }  # fmt: skip
+        acts = KINDS[self.wanted.kind]
         ends = time.monotonic() + self.wanted.seconds
         while self.landed < self.wanted.kills and time.monotonic() < ends and len(self.heard.broken) < 5:
             await asyncio.sleep(self.chance.uniform(0.15, 1.2))
@@ -108,16 +130,17 @@ class Stage:
             while not self._owning() and time.monotonic() < ends:  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
             act = self.chance.choices(list(acts), list(acts.values()))[0]
-            await act()
+            await getattr(self, act)()
             self.tell(
                 f"{self.wanted.scene}: {self.landed} of {self.wanted.kills} kills landed, "
                 f"{self.counts['kills']} made; {len(self.heard.flows)} orders, {len(self.heard.verdicts)} told; "
-                f"{act.__name__.replace('_', ' ')}"
+                f"{act.replace('_', ' ')}"
             )
 
     async def rest(self) -> float:
         """No more trouble. Returns after how many seconds everything was decided and finished."""
         began = time.monotonic()
+        self._turn_clock(self.latest)  # a ledger's time never goes back: it would stand still for as long
         await asyncio.gather(*self._coming.values())
         self._revive_the_broken()
         await asyncio.gather(*self._coming.values())
@@ -186,6 +209,82 @@ class Stage:
             self.counts["clean stops"] += 1
             self._come_back(player, 0.0)
 
+    async def stop_twice(self) -> None:
+        """SIGTERM, and again while it drains: it ends at once, and is killed where that comes too late."""
+        if (player := self._pick(self._owning())) is not None:
+            player.leaving = True
+            player.send(signal.SIGTERM)
+            await asyncio.sleep(self.chance.uniform(0.0, 0.1))
+            player.send(signal.SIGTERM)
+            self.counts["stopped twice"] += 1
+            if self.chance.random() < 0.5:
+                await self._kill(player)
+            await player.gone.wait()
+            self._come_back(player, 0.0)
+
+    async def hand_over(self) -> None:
+        """An owner is killed or stopped and stays away: whoever stands by owns all of it soon."""
+        player = self._pick([each for each in self._owning() if self._others_stand_by(each)])
+        if player is None:
+            return
+        before = owners(self.ledger)
+        mine = [service for service, (_, pid) in before.items() if pid == player.pid]
+        if self.chance.random() < 0.5:
+            await self._kill(player)
+        else:
+            player.leaving = True
+            player.send(signal.SIGTERM)
+            await player.gone.wait()
+        if not await self._are_taken(mine, before, within=_SOON):
+            self.heard.orphans.append(f"{', '.join(mine)} of {player.name}, in {_SOON} seconds")
+        self.counts["hand-overs"] += 1
+        self._come_back(player, self.chance.uniform(0.0, 1.0))
+
+    def _others_stand_by(self, player: Player) -> bool:
+        wanted = set(self._owned_by(player) or [])
+        others = [each for each in self._those(publishers=False) if each is not player and each.ready.is_set()]
+        return bool(wanted) and any(wanted <= set(each.services) for each in others)
+
+    async def fill_disk(self) -> None:
+        """The ledger may not grow for a while: some of those who write it are killed meanwhile, the others go on."""
+        full = [player for player in self.players if player.alive and self.chance.random() < 0.7]
+        for player in full:
+            player.tell("full")
+        await asyncio.sleep(self.chance.uniform(0.1, 1.0))
+        if (victim := self._pick([each for each in self._owning() if each in full])) is not None:
+            await self._kill(victim)
+            self._come_back(victim, self.chance.uniform(0.0, 0.5))
+        for player in full:
+            player.tell("room")
+
+    async def turn_clock(self) -> None:
+        """Everybody's clock, forwards or back; an owner is killed before or after it."""
+        if self.chance.random() < 0.5:
+            await self.kill_owner()
+        now = float(self.clock.read_text())
+        self._turn_clock(now + self.chance.choice([-60.0, -5.0, -1.0, 1.0, 5.0, 12.0, 60.0]))
+        self.counts["clock turned"] += 1
+        if self.chance.random() < 0.5:
+            await self.kill_owner()
+
+    def _turn_clock(self, seconds: float) -> None:
+        self.latest = max(self.latest, seconds)
+        new = self.clock.with_suffix(".new")
+        new.write_text(str(seconds))
+        new.replace(self.clock)
+
+    async def deploy(self) -> None:
+        """A power cut, and everybody comes back with the next build: reactions with parked rows are renamed in it."""
+        self.build += 1
+        self.scene = SCENES[self.wanted.scene](self.build)
+        for player in self.players:
+            player.build = self.build
+        self.counts["renamed in a next build"] += 1
+        for task in list(self._coming.values()):
+            await task  # whoever was on the way may have begun with the build before
+        await self.kill_all()
+        await asyncio.gather(*self._coming.values())
+
     async def pause(self) -> None:
         """SIGSTOP for a while, perhaps in the middle of a commit."""
         if (player := self._pick(self._owning())) is not None:
@@ -230,8 +329,8 @@ class Stage:
             await asyncio.sleep(self.chance.uniform(0.001, 0.01))
         return False
 
-    async def _are_taken(self, services: list[str], before: dict[str, tuple[int, int]]) -> bool:
-        until = time.monotonic() + 5
+    async def _are_taken(self, services: list[str], before: dict[str, tuple[int, int]], *, within: float = 5.0) -> bool:
+        until = time.monotonic() + within
         while time.monotonic() < until:
             now = owners(self.ledger)
             if services and all(now[service][0] > before[service][0] for service in services):
@@ -298,6 +397,7 @@ class Stage:
             deadlines = file.execute(kinds, ("callboard.FlowTimedOut[%",)).fetchone()[0]
             failed = file.execute(kinds, ("callboard.ReactionFailed[%",)).fetchone()[0]
             head = file.execute("SELECT head FROM ledger").fetchone()[0]
+            pruned = file.execute("SELECT count(*) FROM witness_flow WHERE name != ''").fetchone()[0]
             takeovers = file.execute("SELECT count(*) FROM witness_owner WHERE token > 1").fetchone()[0]
         return {
             "kills that landed on unfinished work": self.landed,
@@ -310,6 +410,12 @@ class Stage:
             "pauses (SIGSTOP)": counts["pauses"],
             "  owners fenced meanwhile": counts["owners fenced"],
             "clean stops": counts["clean stops"],
+            "stopped by a second signal": counts["stopped twice"],
+            "hand-overs to a standby": counts["hand-overs"],
+            "workers with a full disk": heard["full"],
+            "clock turned": counts["clock turned"],
+            "restarted with renamed reactions": counts["renamed in a next build"],
+            "flows pruned": pruned,
             "services taken over": takeovers,
             "orders acknowledged": len(self.heard.flows),
             "  succeeded": verdicts.get("succeeded", 0),

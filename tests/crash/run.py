@@ -1,6 +1,6 @@
 """The kill loop: `make crash-test`. Ends with a table; exit code 1 if a counter is not 0.
 
-    .venv/bin/python tests/crash/run.py [--seed N] [--kills N] [--minutes N] [--choreography shop|depot|all]
+    .venv/bin/python tests/crash/run.py [--seed N] [--kills N] [--minutes N] [--choreography shop|depot|all] [--kind K]
 
 Counted are the kills that land while work of the killed worker is unfinished, by the ledger right after the kill.
 """
@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 sys.path[:0] = [str(ROOT / "src"), str(ROOT), str(ROOT / "tests" / "targets")]
 
 from tests.crash.judge import COUNTERS  # noqa: E402
-from tests.crash.play import Play, Report, play  # noqa: E402
+from tests.crash.play import KINDS, Play, Report, play  # noqa: E402
 from tests.crash.scenes import SCENES  # noqa: E402
 
 
@@ -28,6 +28,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=100, help="so many that land, over all choreographies")
     parser.add_argument("--minutes", type=float, default=5.5, help="at most so long, over all choreographies")
     parser.add_argument("--choreography", choices=[*SCENES, "all"], default="all")
+    parser.add_argument("--kind", choices=KINDS, default="mixed", help="what happens beside the kills")
     parser.add_argument("--keep", action="store_true", help="keep the files although all is well")
     return parser.parse_args()
 
@@ -44,6 +45,7 @@ async def main() -> int:
             seed=f"{options.seed}/{name}",
             kills=-(-options.kills // len(names)),
             seconds=options.minutes * 60 / len(names),
+            kind=options.kind,
         )
         reports.append(await play(wanted, tell))
     print(table(reports, options.seed))

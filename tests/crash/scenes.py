@@ -12,7 +12,7 @@ from shop import inventory, orders, payments, shipping
 from shop.events import Line, OrderCancelled, OrderCompleted, OrderCreated
 
 from . import depot
-from .lines import Reading, meter, mirror
+from .lines import Reading, lines
 from .outside import CrashBank, CrashCarrier, CrashGauge, CrashMail, CrashOffice, CrashTill, World
 
 SKUS = ("anvil", "bell", "crate")
@@ -55,7 +55,8 @@ def _order(key: str, *, total: int = 9) -> OrderCreated:
     return OrderCreated(order_id=key, card=chance.choice(cards), total=Decimal(total), lines=lines)
 
 
-def _shop() -> Scene:
+def _shop(build: int) -> Scene:
+    meter, mirror = lines(build)
     late = timedelta(seconds=10)
     choreography = Choreography(
         "shop",
@@ -101,9 +102,10 @@ def _consignment(key: str, *, more: int = 0) -> depot.ConsignmentPlaced:
     )
 
 
-def _depot() -> Scene:
+def _depot(build: int) -> Scene:
+    meter, mirror = lines(build)
     return Scene(
-        depot.depot,
+        depot.depot(meter, mirror),
         "consignment",
         ((depot.desk, depot.yard, meter), (depot.customs, depot.fees, depot.post, mirror)),
         lambda world: [CrashTill(world), CrashOffice(world), CrashMail(world), CrashGauge(world)],
@@ -116,4 +118,4 @@ def _depot() -> Scene:
     )
 
 
-SCENES: dict[str, Callable[[], Scene]] = {"shop": _shop, "depot": _depot}
+SCENES: dict[str, Callable[[int], Scene]] = {"shop": _shop, "depot": _depot}

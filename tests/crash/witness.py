@@ -1,7 +1,8 @@
 """What the ledger file itself saw of its commits, written down in the same transactions by the workers under test.
 
 A promise that the code checks for itself would look kept although the check is wrong: this looks from the side. Each
-commit leaves who made it and which positions it gave; triggers note a verdict that changes, a position that moves back.
+commit leaves who made it and which positions it gave; triggers note a verdict that changes, a position that moves back,
+and keep what is pruned.
 """
 
 import json
@@ -19,6 +20,12 @@ CREATE TABLE IF NOT EXISTS witness_commit (worker TEXT NOT NULL, low INTEGER NOT
 CREATE TABLE IF NOT EXISTS witness_owner (service TEXT NOT NULL, token INTEGER NOT NULL, worker TEXT NOT NULL,
     clean INTEGER NOT NULL, head INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS witness_fault (what TEXT NOT NULL, told TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS witness_log AS SELECT * FROM log WHERE 0;
+CREATE TABLE IF NOT EXISTS witness_flow AS SELECT * FROM flow WHERE 0;
+CREATE TRIGGER IF NOT EXISTS witness_pruned_log BEFORE DELETE ON log
+    BEGIN INSERT INTO witness_log SELECT * FROM log WHERE pos = OLD.pos; END;
+CREATE TRIGGER IF NOT EXISTS witness_pruned_flow BEFORE DELETE ON flow
+    BEGIN INSERT INTO witness_flow SELECT * FROM flow WHERE number = OLD.number AND name = OLD.name; END;
 CREATE TRIGGER IF NOT EXISTS witness_verdict AFTER UPDATE OF verdict ON flow
     WHEN OLD.verdict IS NOT NULL AND NEW.verdict IS NOT OLD.verdict
     BEGIN INSERT INTO witness_fault

@@ -242,8 +242,8 @@ def _its_turn(work: Work, group: Group, delivery: Delivery) -> bool:
 def _crowds(work: Work, delivery: Delivery) -> bool:
     """Whether it takes a place from other lines, which have few left, to stand behind another of its own."""
     reader = delivery.reader
-    scarce = len(reader.open) * 2 > reader.most and delivery.parked is None and reader.pair is None
-    return scarce and work.holds.follows(delivery, delivery.keys[0])
+    scarce = len(reader.open) * 2 > reader.most and reader.outside and reader.pair is None
+    return scarce and delivery.parked is None and work.holds.follows(delivery, delivery.keys[0])
 
 
 def _pair_is_read(work: Work, pair: str, pos: int) -> bool:

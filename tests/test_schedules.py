@@ -1,0 +1,53 @@
+"""Every schedule that may break a promise is played by tests that exist, or its decision is written down."""
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+_PAGE = HERE / "schedules.md"
+_ROW = re.compile(r"^## (?:(\d+)\. )?(\S.*)$")
+
+
+@cache
+def names() -> frozenset[str]:
+    """The names of all tests, here and in the folders below."""
+    trees = [ast.parse(file.read_text()) for file in sorted(HERE.rglob("test_*.py"))]
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+    return frozenset(node.name for tree in trees for node in ast.walk(tree) if isinstance(node, functions))
+
+
+def rows() -> Iterator[tuple[str, list[str]]]:
+    """Each schedule with the lines below it."""
+    name, told = "", list[str]()
+    for line in _PAGE.read_text().splitlines():
+        if line.startswith("#"):
+            if name:
+                yield name, told
+            name, told = (line.removeprefix("## ") if line.startswith("## ") else ""), []
+        elif line.startswith("* "):
+            told.append(line.removeprefix("* "))
+    yield name, told
+
+
+ROWS = list(rows())
+
+
+@pytest.mark.parametrize(("name", "told"), ROWS, ids=[name for name, _ in ROWS])
+def test_a_schedule_is_played_by_tests_that_exist_or_decided(name: str, told: list[str]) -> None:
+    assert told, "nothing plays it"
+    decisions = re.sub(r"\s+", " ", (HERE.parent / "docs" / "decisions.md").read_text())
+    for line in told:
+        if line.startswith("decided: "):
+            assert f"**{line.removeprefix('decided: ')}" in decisions
+        else:
+            assert line.partition(" (")[0] in names()
+
+
+def test_no_schedule_is_left_out() -> None:
+    numbers = [int(found[1]) for name, _ in ROWS if (found := _ROW.match(f"## {name}")) and found[1]]
+    assert numbers == list(range(1, 49))
