@@ -1,6 +1,8 @@
 """`callboard simulate`: worlds are the same each time, break what is broken, and leave alone what is whole."""
 
 import asyncio
+import contextlib
+import inspect
 import json
 import os
 import re
@@ -11,7 +13,7 @@ import urllib.request
 from collections.abc import Callable
 from contextvars import Context
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import pytest
 
@@ -19,6 +21,7 @@ from callboard import Choreography, Flow, Service, event, port
 from callboard import run as running
 from callboard.hops.react import react
 from callboard.hops.work import Work
+from callboard.simulation import escapes
 from callboard.simulation.choices import Choices
 from callboard.simulation.faults import FAULTS
 from callboard.simulation.hunt import Hunt, hunt
@@ -253,6 +256,42 @@ def test_what_leaves_the_world_raises_where_it_is_called_and_says_what_to_do(esc
     text = next(each.text for each in failure.violations if each.oracle == "dead-letter")
     assert "was used under simulation at" in text
     assert Path(__file__).name in text
+
+
+def _swallow() -> None:
+    while True:
+        with contextlib.suppress(Exception):
+            while True:
+                pass
+
+
+async def _swallow_all() -> None:
+    for _ in range(2):
+        try:
+            while True:
+                pass
+        except BaseException:
+            continue
+
+
+@pytest.mark.parametrize("spin", [_swallow, _swallow_all])
+def test_a_reaction_that_never_yields_is_given_up_with_the_line_where_it_stood(
+    spin: Callable[[], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(escapes, "_LONGEST", 1)
+    service = Service("tower")
+
+    @service.reaction
+    async def hear(rung: Rung) -> Heard:
+        if inspect.isawaitable(spun := spin()):
+            await spun
+        return Heard(bell_id=rung.bell_id)
+
+    (failure,) = hunt(Scene(a_bell(service), faults=()), range(1)).failures
+    (violation,) = failure.violations
+    assert "TookTooLong" in violation.text
+    assert f"{Path(__file__).name}:" in violation.text
+    assert failure.runs == 0
 
 
 def test_a_world_that_never_rests_is_given_up() -> None:

@@ -20,7 +20,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from callboard.errors import PACKAGE
-from callboard.simulation.loop import EscapedSimulation
+from callboard.simulation.loop import EscapedSimulation, PowerCut, TookTooLong
 from callboard.simulation.samples import START
 
 if TYPE_CHECKING:
@@ -81,8 +81,8 @@ class Sealed:
         if threading.current_thread() is threading.main_thread():
             before = signal.signal(signal.SIGALRM, self._too_long)
             self._stack.callback(signal.signal, signal.SIGALRM, before)
-            signal.alarm(_LONGEST)
-            self._stack.callback(signal.alarm, 0)
+            signal.setitimer(signal.ITIMER_REAL, _LONGEST, 1)  # and again, where a bare `except` has caught it
+            self._stack.callback(signal.setitimer, signal.ITIMER_REAL, 0)
 
     def __exit__(self, *_: object) -> None:
         self._chance = random.getstate()
@@ -175,7 +175,9 @@ class Sealed:
         while frame is not None and not _place(frame):
             frame = frame.f_back
         place = "somewhere" if frame is None else _place(frame)
-        raise EscapedSimulation(f"one world took more than {_LONGEST} s of real time; it stood at {place}")
+        text = f"the world took more than {_LONGEST} s of real time and was given up; it stood at {place}"
+        self._world.loop.failed = TookTooLong(f"{text}: a loop there must await something, or end")
+        raise PowerCut
 
 
 def _place(frame: FrameType) -> str:

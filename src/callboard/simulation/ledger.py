@@ -165,7 +165,7 @@ class SimulatedLedger(SqliteLedger):
             written = Written(tx)
             yield tx
             named = worker.note(self._disk, written)
-            labels = named or ["its places"]
+            labels = named or (["its places"] if worker.world.loop.stepped is not None else [])
             for label in labels:
                 await worker.may_die(f"before it commits {label}")
             if named and worker.strikes("full", f"{worker.name} {labels[0]}", "finds the disk full") is not None:

@@ -32,6 +32,10 @@ class NeverRests(CallboardError):
     """The world took more steps than it may: something repeats for ever."""
 
 
+class TookTooLong(CallboardError):
+    """Something in the world does not come back."""
+
+
 class PowerCut(BaseException):
     """The worker died inside a call that cannot be awaited."""
 
@@ -123,7 +127,7 @@ class Loop(asyncio.BaseEventLoop):
     def _look_at(self, task: asyncio.Task[Any]) -> None:
         """What nobody waits for does not fail silently."""
         if not task.cancelled() and (error := task.exception()) is not None:
-            self.failed = error
+            self.failed = self.failed or error
 
     def call_exception_handler(self, context: Any) -> None:
         """What the dead have not looked at is not told, whenever it is collected."""

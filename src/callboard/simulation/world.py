@@ -25,7 +25,7 @@ from callboard.simulation.choices import Choices, Deviations
 from callboard.simulation.escapes import Sealed
 from callboard.simulation.faults import FAULTS
 from callboard.simulation.ledger import Disk
-from callboard.simulation.loop import Life, Loop
+from callboard.simulation.loop import Life, Loop, TookTooLong
 from callboard.simulation.memory import Memory
 from callboard.simulation.oracles import Violation, judge
 from callboard.simulation.outside import Outside, tag_runs
@@ -100,6 +100,7 @@ class Ending:
     flows: int
     outcomes: frozenset[str] = frozenset()
     trace: list[str] = field(default_factory=list[str])
+    given_up: bool = False  # it took too long: nobody waits for it once more
 
 
 class World:
@@ -125,6 +126,7 @@ class World:
         self.disks: dict[str, Disk] = {}
         self.workers: dict[str, Worker] = {}
         self._resting: asyncio.Future[None] | None = None
+        self.given_up = False
         self._waits = True
         self.patience = 5.0  # seconds until somebody who publishes tries again
         self._people = 0
@@ -141,6 +143,7 @@ class World:
                 self.do(self.live())
                 violations = self.do(judge(self))
             except CallboardError as error:
+                self.given_up = isinstance(error, TookTooLong)
                 violations = [Violation("trouble", "", f"{type(error).__name__}: {error}")]
         return self.ended(violations)
 
@@ -168,7 +171,7 @@ class World:
         outcomes = frozenset(f"{e.by} -> {e.type}" for _, e in self.log if e.by and "callboard." not in e.by)
         return Ending(
             self.choices.seed, self.choices.deviations, found, self.lines, digest, self.loop.steps, len(self.log),
-            len(self._names), outcomes, self.trace,
+            len(self._names), outcomes, self.trace, self.given_up,
         )  # fmt: skip
 
     async def begin(self) -> None:
