@@ -94,7 +94,7 @@ def made(lines: list[str]) -> Choreography:
 
 
 CASES: dict[str, Callable[[], Choreography]] = {
-    "shop (4 services, 8 reactions)": lambda: CLEAN["shop"],
+    "orders (4 services, 8 reactions)": lambda: CLEAN["orders"],
     "media (4 services, 5 reactions)": lambda: CLEAN["media"],
     "trip (4 services, 12 reactions, 5 words from outside)": lambda: CLEAN["trip"],
     "compensation ladder, 50 services, 99 reactions": lambda: ladder(50),

@@ -1,5 +1,6 @@
 """What the check says of every example: what is right has no errors, and the rest is what it deserves."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from callboard.checks.catalogue import check
 from callboard.cli.discovery import load_app
 
-EXAMPLES = Path(__file__).parent.parent / "examples"
+ROOT = Path(__file__).parent.parent
+EXAMPLES = ROOT / "examples"
 
 # No deadline: one dead letter, and nobody is ever told.
 WITHOUT_DEADLINE = ["CB305"]
@@ -46,3 +48,21 @@ def test_an_example_has_the_findings_that_it_deserves(name: str) -> None:
 def test_every_example_is_checked() -> None:
     folders = {path.name for path in EXAMPLES.iterdir() if list(path.glob("*.py"))}
     assert {name.partition("/")[0] for name in DESERVED} == folders
+
+
+PROGRAM = re.compile(r"```python\n((?:(?!```).)*?import [^\n]*\bChoreography\b.*?)```", re.DOTALL)
+
+
+def programs() -> list[tuple[str, str]]:
+    """Every program of the guide that declares a choreography and takes nothing from another one."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = [(page.name, text) for page in pages for text in PROGRAM.findall(page.read_text("utf-8"))]
+    return [(name, text) for name, text in found if "= Choreography(" in text and "from shop import" not in text]
+
+
+@pytest.mark.parametrize(("page", "text"), programs(), ids=[f"{page}-{n}" for n, (page, _) in enumerate(programs())])
+def test_a_program_of_the_guide_has_no_errors(page: str, text: str, tmp_path: Path) -> None:
+    file = tmp_path / f"{page.partition('.')[0].replace('-', '_')}_program.py"
+    file.write_text(text.partition("\nasyncio.run(")[0], "utf-8")
+    report = check(load_app(str(file), tmp_path))
+    assert [each for each in report.findings if each.severity == "error"] == []

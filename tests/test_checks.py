@@ -25,6 +25,11 @@ def checked(code: str, lines: str) -> Sequence[Finding]:
     return check(choreography(lines), broker=BROKERS.get(code)).findings
 
 
+def test_the_catalogue_has_every_code() -> None:
+    groups = {1: 7, 2: 6, 3: 6, 4: 2, 5: 3, 6: 2}
+    assert list(CHECKS) == [f"CB{group}{1 + number:02}" for group, size in groups.items() for number in range(size)]
+
+
 @pytest.mark.parametrize("code", CHECKS)
 def test_a_check_finds_what_its_example_breaks(code: str) -> None:
     one: Check = CHECKS[code]

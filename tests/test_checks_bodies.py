@@ -88,6 +88,22 @@ def elsewhere(asked: Asked) -> Yes | No:
     return helped()[0]
 
 
+def annotated() -> Yes | No:
+    return No(key="")
+
+
+async def later() -> Yes | None:
+    return None
+
+
+def through_another(asked: Asked) -> Yes | No:
+    return annotated()
+
+
+async def through_one_that_is_awaited(asked: Asked) -> Yes | None:
+    return await later()
+
+
 def looped(asked: Asked) -> Yes | No:
     for each in helped():
         return each
@@ -132,6 +148,8 @@ def unwritten(asked: Asked) -> Yes | No:
         (walrus, {"Yes", "No"}, True),
         (awaited, {"No"}, True),
         (inner, {"Yes"}, True),
+        (through_another, {"Yes", "No"}, True),
+        (through_one_that_is_awaited, {"Yes", "None"}, True),
         (elsewhere, set[str](), False),
         (looped, {"Yes"}, False),
         (extended, {"Yes"}, False),
@@ -149,6 +167,21 @@ def test_what_is_returned_is_read_as_far_as_it_can_be_told(
     body = Body(contract, function)
     assert ({str(each) for each in body.returned}, body.is_known) == (returned, is_known)
     assert body.is_written == (function is not unwritten)
+
+
+def never_silent(asked: Asked) -> Yes | None:
+    if asked.key:
+        return Yes(key="")
+    return Yes(key="?")
+
+
+@pytest.mark.parametrize(("function", "told"), [(never_silent, True), (early, False)])
+def test_nothing_is_declared_that_is_never_returned(function: Callable[..., Any], *, told: bool) -> None:
+    service = Service("desk")
+    service.reaction(function)
+    found = list(find(Subject(Choreography("desk", service))))
+    assert [each.severity for each in found] == ["warning"] * told
+    assert all("declares None" in each.title for each in found)
 
 
 def test_a_source_that_is_not_there_says_nothing() -> None:

@@ -3,14 +3,17 @@
 from collections.abc import Callable, Iterator
 from copy import copy
 from functools import partial
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from callboard import event, failure
 from callboard.event import event_type, is_event, is_port
 from tests.mutants.draft import Draft, Step, members, one_of
+from tests.mutants.slips import may_return_nothing, never_returns, slip
 
+# How a return was changed: in the body and the annotation alike, in the annotation only, in the body only.
+ON_PURPOSE, UNDECLARED, FORGOTTEN = ", on purpose", ", and its annotation does not fit", ", and its body forgot it"
 Plant = Callable[[Draft], None]
-DROPPED = ("compensates", "pivot", "keeps", "per", "once", "needs", "unless", "gathers")
+DROPPED = ("compensates", "pivot", "keeps", "per", "once", "unless", "gathers")
 
 
 def stranger(mark: Any, key: str) -> Any:
@@ -85,7 +88,16 @@ def without_option(path: str, name: str) -> Plant:
     return plant
 
 
+def without_needs(path: str, made: Draft) -> None:
+    """The prerequisite goes with its parameter: one that was left would be a trigger, and wait for it just so."""
+    step = made.steps[path]
+    needed = members(step.options.pop("needs"))
+    step.hints = {name: value for name, value in step.hints.items() if name == "return" or value not in needed}
+
+
 def of_options(path: str, step: Step) -> Iterator[tuple[str, Plant]]:
+    if step.options.get("needs"):
+        yield f"{path} without needs=", partial(without_needs, path)
     for name in DROPPED:
         if step.options.get(name):
             yield f"{path} without {name}=", without_option(path, name)
@@ -118,7 +130,10 @@ def of_returns(path: str, step: Step, key: str) -> Iterator[tuple[str, Plant]]:
     value = step.hints.get("return")
     kinds = members(value)
     for kind in kinds if len(kinds) > 1 else ():
-        yield f"{path} never emits {shown(kind)}", hint(path, "return", one_of([k for k in kinds if k is not kind]))
+        rest = one_of([k for k in kinds if k is not kind])
+        yield f"{path} never emits {shown(kind)}{ON_PURPOSE}", hint(path, "return", rest)
+        yield f"{path} emits {shown(kind)}{UNDECLARED}", hint(path, "return", rest)
+        yield f"{path} does not emit {shown(kind)}{FORGOTTEN}", slip(path, never_returns(kind))
     for kind in kinds:
         if kind is not None and is_event(kind):
             other = one_of([stranger(event, key) if each is kind else each for each in kinds])
@@ -126,8 +141,10 @@ def of_returns(path: str, step: Step, key: str) -> Iterator[tuple[str, Plant]]:
     if kinds != [None]:
         yield f"{path} may fail, unheard", hint(path, "return", one_of([*kinds, stranger(failure, key)]))
         yield f"{path} emits something", hint(path, "return", one_of([*kinds, stranger(event, key)]))
-    if None not in kinds:
-        yield f"{path} may say nothing", hint(path, "return", one_of([*kinds, None]))
+    if None not in kinds and not any(get_origin(kind) is list for kind in kinds):
+        yield f"{path} may say nothing{ON_PURPOSE}", hint(path, "return", one_of([*kinds, None]))
+        yield f"{path} says that it may say nothing{UNDECLARED}", hint(path, "return", one_of([*kinds, None]))
+        yield f"{path} may say nothing{FORGOTTEN}", slip(path, may_return_nothing)
 
 
 def of_parameters(path: str, step: Step) -> Iterator[tuple[str, Plant]]:

@@ -18,6 +18,7 @@ class Step:
     function: Callable[..., Any]
     hints: dict[str, Any]
     options: dict[str, Any]
+    body: Callable[..., Any] | None = None  # instead of the function's own
 
     @property
     def name(self) -> str:
@@ -91,7 +92,7 @@ def built(made: Draft) -> Choreography:
 
 def copied(step: Step) -> Any:
     """The function, with the annotations of the step."""
-    known = cast("FunctionType", step.function)
+    known = cast("FunctionType", step.body or step.function)
     copy = FunctionType(known.__code__, known.__globals__, known.__name__)
     copy.__annotations__ = dict(step.hints)
     names = [name for name in signature(known).parameters if name in step.hints]

@@ -4,10 +4,12 @@ import ast
 import inspect
 import linecache
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_type_hints
 
-from callboard.contract import Contract, Gathered, Given, Trigger
+from callboard.contract import Contract, Gathered, Given, Trigger, types_in
+from callboard.errors import ContractError
 from callboard.event import EventType, event_type, is_event
+from callboard.shape import allowed, shape_of
 
 Returned = EventType | None  # None: nothing is returned, and said so
 
@@ -25,6 +27,7 @@ class Body:
         self._open: set[str] = set()
         self.is_known = True
         self.is_written = False
+        self.may_fall_through = True
         self.returned: set[Returned] = set()
         tree = _tree(function)
         if tree is not None:
@@ -32,6 +35,7 @@ class Body:
             self._assigned = _assigned(nodes)
             returns = [node for node in nodes if isinstance(node, ast.Return)]
             self.is_written = bool(returns)
+            self.may_fall_through = not _leaves(tree.body[-1])
             for node in returns:
                 self.returned |= self._events(node.value)
 
@@ -45,7 +49,9 @@ class Body:
                 return self._events(one) | self._events(other)
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
                 return {event for part in parts for event in self._events(part)} - {None}
-            case ast.ListComp(elt=part) | ast.GeneratorExp(elt=part) | ast.NamedExpr(value=part):
+            case (
+                ast.ListComp(elt=part) | ast.GeneratorExp(elt=part) | ast.NamedExpr(value=part) | ast.Await(value=part)
+            ):
                 return self._events(part)
             case ast.Name(id=name):
                 return self._named(name)
@@ -59,8 +65,12 @@ class Body:
             return {event_type(cls)}
         if cls in (list, tuple) and len(arguments) == 1:
             return self._events(arguments[0])
-        self.is_known = False
-        return set()
+        try:
+            shape = shape_of(get_type_hints(cls)["return"], "")  # of your own function: as it is annotated
+        except (ContractError, KeyError, NameError, TypeError):
+            self.is_known = False
+            return set()
+        return {*types_in(shape), *([None] if allowed(shape, []) else [])}
 
     def _value(self, node: ast.expr) -> Any:
         match node:
@@ -115,6 +125,17 @@ def _inside(tree: ast.AST) -> Iterator[ast.AST]:
         yield node
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda | ast.ClassDef):
             yield from _inside(node)
+
+
+def _leaves(last: ast.stmt) -> bool:
+    """Whether it is certain that nothing comes after this statement."""
+    if isinstance(last, ast.If):
+        return bool(last.orelse) and _leaves(last.body[-1]) and _leaves(last.orelse[-1])
+    if isinstance(last, ast.Match):
+        rest = last.cases[-1]
+        takes_all = isinstance(rest.pattern, ast.MatchAs) and rest.pattern.pattern is None and rest.guard is None
+        return takes_all and all(_leaves(case.body[-1]) for case in last.cases)
+    return isinstance(last, ast.Return | ast.Raise)
 
 
 def _assigned(nodes: list[ast.AST]) -> dict[str, list[ast.expr | None]]:

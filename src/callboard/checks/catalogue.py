@@ -39,33 +39,12 @@ from callboard.choreography import Choreography
 from callboard.contracts.file import ContractFile
 
 FILES = (
-    assumed_order,
-    both_outcomes,
-    dead_reactions,
-    early_completions,
-    effects_left_behind,
-    endless_cycles,
-    failures_after_pivot,
-    hollow_successes,
-    keyless_completions,
-    orphan_events,
-    parked_for_ever,
-    repeated_effects,
-    repeated_events,
-    stalling_losses,
-    two_owners,
-    unbounded_cycles,
-    uncancelled_timers,
-    undeclared_returns,
-    undeclared_undos,
-    unfinished_flows,
-    unheard_failures,
-    uninformed_reactions,
-    unreachable_completions,
-    unreadable_versions,
-    unsafe_upgrades,
-    unsaid_events,
-)
+    assumed_order, both_outcomes, dead_reactions, early_completions, effects_left_behind, endless_cycles,
+    failures_after_pivot, hollow_successes, keyless_completions, orphan_events, parked_for_ever, repeated_effects,
+    repeated_events, stalling_losses, two_owners, unbounded_cycles, uncancelled_timers, undeclared_returns,
+    undeclared_undos, unfinished_flows, unheard_failures, uninformed_reactions, unreachable_completions,
+    unreadable_versions, unsafe_upgrades, unsaid_events,
+)  # fmt: skip
 CHECKS: dict[str, Check] = {each.code: each for each in sorted((file.CHECK for file in FILES), key=lambda it: it.code)}
 
 

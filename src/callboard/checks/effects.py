@@ -50,10 +50,6 @@ class Effects:
         """The events that stand for its effect, where its compensations are given one."""
         return frozenset(kind for each in self.compensations.get(contract.path, ()) for kind in each.effect_types)
 
-    def has_unknown_outcome(self, contract: Contract) -> bool:
-        """Whether an attempt that failed may have taken its effect all the same."""
-        return contract.reaches_outside
-
     def _undeclared(self) -> list[tuple[str, Contract]]:
         """Reactions on a failure path that write what an earlier reaction of their service wrote, and which one."""
         contracts = list(self._choreography.contracts.values())

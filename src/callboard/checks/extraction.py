@@ -372,8 +372,8 @@ class Extraction:
             left = self._fresh | self.slot_bit(slot)
             if self.effects.is_effect(contract) and contract.path not in self.effects.compensations:
                 yield Switch(on=left, set=self.bits.of("left", slot))
-            elif contract.options.keeps is not None and self.effects.shared(contract) and slot.part == WHOLE:
-                for flow in self.flows:  # what stays on purpose is missed only where all went well
+            elif contract.options.compensates is None and self.effects.shared(contract) and slot.part == WHOLE:
+                for flow in self.flows:  # what can be undone, or stays on purpose, is missed only where all went well
                     yield Switch(on=left | self.verdict(flow, good=True), set=self.bits.of("left", slot))
 
     # a delivery is taken up
@@ -463,7 +463,7 @@ class Extraction:
         contract, slot = run.contract, run.slot
         later = union(self._takes_up(other) for other in self.by_path[contract.path] if other.line == slot.line)
         unknown = 0
-        if contract.path in self.effects.compensations and self.effects.has_unknown_outcome(contract):
+        if contract.path in self.effects.compensations and contract.reaches_outside:
             unknown = self.effect_bit("unknown", contract.path, slot.part)
         switches = [*run.switches, Switch(clear=later, set=unknown | self.bits.of("dead", contract.path, slot.line))]
         told = self.instances.failure_of(slot.heard) if slot.heard is not None else None
@@ -515,9 +515,7 @@ class Extraction:
         if any(each is contract for each in self.effects.undeclared.values()):
             early = self.effect_bit("early", path, slot.part)
             switches.append(Switch(on=early, set=self.effect_bit("leaked", path, slot.part)))
-        if path not in self.effects.compensations:
-            switches.append(late)
-        return [*switches, Switch(set=applied)]
+        return [*switches, late, Switch(set=applied)]
 
     def _counts_twice(self, contract: Contract, slot: Slot) -> bool:
         """Whether a second effect in the same part was not announced by a loop, a list or `per=`."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from callboard.checks.outcomes import Outcome, outcomes
 from callboard.checks.paths import Paths
 from callboard.choreography import Choreography
-from callboard.contract import Contract, Nothing
+from callboard.contract import Contract
 from callboard.event import EventType, FlowCancelled, FlowTimedOut, ReactionFailed
 from callboard.flow import Flow
 
@@ -147,8 +147,3 @@ class Instances:
             elif each.service == contract.service or heard in self.choreography.outgoing:
                 found.append(each)
         return found
-
-    def says_nothing(self, contract: Contract) -> bool:
-        """Whether None is among its outcomes by name."""
-        returns = contract.returns
-        return isinstance(returns, Nothing) or any(isinstance(each, Nothing) for each in getattr(returns, "of", ()))

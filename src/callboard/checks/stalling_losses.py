@@ -78,7 +78,7 @@ class Losing:
         if self.world.extraction.instances.failure_is_heard(contract, kind):
             return []
         unknown = 0
-        if path in self.subject.effects.compensations and self.subject.effects.has_unknown_outcome(contract):
+        if path in self.subject.effects.compensations and contract.reaches_outside:
             for part in self.world.extraction.parts(path):
                 unknown |= self.world.extraction.effect_bit("unknown", path, part)
         return [chosen._replace(switches=(each.switches[0], Switch(set=unknown), Switch(set=self.lost)))]

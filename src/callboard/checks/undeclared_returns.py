@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from callboard.check import Check, Finding
 from callboard.checks.bodies import Body
 from callboard.checks.subject import Subject, at_reaction
-from callboard.contract import Contract, allowed
+from callboard.contract import Contract, Nothing, OneOf, allowed
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -35,6 +35,17 @@ def _compare(contract: Contract, body: Body) -> Iterator[Finding]:
             f"write `-> {contract.returns} | None` if it is meant: as it is, each such run ends as a dead letter",
             about=f"{contract.path} None",
         )
+    returns = contract.returns.of if isinstance(contract.returns, OneOf) else ()
+    declares_none = any(isinstance(each, Nothing) for each in returns)
+    if declares_none and body.is_known and not body.may_fall_through and None not in body.returned:
+        yield at_reaction(
+            contract,
+            CHECK,
+            f"{contract.path} declares None, and every return in its body is an event",
+            "take None out of the annotation: as it is, nobody may rely on the answer",
+            about=f"{contract.path} None",
+            severity="warning",
+        )
     for event in contract.emits if body.is_known else ():
         if event not in body.returned:
             yield at_reaction(
@@ -54,7 +65,7 @@ CHECK = Check(
     find=find,
     meaning="The annotation of a reaction is what everybody else relies on: the graph, the checks and the other teams. "
     "An event that the body returns beside it is refused when it runs, and ends as a dead letter; one that is declared "
-    "and never returned makes others wait. The body is read, not run: what your own functions return is not followed.",
+    "and never returned makes others wait. The body is read, not run: of your own functions the annotation counts.",
     broken="""
 @stock.reaction
 def hold(ordered: Ordered) -> Held:
