@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
+
 from benchmarks.measure import Clocks, Figures
 from callboard import Board, Choreography, Flow, Service, event, state
 
 
 @event
-class OrderCreated:
+class OrderCreated(msgspec.Struct, frozen=True, kw_only=True):
     order_id: str
     customer: str
     sku: str
@@ -23,20 +25,20 @@ class OrderCreated:
 
 
 @event
-class ItemsReserved:
+class ItemsReserved(msgspec.Struct, frozen=True, kw_only=True):
     order_id: str
     sku: str
     total: int
 
 
 @event
-class PaymentProcessed:
+class PaymentProcessed(msgspec.Struct, frozen=True, kw_only=True):
     order_id: str
     charge: str
 
 
 @event
-class OrderShipped:
+class OrderShipped(msgspec.Struct, frozen=True, kw_only=True):
     order_id: str
     tracking: str
 
@@ -50,26 +52,26 @@ orders, inventory, payments, shipping = (
 
 
 @state(key="order_id")
-class Order:
+class Order(msgspec.Struct, kw_only=True):
     order_id: str
     status: str = "new"
     tracking: str | None = None
 
 
 @state(key="order_id")
-class Reservation:
+class Reservation(msgspec.Struct, kw_only=True):
     order_id: str
     sku: str = ""
 
 
 @state(key="order_id")
-class Payment:
+class Payment(msgspec.Struct, kw_only=True):
     order_id: str
     amount: int = 0
 
 
 @state(key="order_id")
-class Shipment:
+class Shipment(msgspec.Struct, kw_only=True):
     order_id: str
     tracking: str = ""
 

@@ -264,6 +264,7 @@ class Board:
         self.work = work
         self.failure: BaseException | None = None
         self.closed = False
+        self._welcome: set[type[Any]] = set()  # classes of events that anybody may publish
         self._waiting: dict[asyncio.Event, int | None] = {}  # who waits, for which flow's verdict; None: for events
 
     @overload
@@ -303,28 +304,19 @@ class Board:
         if idempotency_key is not None:
             _refuse_no_text(idempotency_key)
         for event in events:
-            self._refuse_stranger(event, is_cancellation=flow is not None)
+            if type(event) not in self._welcome:
+                self._refuse_stranger(event, is_cancellation=flow is not None)
         place = ask = None
         if flow is not None and flow.is_elsewhere and flow.key is not None:
             ask = (flow.name, flow.key)
         elif flow is not None:
             row = await flow.row()
             place = (row.number, row.id)
-        publication = Publication(
-            events,
-            idempotency_key=idempotency_key,
-            flow=place,
-            ask=ask,
-            loads=edit.loads if edit else None,
-            writes=edit.writes(self.work.stamp) if edit else (),
-            service=edit.service.name if edit else None,
-        )
-        if self.failure is not None or self.closed:
-            raise LedgerError("this board has stopped: nothing can be published through it") from self.failure
-        if self.work.abroad is not None and self.work.abroad.is_full(self.work.head):
-            raise OutboxFull("the broker has not taken events for too long: nothing was published, try again later")
-        if len(self.work.publications) >= WAITING:
-            raise OutboxFull(f"{WAITING:,} publishes wait for their commit: nothing was published, try again later")
+        publication = Publication(events, idempotency_key=idempotency_key, flow=place, ask=ask)
+        if edit is not None:
+            publication.loads, publication.service = edit.loads, edit.service.name
+            publication.writes = edit.writes(self.work.stamp)
+        self._refuse_more()
         self.work.publications.append(publication)
         self.work.wake()
         try:
@@ -334,6 +326,14 @@ class Board:
                 error.flow = self._handle(error.flow)
             raise
         return [self._handle(each) for each in placed]
+
+    def _refuse_more(self) -> None:
+        if self.failure is not None or self.closed:
+            raise LedgerError("this board has stopped: nothing can be published through it") from self.failure
+        if self.work.abroad is not None and self.work.abroad.is_full(self.work.head):
+            raise OutboxFull("the broker has not taken events for too long: nothing was published, try again later")
+        if len(self.work.publications) >= WAITING:
+            raise OutboxFull(f"{WAITING:,} publishes wait for their commit: nothing was published, try again later")
 
     def _handle(self, placed: Placed) -> FlowHandle:
         return FlowHandle(self, placed.name, placed.key, placed.flow, placed.id[:26], is_new=placed.is_new)
@@ -359,6 +359,8 @@ class Board:
                 "or incoming= name it",
             )
         self._refuse_word_of_a_service(kind)
+        if kind.inner is None:
+            self._welcome.add(cls)
 
     def _refuse_word_of_a_service(self, kind: EventType) -> None:
         """What a service says is not said from outside, unless `incoming=` names it."""

@@ -1,6 +1,7 @@
 """The promise of a codec: events and state to bytes, and back."""
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
 
 from callboard.event import EventType, StateType
 
@@ -18,4 +19,13 @@ class Codec(Protocol):
 
     def decode_state(self, data: bytes, state: StateType, shape: int) -> Any:
         """The state in these bytes, which were saved in this shape: an older one goes through the state's upcast."""
+        ...
+
+
+@runtime_checkable
+class OfOneType(Protocol):
+    """What a codec may offer beside: what writes, and reads back, the objects of one type, without asking which."""
+
+    def of_type(self, type: EventType | StateType) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+        """Both raise for what `encode` refuses, with any exception."""
         ...

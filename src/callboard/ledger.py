@@ -32,7 +32,7 @@ class Scatter(NamedTuple):
     size: int
 
 
-class Entry(Struct):
+class Entry(Struct, gc=False):
     """One row of the log: an event, where it stands, and what caused it."""
 
     pos: int
@@ -118,7 +118,7 @@ def on_record(what: str, about: str, *, by: str, note: str = "", now: int) -> No
     return Note(0, about, 0, what, f"{by}\n{note}", now)
 
 
-class Row(Struct, frozen=True):
+class Row(Struct, frozen=True, gc=False):
     """A state row as it is stored. `data` is None where the row does not exist."""
 
     version: int
@@ -228,7 +228,10 @@ class Transaction(Protocol):
     async def note(self, rows: Sequence[Note]) -> None: ...
     async def advance(self, positions: Sequence[Position]) -> None: ...
     async def supply(self, rows: Sequence[Supplied]) -> None: ...
-    async def start_flows(self, rows: Sequence[FlowRow]) -> None: ...
+    async def start_flows(self, rows: Sequence[FlowRow]) -> None:
+        """Begin these flows, as they are: one may have its verdict already."""
+        ...
+
     async def update_flows(self, rows: Sequence[FlowRow]) -> None: ...
     async def edit(self) -> None:
         """Tell the owner's process that state was changed from outside its reactions."""

@@ -130,7 +130,7 @@ class Tracker:
     # completions
 
     async def _complete(self, work: Any, group: Any, changed: dict[tuple[int, str], FlowRow]) -> None:
-        ending = [entry for entry in group.seen if entry.type in self._by_type or self._is_late_start(entry)]
+        ending = [e for e in group.seen if e.type in self._by_type or (e.source is not None and _is_late_start(e))]
         if not ending:
             return
         known: dict[tuple[int, str], FlowRow] = {}
@@ -155,10 +155,6 @@ class Tracker:
                     self._failing[row.number, row.name] = row
                     group.undo.append(partial(self._failing.pop, (row.number, row.name), None))
                 _change(group, changed, row, before)
-
-    def _is_late_start(self, entry: Entry) -> bool:
-        """Whether a broker brought what began the flow after other events of it: one of them may have ended it."""
-        return entry.source is not None and len(entry.id) == FLOW_LENGTH and entry.pos != entry.flow
 
     async def _outcome(self, work: Any, group: Any, flow: Flow, entry: Entry) -> tuple[str, str] | None:
         entries = await _entries_of(self._ledger, group, entry.flow)
@@ -274,6 +270,11 @@ class Tracker:
         self._next = group.now if len(rows) == _AT_ONCE else await self._ledger.next_deadline(names)
         if self._next is not None and self._next <= group.now and len(rows) < _AT_ONCE:
             self._next = await _after(self._ledger, names, group.now)
+
+
+def _is_late_start(entry: Entry) -> bool:
+    """Whether a broker brought what began the flow after other events of it: one of them may have ended it."""
+    return len(entry.id) == FLOW_LENGTH and entry.pos != entry.flow
 
 
 def _readable(work: Any, start: Entry) -> Any:

@@ -60,6 +60,11 @@ class JsonCodec:
             raise Undecodable(f"the upcast of {state} from shape {shape} failed: {error!r}") from error
         return self.decode(lifted, state)
 
+    def of_type(self, type: EventType | StateType) -> tuple[Callable[[Any], bytes], Callable[[bytes], Any]]:
+        """What writes and reads back the objects of one type, without asking which."""
+        way = self._way(type)
+        return (self.encode, len) if way.has_time or not self._verify else (way.write, way.read)
+
     def _find_way(self, value: object) -> "_Way":
         cls = type(value)
         way = self._way(state_type(cls) if is_state(cls) else type_of(value))

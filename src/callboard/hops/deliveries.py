@@ -184,21 +184,16 @@ class Holds:
     """Who holds or waits for a key, in log order. The first of each list holds it."""
 
     def __init__(self) -> None:
-        self._lists: dict[Key, list[Delivery]] = {}
-
-    @property
-    def some(self) -> bool:
-        """Whether anybody holds anything."""
-        return bool(self._lists)
+        self.lists: dict[Key, list[Delivery]] = {}  # empty where nobody holds anything
 
     def free(self, keys: tuple[Key, ...]) -> bool:
         """Whether nobody holds or waits for any of these."""
-        lists = self._lists
+        lists = self.lists
         return not lists or not any(key in lists for key in keys)
 
     def first(self, delivery: Delivery) -> bool:
         """Whether the delivery is first for each of its keys."""
-        return all(self._lists[key][0] is delivery for key in delivery.keys)
+        return all(self.lists[key][0] is delivery for key in delivery.keys)
 
     def follows(self, delivery: Delivery, key: Key) -> bool:
         """Whether it stands behind another for this key."""
@@ -207,7 +202,7 @@ class Holds:
     def join(self, delivery: Delivery, keys: tuple[Key, ...]) -> None:
         """Stand in line for `keys` too. A running holder is never overtaken."""
         for key in keys:
-            waiting = self._lists.setdefault(key, [])
+            waiting = self.lists.setdefault(key, [])
             if delivery in waiting:
                 continue
             start = 1 if waiting and waiting[0].running else 0
@@ -221,13 +216,13 @@ class Holds:
         """Give up all keys; returns those that became first for one."""
         heirs: list[Delivery] = []
         for key in delivery.keys:
-            waiting = self._lists.get(key)
+            waiting = self.lists.get(key)
             if waiting is None or delivery not in waiting:
                 continue
             was_first = waiting[0] is delivery
             waiting.remove(delivery)
             if not waiting:
-                del self._lists[key]
+                del self.lists[key]
             elif was_first:
                 heirs.append(waiting[0])
         return heirs

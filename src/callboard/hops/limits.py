@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from callboard.codec import OfOneType
 from callboard.errors import TooLarge
 from callboard.ids import depth_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from callboard.codec import Codec
+    from callboard.event import EventType, StateType
 
 PAYLOAD = 1024 * 1024  # bytes of one event or state row
 FAN_OUT = 10_000  # events of one run
@@ -29,6 +34,23 @@ def encoded(codec: Codec, value: object) -> bytes:
             "keep the large part elsewhere and name it"
         )
     return data
+
+
+def writer(codec: Codec, kind: EventType | StateType) -> Callable[[Any], bytes]:
+    """`encoded`, for objects of one type."""
+    if not isinstance(codec, OfOneType):
+        return partial(encoded, codec)
+    write, read = codec.of_type(kind)
+
+    def written(value: Any) -> bytes:
+        try:
+            data = write(value)
+            read(data)
+        except Exception:
+            return encoded(codec, value)  # which says what is wrong with it
+        return data if len(data) <= PAYLOAD else encoded(codec, value)
+
+    return written
 
 
 def few_enough(count: int, path: str) -> None:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from callboard.errors import CallboardError, Conflict, FlowHasEnded, FlowIsOpen, KeyReused, NoSuchFlow
-from callboard.event import attribute, type_of
+from callboard.event import attribute, class_of, type_of
 from callboard.hops.abroad import Request
-from callboard.hops.limits import encoded
+from callboard.hops.limits import writer
 from callboard.ledger import Entry, FlowRow, StateKey, StateWrite, Supplied
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from callboard.event import EventType
     from callboard.flow import Flow
@@ -40,15 +40,31 @@ class Placed:
 class Publication:
     """What one call publishes together: events, and state rows changed from outside under their versions."""
 
+    __slots__ = (
+        "ask",
+        "entries",
+        "error",
+        "event_id",
+        "events",
+        "flow",
+        "flows",
+        "future",
+        "idempotency_key",
+        "loads",
+        "number",
+        "outdated",
+        "placed",
+        "service",
+        "supplied",
+        "writes",
+    )
+
     def __init__(
         self,
         events: Sequence[Any],
         *,
         idempotency_key: str | None = None,
         flow: tuple[int, str] | None = None,
-        loads: dict[StateKey, int] | None = None,
-        writes: Sequence[StateWrite] = (),
-        service: str | None = None,
         ask: tuple[str, str] | None = None,
         event_id: str | None = None,
         number: int | None = None,
@@ -56,9 +72,9 @@ class Publication:
         self.events = events
         self.idempotency_key = idempotency_key
         self.flow = flow
-        self.loads = loads or {}
-        self.writes = writes
-        self.service = service  # whose rows it changes
+        self.loads: dict[StateKey, int] = {}
+        self.writes: Sequence[StateWrite] = ()
+        self.service: str | None = None  # whose rows it changes
         self.ask = ask  # name and key of a flow that is kept in another ledger
         self.event_id = event_id  # of an event that was published in another ledger,
         self.number = number  # and the place of its flow if it has one here
@@ -94,27 +110,41 @@ class Publication:
             self.future.set_result(self.placed)
 
 
+class Word(NamedTuple):
+    """What is known of a type that is published: how it is written, and which flows it begins or may join."""
+
+    kind: EventType
+    write: Callable[[Any], bytes]
+    begins: list[Flow]
+    others: list[Flow]
+
+
 class Candidate:
     """An event to be published: its type, its bytes, and the flows that it begins or may join."""
 
     __slots__ = ("data", "event", "joins", "kind", "starts")
 
     def __init__(self, work: Work, event: Any) -> None:
+        word = work.words.get(class_of(event)) or _word(work, event)
         self.event = event
-        self.kind = type_of(event)
-        self.data = encoded(work.codec, event)
-        self.starts: list[tuple[Flow, str]] = []
-        self.joins: list[tuple[str, str]] = []
-        for flow in work.choreography.flows.values():
-            if flow.start is self.kind:
-                self.starts.append((flow, str(getattr(event, flow.key))))
-            elif (key := attribute(event, flow.key)) is not None:
-                self.joins.append((flow.name, str(key)))
+        self.kind = word.kind
+        self.data = word.write(event)
+        self.starts = [(flow, str(getattr(event, flow.key))) for flow in word.begins]
+        self.joins = [(flow.name, str(key)) for flow in word.others if (key := attribute(event, flow.key)) is not None]
 
     @property
     def flows(self) -> list[tuple[str, str]]:
         """The flows that it begins or may join, by name and key."""
         return [*((flow.name, key) for flow, key in self.starts), *self.joins]
+
+
+def _word(work: Work, event: Any) -> Word:
+    kind, flows = type_of(event), list(work.choreography.flows.values())
+    begins = [flow for flow in flows if flow.start is kind]
+    word = Word(kind, writer(work.codec, kind), begins, [flow for flow in flows if flow not in begins])
+    if kind.inner is None:  # else the class alone does not say which type it is
+        work.words[class_of(event)] = word
+    return word
 
 
 async def publish(work: Work, group: Group, publications: Sequence[Publication]) -> None:
@@ -124,7 +154,8 @@ async def publish(work: Work, group: Group, publications: Sequence[Publication])
     """
     candidates: dict[int, list[Candidate]] = {}
     for number, publication in enumerate(publications):
-        publication.reset()
+        if publication.placed or publication.entries or publication.error:
+            publication.reset()
         try:
             candidates[number] = [Candidate(work, event) for event in publication.events]
         except CallboardError as error:
@@ -140,7 +171,9 @@ async def publish(work: Work, group: Group, publications: Sequence[Publication])
         supplied.update({each.id: each for each in earlier.supplied})
     for number, publication in enumerate(publications):
         group.publications.append(publication)
-        if publication.error is None:
+        if publication.error is None and _only_begins(work, publication, candidates[number], known):
+            publication.placed.append(_begin(work, group, publication, candidates[number][0], known))
+        elif publication.error is None:
             try:
                 await _place(work, group, publication, candidates[number], known=known, supplied=supplied)
             except CallboardError as error:
@@ -149,6 +182,18 @@ async def publish(work: Work, group: Group, publications: Sequence[Publication])
                     known.pop((row.name, row.key or ""), None)
                 publication.reset()
                 publication.error = error
+
+
+def _only_begins(
+    work: Work, publication: Publication, candidates: Sequence[Candidate], known: Mapping[tuple[str, str], FlowRow]
+) -> bool:
+    """Whether it is one event that begins flows which nobody has begun, and nothing else."""
+    if len(candidates) != 1 or publication.idempotency_key is not None:
+        return False
+    if publication.flow or publication.loads or work.abroad:
+        return False
+    starts = candidates[0].starts
+    return bool(starts) and not any((flow.name, key) in known for flow, key in starts)
 
 
 async def _place(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from callboard.errors import CodecError
 from callboard.hops.applying import apply
 from callboard.hops.deliveries import Delivery
 from callboard.hops.outcomes import failed
-from callboard.hops.plain import LongWay, Turn
+from callboard.hops.plain import LongWay
 from callboard.hops.plain import run as run_plain
 from callboard.hops.turns import address, consider, consider_all, is_unknown, prepare
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from callboard.hops.deliveries import Reader
     from callboard.hops.group import Group
-    from callboard.hops.plain import Plan
+    from callboard.hops.plain import Plan, Turn
     from callboard.hops.work import Work
-    from callboard.ledger import Entry, StateKey
+    from callboard.ledger import Entry
 
 PAGE = 512  # entries handed out in one round
 
@@ -60,32 +60,57 @@ async def hand_out(work: Work, group: Group) -> None:
 async def dispatch(work: Work, group: Group, entries: Sequence[Entry]) -> None:
     """Every reaction of this process that hears one of these has run, or has a delivery, in log order."""
     await _learn_hearers(work, entries)
-    turns: list[Turn] = []
-    opened: list[Delivery] = []
-    places: list[StateKey] = []
-    is_all = entries[-1].pos >= group.head  # nothing is left to be read of a flow that begins here
-    for entry in entries:
-        if work.looks_back:
+    if work.looks_back:
+        is_all = entries[-1].pos >= group.head  # nothing is left to be read of a flow that begins here
+        for entry in entries:
             _see(work, entry, is_all=is_all)
-        for reader in work.heard_by(entry):
-            if reader.plan is not None and _is_clear(work, reader, entry.pos):
-                turn = _short_turn(work, reader, reader.plan, entry)
-                turns.append(turn)
-                places += turn.places
-            elif (delivery := _open(work, group, reader, entry)) is not None:
-                turns.append(Turn(reader, entry, delivery))
-                opened.append(delivery)
+    turns = _turns(work, group, entries)
     work.read = entries[-1].pos
     work.suspects -= len(entries)
     group.seen.extend(entries)
-    if opened:
+    if opened := [turn[2] for turn in turns if turn[2] is not None]:
         await prepare(work, opened)
+    places = {place for turn in turns for place in turn[4]}
     await work.rows.fetch(places)
+    group.looked |= places
+    group.touched.update([turn[0] for turn in turns])
     for turn in turns:
-        if turn.delivery is not None:
-            await consider(work, group, turn.delivery)
-        elif not _ran(work, group, turn) and (delivery := _open(work, group, turn.reader, turn.entry)) is not None:
+        if turn[2] is not None:
+            await consider(work, group, turn[2])
+        elif not _ran(work, group, turn) and (delivery := _open(work, group, turn[0], turn[1])) is not None:
             await consider_all(work, group, [delivery])
+
+
+def _turns(work: Work, group: Group, entries: Sequence[Entry]) -> list[Turn]:
+    turns: list[Turn] = []
+    hearers: dict[str, list[tuple[Reader, Plan | None]]] = {}
+    for entry in entries:
+        heard = hearers.get(entry.type)
+        if heard is None:
+            heard = [(reader, _short_way(work, reader)) for reader in work.heard_by(entry)]
+            if not entry.type.startswith("callboard."):  # else it is not the type alone that says who hears it
+                hearers[entry.type] = heard
+        for reader, plan in heard:
+            if plan is not None and entry.pos > reader.pos:
+                value = entry.value if entry.value is not None else _value(work, entry)
+                places = [(name, str(key_of(value))) for name, key_of in plan.places] if value is not None else ()
+                turns.append((reader, entry, None, value, places))
+            elif (delivery := _open(work, group, reader, entry)) is not None:
+                turns.append((reader, entry, delivery, None, ()))
+    return turns
+
+
+def _short_way(work: Work, reader: Reader) -> Plan | None:
+    """The plan of a reaction that nothing keeps from the short way; asked before rows are fetched."""
+    in_hand = reader.open or reader.done or reader.lag is not None or work.suspects > 0
+    return None if in_hand else reader.plan
+
+
+def _value(work: Work, entry: Entry) -> Any:
+    try:
+        return work.value(entry)
+    except CodecError:  # told when it is its turn
+        return None
 
 
 async def _learn_hearers(work: Work, entries: Sequence[Entry]) -> None:
@@ -93,14 +118,6 @@ async def _learn_hearers(work: Work, entries: Sequence[Entry]) -> None:
     unknown = {entry.type for entry in entries if entry.type not in work.types and is_unknown(work, entry.type)}
     for kind, paths in (await work.ledger.hearers(unknown)).items() if unknown else ():
         work.routes[kind] = [work.readers[path] for path in paths if path in work.readers]
-
-
-def _short_turn(work: Work, reader: Reader, plan: Plan, entry: Entry) -> Turn:
-    try:
-        value = work.value(entry)
-    except CodecError:  # told when it is its turn
-        return Turn(reader, entry)
-    return Turn(reader, entry, None, value, plan.places(value))
 
 
 def _see(work: Work, entry: Entry, *, is_all: bool) -> None:
@@ -112,33 +129,29 @@ def _see(work: Work, entry: Entry, *, is_all: bool) -> None:
         view.add(entry)
 
 
-def _is_clear(work: Work, reader: Reader, pos: int) -> bool:
-    """Whether nothing of this reaction keeps an event from the short way; asked before rows are fetched."""
-    return pos > reader.pos and not reader.open and reader.lag is None and work.suspects <= 0 and pos not in reader.done
-
-
 def _ran(work: Work, group: Group, turn: Turn) -> bool:
     """Run it the short way. False if something stands in its way: nothing was done then."""
-    reader, entry, places = turn.reader, turn.entry, turn.places
-    if (
-        turn.value is None
-        or reader.plan is None
-        or reader.open
-        or (work.alone and reader.contract.service in work.alone)
-    ):
+    reader, entry, _, value, _ = turn
+    if reader.plan is None or value is None or reader.open:
         return False
-    if reader.blocked and (str(entry.flow) if entry.key is None else f"={entry.key}") in reader.blocked:
-        return False
-    if work.holds.some and not work.holds.free(tuple(("row", *key) for key in places)):
+    if (reader.blocked or work.alone or work.holds.lists) and _is_in_the_way(work, turn):
         return False
     try:
         run_plain(work, group, reader.plan, turn)
-        group.touched.add(reader)
     except LongWay:
         return False
     except (Exception, CancelledError) as error:
         return _raised(work, group, reader, entry, error)
     return True
+
+
+def _is_in_the_way(work: Work, turn: Turn) -> bool:
+    """Whether its line is blocked, or its service or a row of it is somebody's."""
+    reader, entry, _, _, places = turn
+    line = str(entry.flow) if entry.key is None else f"={entry.key}"
+    if line in reader.blocked or reader.contract.service in work.alone:
+        return True
+    return not work.holds.free(tuple(("row", *place) for place in places))
 
 
 def _raised(work: Work, group: Group, reader: Reader, entry: Entry, error: BaseException) -> bool:

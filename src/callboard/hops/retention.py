@@ -81,6 +81,8 @@ async def look(ledger: Ledger, retention: Retention, now: int, *, after: int = 0
 async def _step(ledger: Ledger, retention: Retention, now: int, after: int, limit: int) -> Found:
     """The flows that began there and may be old enough; nothing else is known of them."""
     oldest = before(now, retention.shortest)
+    if not any(first.time <= oldest for first in await ledger.read(after, limit=1)):
+        return Found({}, Counter(), after, more=False)
     old = [entry for entry in await ledger.read(after, limit=limit) if entry.time <= oldest]
     starts = {entry.flow: entry.id for entry in old if entry.pos == entry.flow}
     return Found(starts, Counter(), old[-1].pos if old else after, len(old) == limit)

@@ -25,33 +25,31 @@ class Rows:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._young: dict[StateKey, Row] = {}
+        self.young: dict[StateKey, Row] = {}  # what was fetched or committed lately
         self._old: dict[StateKey, Row] = {}
         self.overlay: dict[StateKey, Row] = {}
 
     async def fetch(self, keys: Iterable[StateKey]) -> None:
         """Afterwards these rows are in memory."""
-        missing = {key for key in keys if key not in self._young and not self._keep(key)}
+        missing = set(keys).difference(self.young)
+        if missing and self._old:
+            known = {key: self._old[key] for key in missing if key in self._old}
+            self.young.update(known)
+            missing.difference_update(known)
         if missing:
-            self._young.update(await self._ledger.states(missing))
-
-    def _keep(self, key: StateKey) -> bool:
-        row = self._old.get(key)
-        if row is not None:
-            self._young[key] = row
-        return row is not None
+            self.young.update(await self._ledger.states(missing))
 
     def committed(self, key: StateKey) -> Row:
         """The row as it was last committed. It was fetched before."""
-        return self._young.get(key) or self._old[key]
+        return self.young.get(key) or self._old[key]
 
     def current(self, key: StateKey) -> Row:
         """The row as the group has left it so far."""
-        return self.overlay.get(key) or self._young.get(key) or self._old[key]
+        return self.overlay.get(key) or self.young.get(key) or self._old[key]
 
     def knows(self, key: StateKey) -> bool:
         """Whether the row is in memory."""
-        return key in self._young or key in self._old
+        return key in self.young or key in self._old
 
     def put(self, write: StateWrite) -> None:
         """The group changes this row."""
@@ -65,24 +63,24 @@ class Rows:
 
     def changed(self) -> list[StateWrite]:
         """The rows that the group has changed, as they are to be stored."""
-        return [StateWrite(*key, row.version, row.shape, row.data) for key, row in self.overlay.items()]
+        return [StateWrite(state, key, row.version, row.shape, row.data) for (state, key), row in self.overlay.items()]
 
     def discard(self, keys: Iterable[StateKey]) -> None:
         """Rows of a service that somebody else owns are not kept."""
         for key in keys:
-            self._young.pop(key, None)
+            self.young.pop(key, None)
             self._old.pop(key, None)
 
     def commit(self) -> None:
         """What the group changed is committed now."""
-        self._young.update(self.overlay)
+        self.young.update(self.overlay)
         self.overlay.clear()
-        if len(self._young) > _KEPT:
-            self._young, self._old = {}, self._young
+        if len(self.young) > _KEPT:
+            self.young, self._old = {}, self.young
 
     def forget(self) -> None:
         """Somebody else may have changed rows: read them again."""
-        self._young.clear()
+        self.young.clear()
         self._old.clear()
 
 

@@ -147,7 +147,8 @@ async def _write(work: Work, group: Group, tx: Transaction) -> None:
         await tx.note(notes)
     await _write_parked(outcomes, tx)
     if group.decided or group.recounted:
-        await tx.update_flows([*group.decided, *group.recounted])
+        begun = {id(row) for p in published for row in p.flows}  # written with what was decided of them
+        await tx.update_flows([*(row for row in group.decided if id(row) not in begun), *group.recounted])
     if group.closed:
         await _write_closed(group, tx)
     if supplied := [each for p in published for each in p.supplied]:

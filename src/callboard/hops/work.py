@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from callboard.hops.attempt import Attempt
     from callboard.hops.deliveries import RowKey
     from callboard.hops.group import Group
-    from callboard.hops.publish import Publication
+    from callboard.hops.publish import Publication, Word
     from callboard.ledger import FlowRow, Ledger, Parked, Position, Wish
 
 TIMER = "callboard.Timer["
@@ -149,6 +149,7 @@ class Work:
         self.types: dict[str, EventType] = dict(choreography.events)
         self.private = frozenset(s.name for s in choreography.states.values() if choreography.is_private(s))
         self.outgoing = frozenset(kind.name for kind in choreography.outgoing)
+        self.words: dict[type[Any], Word] = {}  # what is known of what was published
         self.views = Views(self.ledger)
         self.no_view = View()
         self.rows = Rows(self.ledger)
@@ -316,7 +317,7 @@ class Work:
             reader.pair_by_part = all(each.options.per is not None for each in pair)
             if any(not each.effect_types for each in pair[1:]):
                 self.silent_effects.add(undone)
-        reader.plan = plan_of(reader, self.private)
+        reader.plan = plan_of(reader, self.private, self.codec)
 
     def kinds_of(self, reader: Reader) -> list[str]:
         """The types that a reader hears."""

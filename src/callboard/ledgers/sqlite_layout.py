@@ -102,9 +102,14 @@ unpack_wish = msgspec.json.Decoder(Wish).decode
 unpack_open = msgspec.msgpack.Decoder(tuple[int, ...]).decode
 
 
+def is_plain(entry: Entry) -> bool:
+    """Whether the entry has none of the attributes that few entries have."""
+    return entry.version == 1 and not (entry.scatters or entry.causes or entry.source)
+
+
 def more_of(entry: Entry) -> bytes | None:
     """What of the entry goes into the `more` column; None for nearly all."""
-    if not (entry.scatters or entry.causes or entry.source or entry.version != 1):
+    if is_plain(entry):
         return None
     frames = tuple((frame.type, frame.id, frame.ordinal, frame.size) for frame in entry.scatters)
     return pack(More(frames, entry.causes, entry.source, entry.version, entry.causation_id))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from callboard.ledgers.sqlite_layout import PUT_LOG, STATE_TABLE, marks, more_of, pack, pack_wish, pages
+from callboard.ledgers.sqlite_layout import PUT_LOG, STATE_TABLE, is_plain, marks, more_of, pack, pack_wish, pages
 from callboard.ledgers.sqlite_lent import SqliteLent
 
 if TYPE_CHECKING:
@@ -25,12 +25,16 @@ if TYPE_CHECKING:
     )
 
 _LOG_ROWS = 64
-_PUT_64 = PUT_LOG + marks(_LOG_ROWS, 10)
+# The driver takes an int, a str and a bytearray as they are, and looks long for how None and bytes are to be adapted.
+_PUT_PLAIN = "INSERT INTO log (pos, id, type, flow, time, cause, by, data) VALUES "
+_PUT_64 = _PUT_PLAIN + marks(_LOG_ROWS, 8)
+_PUT_RARE = PUT_LOG + marks(1, 10)
 _PUT_PARKED = (
     "INSERT OR REPLACE INTO parked "
     "(reaction, pos, effect, flow, line, why, due, attempts, error, missing, asked, data) VALUES "
 )
 _PUT_FLOW = "INSERT INTO flow (number, name, id, key, started, deadline) VALUES "
+_PUT_ENDED = "INSERT INTO flow (number, name, id, key, started, deadline, verdict, ended, by) VALUES "
 _SET_FLOW = (
     "UPDATE flow SET deadline = ?, timed_out = ?, failing = ?, verdict = ?, ended = ?, by = ?, leaked = ? "
     "WHERE number = ? AND name = ? AND coalesce(verdict, ?) IS ?"
@@ -54,25 +58,25 @@ class SqliteTransaction:
 
     async def append(self, entries: Sequence[Entry]) -> None:
         """Log these; their positions run on from `head`."""
-        number = self._number
-        rows = [
-            (
-                e.pos,
-                e.id,
-                number(e.type),
-                e.flow,
-                e.time,
-                e.key,
-                e.cause,
-                number(e.by) if e.by else 0,
-                e.data,
-                more_of(e),
-            )
-            for e in entries
-        ]
-        for page in pages(rows, _LOG_ROWS):
-            statement = _PUT_64 if len(page) == _LOG_ROWS else PUT_LOG + marks(len(page), 10)
-            self._db.execute(statement, [value for row in page for value in row])
+        numbers = self._numbers
+        for name in {e.type for e in entries} | {e.by for e in entries if e.by}:
+            if name not in numbers:
+                numbers = {**numbers, name: self._number(name)}
+        rare = [(e, more_of(e)) for e in entries if e.key is not None or not is_plain(e)]
+        plain = entries if not rare else [e for e in entries if e.key is None and is_plain(e)]
+        for page in pages(plain, _LOG_ROWS):
+            values: list[Any] = []
+            for e in page:
+                by = numbers[e.by] if e.by else 0
+                values += (e.pos, e.id, numbers[e.type], e.flow, e.time, e.cause, by, bytearray(e.data))
+            self._db.execute(_PUT_64 if len(page) == _LOG_ROWS else _PUT_PLAIN + marks(len(page), 8), values)
+        self._db.executemany(
+            _PUT_RARE,
+            [
+                (e.pos, e.id, numbers[e.type], e.flow, e.time, e.key, e.cause, numbers.get(e.by or "", 0), e.data, more)
+                for e, more in rare
+            ],
+        )
         if entries:
             self.head = max(self.head, entries[-1].pos)
 
@@ -85,14 +89,14 @@ class SqliteTransaction:
 
     async def save(self, rows: Sequence[StateWrite]) -> None:
         """Store these state rows as they are. Their versions were decided by the caller."""
-        by_state: dict[str, list[StateWrite]] = {}
-        for row in rows:
-            by_state.setdefault(row.state, []).append(row)
-        for state, written in by_state.items():
-            gone = [(row.key,) for row in written if row.data is None]
-            self._db.executemany(f'DELETE FROM "state_{state}" WHERE key = ?', gone)
-            kept = [value for row in written if row.data is not None for value in row[1:]]
-            for page in pages(kept, 400):
+        kept: dict[str, list[Any]] = {}
+        for state, key, version, shape, data in rows:
+            if data is None:
+                self._db.execute(f'DELETE FROM "state_{state}" WHERE key = ?', (key,))
+            else:
+                kept.setdefault(state, []).extend((key, version, shape, bytearray(data)))
+        for state, values in kept.items():
+            for page in pages(values, 400):
                 self._db.execute(
                     f'INSERT INTO "state_{state}" (key, version, shape, data) VALUES {marks(len(page) // 4, 4)} '
                     "ON CONFLICT (key) DO UPDATE "
@@ -156,10 +160,19 @@ class SqliteTransaction:
         self._db.executemany("INSERT INTO supplied (id, pos, digest) VALUES (?, ?, ?)", rows)
 
     async def start_flows(self, rows: Sequence[FlowRow]) -> None:
-        """Begin these flows. Their keys must be new."""
-        for page in pages(rows, 100):
-            values = [value for f in page for value in (f.number, f.name, f.id, f.key, f.started, f.deadline)]
+        """Begin these flows; one may have its verdict already. Their keys must be new."""
+        running = [f for f in rows if f.verdict is None]
+        ended = [f for f in rows if f.verdict is not None]
+        for page in pages(running, 100):
+            values: list[Any] = [v for f in page for v in (f.number, f.name, f.id, f.key, f.started, f.deadline)]
             self._db.execute(_PUT_FLOW + marks(len(page), 6), values)
+        for page in pages(ended, 100):
+            values = []
+            for f in page:
+                values += (f.number, f.name, f.id, f.key, f.started, f.deadline, f.verdict, f.ended, f.by)
+            self._db.execute(_PUT_ENDED + marks(len(page), 9), values)
+        if late := [f for f in rows if f.timed_out or f.failing is not None or f.leaked is not None]:
+            await self.update_flows(late)
 
     async def update_flows(self, rows: Sequence[FlowRow]) -> None:
         """Store what the tracker decided; the verdict that a flow has is left alone."""
