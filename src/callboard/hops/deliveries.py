@@ -197,7 +197,7 @@ class Holds:
 
     def follows(self, delivery: Delivery, key: Key) -> bool:
         """Whether it stands behind another for this key."""
-        return self._lists[key][0] is not delivery
+        return self.lists[key][0] is not delivery
 
     def join(self, delivery: Delivery, keys: tuple[Key, ...]) -> None:
         """Stand in line for `keys` too. A running holder is never overtaken."""
