@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from callboard.codecs.json import JsonCodec
-from callboard.hops import limits, plain, publish, react, reading, work
+from callboard.hops import limits, react, reading, work
 from callboard.hops.work import Work
 from callboard.ledgers import sqlite_transaction
 from callboard.ledgers.sqlite import SqliteLedger
-from callboard.ledgers.sqlite_layout import PUT_LOG, marks
+from callboard.ledgers.sqlite_layout import marks
 from callboard.ledgers.sqlite_transaction import SqliteTransaction
 from callboard.run import Runner
 from callboard.tracker import Tracker
@@ -59,12 +59,8 @@ def _none(*_: Any) -> None:
     """In place of what returns nothing, or None."""
 
 
-def _encode(codec: Any, value: object) -> Any:
-    return codec.encode(value)
-
-
-def _true(*_: Any) -> bool:
-    return True
+def _plan(_: Any, reader: Any) -> Any:
+    return reader.plan
 
 
 def _nothing(_: Any) -> Any:
@@ -110,7 +106,7 @@ def no_same_start() -> None:
 
 def no_order() -> None:
     """No line has an order: nothing is asked of what stands before a delivery."""
-    plant(reading, "_is_clear", lambda _: _true)
+    plant(reading, "_short_way", lambda _: _plan)
 
 
 def no_positions() -> None:
@@ -120,8 +116,7 @@ def no_positions() -> None:
 
 def no_limits() -> None:
     """An event may be of any size."""
-    for place in (limits, plain, publish):
-        plant(place, "encoded", lambda _: _encode)
+    plant(limits, "PAYLOAD", lambda _: float("inf"))
 
 
 def no_watchdog() -> None:
@@ -222,7 +217,7 @@ def long_statements() -> None:
     """256 rows of the log in a statement, not 64."""
     rows = 256
     plant(sqlite_transaction, "_LOG_ROWS", lambda _: rows)
-    plant(sqlite_transaction, "_PUT_64", lambda _: PUT_LOG + marks(rows, 10))
+    plant(sqlite_transaction, "_PUT_64", lambda put: put.partition("(?")[0] + marks(rows, 8))
 
 
 def large_groups() -> None:
