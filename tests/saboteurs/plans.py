@@ -200,7 +200,7 @@ SABOTEURS = (
         5,
         "holders_of_a_key_do_not_wait",
         "hops/deliveries.py",
-        "        return all(self._lists[key][0] is delivery for key in delivery.keys)",
+        "        return all(self.lists[key][0] is delivery for key in delivery.keys)",
         "        return True",
         "lines",
         "atomic",
