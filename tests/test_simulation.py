@@ -24,7 +24,7 @@ from callboard.hops.work import Work
 from callboard.simulation import escapes
 from callboard.simulation.choices import Choices
 from callboard.simulation.faults import FAULTS
-from callboard.simulation.hunt import Hunt, hunt
+from callboard.simulation.hunt import Hunt, NotThisFailure, hunt, keep, read_kept
 from callboard.simulation.loop import LIFE, Life, Loop, NeverRests
 from callboard.simulation.samples import sample
 from callboard.simulation.shrinking import Shrinker
@@ -424,6 +424,14 @@ def test_a_failure_of_another_choreography_is_not_replayed(tmp_path: Path, monke
     answer = command("simulate", "shop:shop", "--replay", str(file))
     assert answer.exit_code != 0
     assert "is a failure of 'zoo', not of 'shop'" in answer.stderr + answer.stdout
+
+
+def test_a_failure_that_another_version_wrote_is_not_replayed(tmp_path: Path) -> None:
+    (failure,) = hunt(Scene(planted.no_unless()), range(20)).failures
+    file = keep(failure, Scene(planted.no_unless()), tmp_path)
+    file.write_text(file.read_text().replace('"layout": 1', '"layout": 99'))
+    with pytest.raises(NotThisFailure, match="was written in layout 99, this callboard reads 1: hunt anew"):
+        read_kept(file, Scene(planted.no_unless()))
 
 
 class Spot(NamedTuple):
