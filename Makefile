@@ -79,7 +79,10 @@ typing: $(READY) ## the public API as users' type checkers see it: what they acc
 	@$(PY) -m pyright tests/typing tests/targets
 	@$(PYTEST) -q -m typing || [ $$? -eq 5 ] # 5: no test is marked so
 
-.PHONY: tutorial
+.PHONY: tutorial hunts
+hunts: $(READY) ## hunt for planted bugs: seeds until each is found, and what is left of its story; HUNTS=20 CALM=1000
+	@$(PY) -m tests.hunts $(or $(HUNTS),20) $(or $(CALM),1000)
+
 tutorial: $(READY) ## type the tutorial, and compare what it prints with what stands there
 	@$(PYTEST) -q -m 'slow or not slow' tests/test_tutorial.py
 

@@ -120,7 +120,7 @@ def test_getting_started_prints_what_it_says(tmp_path: Path) -> None:
     write_files(text, tmp_path)
     expected, printed = play(blocks(text, "console"), tmp_path)
     assert printed == expected
-    tests = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py", cwd=tmp_path)
+    tests = python("-m", "pytest", "-q", "-p", "no:cacheprovider", "test_shop.py", "test_network.py", cwd=tmp_path)
     assert tests.returncode == 0, tests.stdout
 
 

@@ -23,7 +23,7 @@ from callboard.hops.react import react
 from callboard.hops.work import Work
 from callboard.simulation import escapes
 from callboard.simulation.choices import Choices
-from callboard.simulation.faults import FAULTS
+from callboard.simulation.faults import FAULTS, UnknownFault
 from callboard.simulation.hunt import Hunt, NotThisFailure, hunt, keep, read_kept
 from callboard.simulation.loop import LIFE, Life, Loop, NeverRests
 from callboard.simulation.samples import sample
@@ -97,6 +97,11 @@ def test_a_test_of_the_users_fails_with_the_story(simulate: Callable[..., Hunt])
     with pytest.raises(pytest.fail.Exception, match="two-verdicts: lot #lot-") as told:
         simulate(planted.no_unless(), seeds=20)
     assert "--callboard-seed=" in str(told.value)
+
+
+def test_a_test_of_the_users_with_a_fault_that_there_is_not_is_told(simulate: Callable[..., Hunt]) -> None:
+    with pytest.raises(UnknownFault, match="there is no fault 'crsh': there are crash, "):
+        simulate(planted.whole_auction(), seeds=1, faults=["crsh"])
 
 
 @pytest.mark.parametrize("ledgers", ["shared", "separate"])

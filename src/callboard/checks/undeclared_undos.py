@@ -28,7 +28,7 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 
 def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
-    fix = f"say compensates={doer.name} on {undoer.name}: then it waits for {doer.name}, closes it, and undoes it once"
+    fix = f"say compensates={doer.name} on {undoer.name}: then a later {doer.name} is skipped, and each is undone once"
     for world in subject.worlds:
         for part in world.extraction.parts(doer.path):
             bit = world.bits.get("leaked", doer.path, part)
@@ -41,7 +41,7 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
     return at_reaction(
         undoer,
         CHECK,
-        f"{undoer.name} undoes {doer.name} without saying so: a second ask undoes {why} again",
+        f"{undoer.name} undoes {doer.name} without saying so: asked twice, it undoes {why} twice",
         fix,
         severity="warning",
     )

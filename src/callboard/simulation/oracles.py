@@ -216,7 +216,7 @@ def _left(world: World) -> Iterator[Violation]:
             undone = {call.name.partition(".")[0] for call in calls if call.reaction in undoers}
             for port in sorted(ports - undone):
                 call = next(call for call in took if call.name.startswith(port))
-                text = f"#{flow} failed, {call.told} took place, and no compensation of {path} told {port}"
+                text = f"#{flow} failed, {call.told} took place, and no compensation of {path} called {port} about it"
                 yield Violation("outside-left", flow, text, call.place)
 
 

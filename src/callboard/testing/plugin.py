@@ -46,6 +46,7 @@ def simulate(request: pytest.FixtureRequest) -> Callable[..., Hunt]:
     """`simulate(shop, seeds=100)` lives so many worlds of the choreography; the test fails with the story of the first
     that breaks. What the Scene of a simulation takes can be given too: faults, keepers, flows, ledgers.
     """
+    from callboard.simulation.faults import named  # noqa: PLC0415
     from callboard.simulation.hunt import hunt  # noqa: PLC0415 - only a test that simulates pays for it
     from callboard.simulation.story import told  # noqa: PLC0415
     from callboard.simulation.world import Scene  # noqa: PLC0415
@@ -53,6 +54,8 @@ def simulate(request: pytest.FixtureRequest) -> Callable[..., Hunt]:
     first: int | None = request.config.getoption("--callboard-seed")
 
     def lived(choreography: Choreography, *, seeds: int = 100, **scene: Any) -> Hunt:
+        if "faults" in scene:
+            scene["faults"] = named(scene["faults"])
         found = hunt(Scene(choreography, **scene), range(seeds) if first is None else [first])
         for failure in found.failures:
             again = f"  replay:  pytest {request.node.nodeid} --callboard-seed={failure.seed}"
