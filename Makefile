@@ -90,6 +90,10 @@ tutorial: $(READY) ## type the tutorial, and compare what it prints with what st
 saboteurs: $(READY) ## plant a break of each promise; the suite must catch every one
 	@$(PY) tests/saboteurs/run.py
 
+.PHONY: saboteurs-simulated
+saboteurs-simulated: $(READY) ## the same breaks under simulation, and the table of docs/simulate.md; about ten minutes
+	@$(PY) tests/saboteurs/run.py --simulated
+
 crash-test: $(READY) ## kill -9 while work is unfinished, again and again; all counters must read 0; KILLS=20
 	@$(PY) tests/crash/run.py $(if $(KILLS),--kills $(KILLS))
 

@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ if str(ROOT) not in sys.path:
 
 from tests.saboteurs.plans import SABOTEURS, Saboteur  # noqa: E402  # found only once the root is on the path
 
+_BEGIN, _END = "<!-- written by make saboteurs-simulated -->", "<!-- to here -->"
 _LONGEST = 120  # seconds; a broken ledger may wait for ever, and waiting for ever is noticed too
 
 
@@ -83,16 +85,55 @@ def tried(saboteur: Saboteur) -> Found:
     return Found(saboteur, "caught", failed[0].split(" - ")[0].removeprefix("FAILED ").removeprefix("ERROR "), took)
 
 
+def lived(saboteur: Saboteur, seeds: int) -> Found:
+    """Run some whole choreographies under seeded faults on the broken copy."""
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="callboard-saboteur-") as name:
+        folder = Path(name)
+        if (misfit := planted(saboteur, folder)) is not None:
+            return Found(saboteur, "does not fit", misfit, 0)
+        environment = {**os.environ, "PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        command = [sys.executable, str(HERE / "simulated.py"), str(seeds)]
+        try:
+            done = subprocess.run(
+                command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=5 * _LONGEST, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Found(saboteur, "caught", "it never came to rest", time.monotonic() - began)
+    took = time.monotonic() - began
+    if done.returncode == 0:
+        return Found(saboteur, "survived", "", took)
+    by = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1]
+    return Found(saboteur, "caught", by, took)
+
+
+def write_table(found: list[Found], seeds: int) -> None:
+    """Which suite catches which, between the marks of docs/simulate.md."""
+    page = ROOT / "docs" / "simulate.md"
+    before, rest = page.read_text("utf-8").split(_BEGIN)
+    after = rest.split(_END)[1]
+    caught = sum(one.fate == "caught" for one in found)
+    lines = [f"{caught} of {len(found)} are caught within {seeds} seeds of three choreographies.", ""]
+    lines += ["| | break | tests | simulation |", "|---|---|---|---|"]
+    for one in found:
+        tests = ", ".join(Path(test).stem.removeprefix("test_") for test in one.saboteur.tests)
+        by = one.by.replace("|", "\\|") if one.fate == "caught" else ""
+        lines.append(f"| {one.saboteur.promise} | {one.saboteur.name.replace('_', ' ')} | {tests} | {by} |")
+    page.write_text(before + _BEGIN + "\n" + "\n".join(lines) + "\n" + _END + after, "utf-8")
+
+
 def main() -> int:
     """Try them all, print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--simulated", action="store_true", help="under simulation instead; writes docs/simulate.md")
+    parser.add_argument("--seeds", type=int, default=10, help="of each choreography, under simulation")
     parser.add_argument("names", nargs="*", help="only these saboteurs")
     parser.add_argument("--jobs", type=int, default=2, help="how many at a time")
     options = parser.parse_args()
     chosen = [each for each in SABOTEURS if not options.names or each.name in options.names]
     found: list[Found] = []
     with ThreadPoolExecutor(options.jobs) as pool:
-        for one in pool.map(tried, chosen):
+        for one in pool.map(partial(lived, seeds=options.seeds) if options.simulated else tried, chosen):
             found.append(one)
             mark = {"caught": "caught  ", "survived": "SURVIVED", "does not fit": "MISFIT  "}[one.fate]
             print(f"{mark} {one.saboteur.promise:>2}  {one.saboteur.name:<42} {one.took:5.1f} s  {one.by}", flush=True)
@@ -101,6 +142,10 @@ def main() -> int:
     print(f"{caught} of {len(found)} saboteurs of {len(promises)} promises were caught")
     if any(one.fate == "does not fit" for one in found):
         return 2
+    if options.simulated:
+        if not options.names:
+            write_table(found, options.seeds)
+        return 0
     return 0 if caught == len(found) else 1
 
 

@@ -121,6 +121,17 @@ def show(flow: str, app: str | None, ledger: str | None, *, with_data: bool, as_
     _tell(story.flow, story, with_data=with_data)
 
 
+@command.command()
+@click.argument("flow")
+@app_option
+@ledger_option
+def export(flow: str, app: str | None, ledger: str | None) -> None:
+    """Write FLOW as JSON, for `callboard simulate replay`: its events, with ids and times, and its own rows."""
+    from callboard.cli.recorded import exported
+
+    click.echo(asyncio.run(exported(ledger_url(ledger), flow, find_app(app))))
+
+
 async def _story(url: str, target: str, choreography: Choreography | None) -> Story:
     async with reading(url) as ledger:
         return await read_story(ledger, await find_flow(ledger, target, choreography), now(), choreography)

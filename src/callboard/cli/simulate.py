@@ -15,12 +15,14 @@ from callboard.choreography import Choreography
 from callboard.cli.command import Command, F, Refusal, meant, option
 from callboard.cli.discovery import find_app, load_keepers
 from callboard.cli.output import counted, note, say, say_json
-from callboard.cli.settings import app_options, json_option, setting
+from callboard.cli.recorded import replay_recorded
+from callboard.cli.settings import app_option, json_option, setting
 from callboard.simulation.coverage import foreign
 from callboard.simulation.faults import FAULTS, named
 from callboard.simulation.guiding import guided
-from callboard.simulation.hunt import Failure, Hunt, hunt, keep, read_kept, replay
+from callboard.simulation.hunt import Failure, Hunt, NotThisFailure, hunt, keep, read_kept, replay
 from callboard.simulation.oracles import ORACLES
+from callboard.simulation.recording import NotThisFlow, is_recorded
 from callboard.simulation.story import mermaid, told
 from callboard.simulation.world import Scene, World
 
@@ -48,7 +50,8 @@ def scene_options(function: F) -> F:
 
 
 @click.command(cls=Command, name="simulate")
-@app_options
+@click.argument("words", metavar="[APP] | replay FILE [APP]", nargs=-1)
+@app_option
 @option("--seeds", type=click.IntRange(1), default=100, help="How many worlds.")
 @option("--seed", type=click.IntRange(0), default=0, help="The first of them.")
 @option("--time", "seconds", type=click.FloatRange(0), help="Stop after so many seconds, whatever --seeds says.")
@@ -57,21 +60,31 @@ def scene_options(function: F) -> F:
 @scene_options
 @option("--keep", "folder", metavar="DIR", default=".callboard/failures", help="Where failures are kept.")
 @option("--replay", "file", metavar="FILE", help="Live this kept failure again, and nothing else.")
-@option("--pdb", is_flag=True, help="With --replay: stop in each reaction that the story runs.")
+@option("--pdb", is_flag=True, help="With replay: stop in each reaction that the story runs.")
 @option("--mermaid", "drawn", is_flag=True, help="Draw the story too, as a Mermaid sequence.")
 @option("--trace", is_flag=True, help="Only the whole trace of each seed, as JSON, to compare with another.")
 @json_option
-def command(app_argument: str | None, app: str | None, **options: Any) -> int:
+def command(words: tuple[str, ...], app: str | None, **options: Any) -> int:
     """Run the services of APP under seeded faults in virtual time, and shrink what breaks to a story.
+
+    `replay FILE` lives a kept failure again, or feeds a flow of `callboard flows export` through the code of today.
 
     Opens no connection and no file but those of --keep. What must hold is derived from the declaration; add your own
     with @choreography.invariant, and a workload of your own with @choreography.workload.
     """
+    if words[:1] == ("replay",) and len(words) > 1:
+        options["file"], words = words[1], words[2:]
+    if len(words) > 1:
+        raise Refusal(2, f"one app, or `replay FILE` and an app: {' '.join(words)} is more")
+    app_argument = words[0] if words else None
     choreography = find_app(app, app_argument)
     scene = _scene(choreography, options)
     spec = app_argument or setting("app", app).value or ""
     if options["file"] is not None:
-        return _replay(scene, Path(options["file"]), options, spec)
+        try:
+            return _replay(scene, Path(options["file"]), options, spec)
+        except (NotThisFailure, NotThisFlow) as error:
+            raise Refusal(2, str(error)) from error
     if options["trace"]:
         return _trace(scene, options)
     folder = Path(options["folder"])
@@ -236,6 +249,12 @@ def _kept_before(scene: Scene, folder: Path, options: dict[str, Any]) -> dict[Pa
 
 
 def _replay(scene: Scene, file: Path, options: dict[str, Any], spec: str) -> int:
+    if (data := _flow_in(file)) is not None:
+
+        def run() -> int:
+            return replay_recorded(data, scene.choreography, as_json=options["as_json"])
+
+        return _debugged(scene, run) if options["pdb"] else run()
     kept = read_kept(file, scene)
     failure = _debugged(scene, lambda: replay(kept, scene)) if options["pdb"] else replay(kept, scene)
     if not failure.violations:
@@ -248,10 +267,25 @@ def _replay(scene: Scene, file: Path, options: dict[str, Any], spec: str) -> int
     return 1
 
 
+def _flow_in(file: Path) -> bytes | None:
+    """The recorded flow that this file holds, if it holds one."""
+    try:
+        data = file.read_bytes()
+        return data if is_recorded(json.loads(data)) else None
+    except (OSError, ValueError):
+        return None
+
+
 def _debugged(scene: Scene, run: Any) -> Any:
     import pdb  # noqa: T100 - this is what was asked for
 
-    debugger = pdb.Pdb()
+    class Debugger(pdb.Pdb):
+        def set_quit(self) -> None:  # an exception would be an error of the reaction, which is tried again
+            sys.stdout.flush()
+            os._exit(1)
+
+    debugger = Debugger()
+    debugger.cmdqueue.append("continue")  # on to the first reaction
     for reaction in scene.choreography.reactions.values():
         code = reaction.function.__code__
         first = min(line for _, _, line in code.co_lines() if line is not None and line > code.co_firstlineno)

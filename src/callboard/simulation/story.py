@@ -48,7 +48,8 @@ def told(failure: Failure) -> list[str]:
 
 def _needs(failure: Failure) -> Iterator[str]:
     if failure.script:
-        yield f"  found in run {failure.runs}, on the way of the model to {failure.way}; it needs only this order:"
+        found = f"found in run {failure.runs}, on the way of the model to {failure.way}; " if failure.way else ""
+        yield f"  {found}it needs only this order:"
         for number, step in enumerate(failure.script, 1):
             said = " + ".join(step.emitted) or "nothing"
             words = [f"{step.reaction}:" if step.reaction else "", f"{step.heard} ->" if step.heard else "", said]
