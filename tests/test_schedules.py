@@ -2,11 +2,14 @@
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+
+from tests.saboteurs.plans import SABOTEURS
 
 HERE = Path(__file__).parent
 _PAGE = HERE / "schedules.md"
@@ -51,3 +54,11 @@ def test_a_schedule_is_played_by_tests_that_exist_or_decided(name: str, told: li
 def test_no_schedule_is_left_out() -> None:
     numbers = [int(found[1]) for name, _ in ROWS if (found := _ROW.match(f"## {name}")) and found[1]]
     assert numbers == list(range(1, 49))
+
+
+def test_every_promise_is_broken_in_three_ways_or_more() -> None:
+    """`make saboteurs` sees that each is caught."""
+    promises = re.findall(r"(?m)^## (\d+)\. ", (HERE.parent / "docs" / "guarantees.md").read_text())
+    planted = Counter(saboteur.promise for saboteur in SABOTEURS)
+    assert len(promises) >= 12
+    assert {promise: planted[int(promise)] for promise in promises if planted[int(promise)] < 3} == {}

@@ -375,6 +375,20 @@ SABOTEURS = (
         "",
         "recovery",
     ),
+    Saboteur(
+        8,
+        "nobody_watches_a_plain_function",
+        (
+            Change(
+                "watchdog.py",
+                "        if before < contract.options.timeout.total_seconds() <= self._seen:\n",
+                "        if False:\n",
+            ),
+        ),
+        (
+            "tests/test_promises_failures.py::test_a_plain_function_that_does_not_return_is_named_with_its_stack_after_its_time",
+        ),
+    ),
     # 9. Replay is safe
     _plan(
         9,
@@ -466,6 +480,46 @@ SABOTEURS = (
         "            if not (work.running or work.finished or work.publications or work.group):\n",
         "            if True:\n",
         "drain",
+    ),
+    _plan(
+        11,
+        "a_stop_begins_what_waits",
+        _REACT,
+        "    if work.draining:\n        work.later += opened\n",
+        "    if False:\n        work.later += opened\n",
+        "drain",
+    ),
+    _plan(
+        11,
+        "a_stop_that_has_cut_something_is_called_clean",
+        "run.py",
+        "clean=not (running or work.finished or self.board.failure))",
+        "clean=True)",
+        "drain",
+    ),
+    _plan(
+        6,
+        "one_that_lost_once_runs",
+        _GATE,
+        '            return Skip("lost once")\n',
+        "            pass\n",
+        "waiting",
+    ),
+    _plan(
+        10,
+        "a_deadline_is_told_before_the_log_is_read",
+        _REACT,
+        "    all_read = work.caught_up and work.read >= group.head + len(group.entries)\n",
+        "    all_read = True\n",
+        "flows",
+    ),
+    _plan(
+        11,
+        "nobody_stands_by",
+        "run.py",
+        "        await self._take_over()\n",
+        "",
+        "recovery",
     ),
     # 12. Bad input is told
     _plan(

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -137,16 +138,17 @@ def main() -> int:
             found.append(one)
             mark = {"caught": "caught  ", "survived": "SURVIVED", "does not fit": "MISFIT  "}[one.fate]
             print(f"{mark} {one.saboteur.promise:>2}  {one.saboteur.name:<42} {one.took:5.1f} s  {one.by}", flush=True)
-    promises = {each.promise for each in chosen}
-    caught = sum(one.fate == "caught" for one in found)
-    print(f"{caught} of {len(found)} saboteurs of {len(promises)} promises were caught")
+    caught = Counter(one.saboteur.promise for one in found if one.fate == "caught")
+    for promise, many in sorted(Counter(each.promise for each in chosen).items()):
+        print(f"promise {promise:>2}: {caught[promise]} of {many} caught")
+    print(f"{caught.total()} of {len(found)} saboteurs were caught")
     if any(one.fate == "does not fit" for one in found):
         return 2
     if options.simulated:
         if not options.names:
             write_table(found, options.seeds)
         return 0
-    return 0 if caught == len(found) else 1
+    return 0 if caught.total() == len(found) else 1
 
 
 if __name__ == "__main__":
