@@ -386,8 +386,10 @@ SABOTEURS = (
             ),
         ),
         (
-            "tests/test_promises_failures.py::test_a_plain_function_that_does_not_return_"
-            "is_named_with_its_stack_after_its_time",
+            (
+                "tests/test_promises_failures.py::test_a_plain_function_that_does_not_return_"
+                "is_named_with_its_stack_after_its_time"
+            ),
         ),
     ),
     # 9. Replay is safe
