@@ -372,8 +372,8 @@ class Extraction:
             left = self._fresh | self.slot_bit(slot)
             if self.effects.is_effect(contract) and contract.path not in self.effects.compensations:
                 yield Switch(on=left, set=self.bits.of("left", slot))
-            elif contract.options.compensates is None and self.effects.shared(contract) and slot.part == WHOLE:
-                for flow in self.flows:  # what can be undone, or stays on purpose, is missed only where all went well
+            elif contract.options.keeps is not None and self.effects.shared(contract) and slot.part == WHOLE:
+                for flow in self.flows:  # what stays on purpose is missed only where all went well
                     yield Switch(on=left | self.verdict(flow, good=True), set=self.bits.of("left", slot))
 
     # a delivery is taken up
@@ -515,7 +515,9 @@ class Extraction:
         if any(each is contract for each in self.effects.undeclared.values()):
             early = self.effect_bit("early", path, slot.part)
             switches.append(Switch(on=early, set=self.effect_bit("leaked", path, slot.part)))
-        return [*switches, late, Switch(set=applied)]
+        if path not in self.effects.compensations:
+            switches.append(late)
+        return [*switches, Switch(set=applied)]
 
     def _counts_twice(self, contract: Contract, slot: Slot) -> bool:
         """Whether a second effect in the same part was not announced by a loop, a list or `per=`."""
