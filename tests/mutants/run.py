@@ -39,7 +39,7 @@ TIMER = (
 # What is planted and not found, and why there is nothing to find for a check that sees no bodies.
 EXPLAINED = {
     "orders: payments.refund does not hear ReactionFailed[ItemsReserved]": LATER,
-    "theatre: rooms.confirm without needs=": "the room may then be held after the success; what can be undone is not late",
+    "theatre: rooms.confirm without needs=": "the room is then held after the success; what can be undone is not late",
     "media: drop encoder.give_up": "told as a note (CB305): the flow has a deadline, and all its effects may stay",
     "media: fails= without OwnerTold": "the letter stays on purpose (keeps=), so a failure need not wait for it",
     "trip: drop dispatch.search": WORLD,
