@@ -29,9 +29,8 @@ class Book:
 
     def __init__(self, path: Path, tables: str, latency: float) -> None:
         self._db = sqlite3.connect(path, timeout=30, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
         self._db.execute("PRAGMA synchronous = OFF")  # it is to survive a kill, not a power cut
-        self._db.executescript(tables + CALLS)
+        self._db.executescript(f"BEGIN IMMEDIATE; {tables + CALLS} COMMIT;")  # several workers begin at once
         self._latency = latency
         self._chance = Random()
 
