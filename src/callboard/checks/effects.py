@@ -1,5 +1,7 @@
 """What is an effect, who answers for it, and who undoes it without saying so."""
 
+from collections.abc import Iterable
+
 from callboard.checks.outcomes import Outcome
 from callboard.checks.paths import Paths
 from callboard.choreography import Choreography
@@ -26,6 +28,10 @@ class Effects:
             [each.port for each in contract.ports]
             + [state for state in rows if not self._choreography.is_private(state)]
         )
+
+    def names(self, shared: Iterable[object]) -> list[str]:
+        """What these ports and states are called."""
+        return sorted(each.__name__ if isinstance(each, type) else str(each) for each in shared)
 
     def is_effect(self, contract: Contract) -> bool:
         """Whether a run of it must be answered for: compensated, a pivot, or undone by somebody."""

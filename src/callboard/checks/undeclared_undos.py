@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from callboard.check import Check, Finding
 from callboard.checks.effects import answers
-from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.contract import Contract
 
@@ -28,7 +27,12 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 
 def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
-    fix = f"say compensates={doer.name} on {undoer.name}: then a later {doer.name} is skipped, and each is undone once"
+    fix = (
+        f"write @{undoer.service}.reaction(compensates={doer.name}) over {undoer.name}: in one flow each {doer.name} "
+        f"is then undone once, and one that comes after its undo does not run"
+    )
+    if done := [kind for kind in doer.emits if not kind.failure]:
+        fix += f"; with a parameter `{done[0]} | None` it runs also where nothing was done"
     for world in subject.worlds:
         for part in world.extraction.parts(doer.path):
             bit = world.bits.get("leaked", doer.path, part)
@@ -37,11 +41,12 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
                 title = f"{undoer.name} can overtake {doer.name}, which it undoes: the effect then stays"
                 early = world.bits.get("early", doer.path, part)
                 return at_reaction(undoer, CHECK, title, fix, **told(world, state, bit | early))
-    why = named(subject.effects.kinds(doer)) or "its effect"
+    both = ", ".join(subject.effects.names(subject.effects.shared(doer) & subject.effects.shared(undoer)))
     return at_reaction(
         undoer,
         CHECK,
-        f"{undoer.name} undoes {doer.name} without saying so: asked twice, it undoes {why} twice",
+        f"{undoer.name} looks like the undo of {doer.name} (both change {both}) and is not declared as it: "
+        "only its body can keep it from undoing twice",
         fix,
         severity="warning",
     )
