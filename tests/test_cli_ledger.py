@@ -313,6 +313,21 @@ def test_what_the_app_declares_is_explained(target: str, words: list[str]) -> No
     assert told("explain", target, "--app", APP)["facts"]
 
 
+def test_a_reaction_is_explained_with_where_it_stands_if_a_ledger_is_named() -> None:
+    facts = told("explain", "van.deliver", "--app", APP, "--ledger", URL)["facts"]
+    assert facts["parked"] == ["2 dead"]
+    assert facts["events behind"] == ["0"]
+    assert "owner" in facts
+    assert "parked" not in told("explain", "van.deliver", "--app", APP)["facts"]
+
+
+def test_a_finding_and_an_error_are_explained() -> None:
+    assert "@stock.reaction(compensates=hold)" in said("explain", "cb203")
+    assert "began a flow, and that flow still runs" in said("explain", "FlowIsOpen")
+    assert told("explain", "FlowIsOpen")["facts"]["is a"] == ["FlowError", "CallboardError"]
+    assert "has no 'Exception'" in refused("explain", "Exception", "--app", APP, code=4)
+
+
 def test_an_unknown_name_is_told_with_the_nearest() -> None:
     assert "did you mean 'LetterPosted'?" in refused("explain", "LetterPostd", "--app", APP, code=4)
     assert "--app" in refused("explain", "LetterPosted", code=4)

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import click
+from click.core import ParameterSource
 
-from callboard import fields
+from callboard import errors, fields
 from callboard.choreography import Choreography
 from callboard.cli.command import Command, Refusal, meant
 from callboard.cli.discovery import find_app_if_any
@@ -49,16 +50,62 @@ def command(target: str, app: str | None, ledger: str | None, *, as_json: bool) 
     """Say what TARGET is: who declares it, who hears it, what happened to it.
 
     TARGET is an event type, a reaction, a service, a state, a port or a flow of the app (no connection is opened), or
-    what the ledger holds: a flow as NAME/KEY or by its id, or an event by its id.
+    what the ledger holds: a flow as NAME/KEY or by its id, or an event by its id. It may be the code of a check, such
+    as CB203, or an error, such as FlowIsOpen. With --ledger, of a reaction also where it stands there.
     """
-    choreography = find_app_if_any(app)
-    page = None if choreography is None else find_page(choreography, target)
+    page, choreography = _of_code(target), None
+    if page is None:
+        choreography = find_app_if_any(app)
+        page = (None if choreography is None else find_page(choreography, target)) or _of_error(target)
     if page is not None:
+        typed = click.get_current_context().get_parameter_source("ledger") == ParameterSource.COMMANDLINE
+        if typed and choreography is not None and page.name in choreography.contracts:
+            _add_standing(page, choreography, ledger_url(ledger))
         _tell(page, as_json=as_json)
     elif "/" in target or len(target) >= FLOW_LENGTH:
         _explain_what_happened(ledger_url(ledger), target, choreography, as_json=as_json)
     else:
         raise Refusal(4, _nothing(choreography, target))
+
+
+def _of_code(target: str) -> Page | None:
+    from callboard.checks.catalogue import CHECKS
+
+    check = CHECKS.get(target.upper())
+    if check is None:
+        return None
+    page = Page(check.code, f"a finding of `callboard check`, {check.severity}: {check.name}", "")
+    page.add("means", check.meaning)
+    page.add("broken", *check.broken.strip("\n").splitlines())
+    page.add("mended", *check.mended.strip("\n").splitlines())
+    return page
+
+
+def _of_error(target: str) -> Page | None:
+    error = getattr(errors, target, None)
+    if not (isinstance(error, type) and issubclass(error, errors.CallboardError)):
+        return None
+    page = Page(target, "error", "")
+    page.add("means", " ".join((error.__doc__ or "").split()))
+    page.add("is a", *(each.__name__ for each in error.__mro__[1:] if issubclass(each, errors.CallboardError)))
+    return page
+
+
+def _add_standing(page: Page, choreography: Choreography, url: str) -> None:
+    """Where the reaction stands in the ledger now."""
+    from callboard.cli.services import services_of, told_of
+
+    for service in asyncio.run(services_of(url, choreography)):
+        for reaction in service["reactions"]:
+            if reaction["path"] != page.name:
+                continue
+            _, lag, under_way, _, parked = told_of(reaction)
+            limit = choreography.contracts[page.name].options.concurrency
+            full = f": at its limit of {limit}" if limit is not None and reaction["open"] >= limit else ""
+            page.add("owner", service["owner"]["says"])
+            page.add("events behind", lag)
+            page.add("under way", f"{under_way}{full}")
+            page.add("parked", parked or "nothing")
 
 
 def _nothing(choreography: Choreography | None, target: str) -> str:

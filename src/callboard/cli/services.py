@@ -31,14 +31,14 @@ def command(app_argument: str | None, app: str | None, ledger: str | None, *, as
     forgotten, and that stay because of this reaction.
     """
     choreography = find_app(None, app_argument) if app_argument else find_app_if_any(app)
-    services = asyncio.run(_services(ledger_url(ledger), choreography))
+    services = asyncio.run(services_of(ledger_url(ledger), choreography))
     if as_json:
         say_json("services", {"items": services})
         return
     rows = [(each["name"], each["owner"]["says"]) for each in services]
     table(("SERVICE", "OWNER"), rows)
     say()
-    cells = [_cells(reaction) for service in services for reaction in service["reactions"]]
+    cells = [told_of(reaction) for service in services for reaction in service["reactions"]]
     table(("REACTION", "LAG", "OPEN", "HOLDS", "PARKED"), cells)
     for service in services:
         owner, late = service["owner"], [each for each in service["reactions"] if each["late"] and not each["paused"]]
@@ -50,7 +50,8 @@ def command(app_argument: str | None, app: str | None, ledger: str | None, *, as
         note("LAG counts all events behind: name the app to count only those that a reaction hears")
 
 
-def _cells(reaction: dict[str, Any]) -> tuple[str, ...]:
+def told_of(reaction: dict[str, Any]) -> tuple[str, ...]:
+    """Its name, how far behind it is, what of it is open, what it holds back, and what is parked and why."""
     parked = ", ".join(f"{count} {why}" for why, count in reaction["parked"].items())
     if reaction["paused"]:
         paused = f"paused by a breaker of {reaction['paused_by']}, until {reaction['paused']}"
@@ -59,7 +60,8 @@ def _cells(reaction: dict[str, Any]) -> tuple[str, ...]:
     return (reaction["path"], lag, str(reaction["open"]), str(reaction["holds_back"] or ""), parked)
 
 
-async def _services(url: str, choreography: Choreography | None) -> list[dict[str, Any]]:
+async def services_of(url: str, choreography: Choreography | None) -> list[dict[str, Any]]:
+    """Each service with its owner, and with its reactions as they stand in the ledger."""
     async with reading(url) as ledger:
         positions = {each.reaction: each for each in await ledger.positions() if each.live}
         parked: dict[str, Counter[str]] = {}
