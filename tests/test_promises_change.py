@@ -559,3 +559,28 @@ async def test_two_builds_of_a_choreography_run_side_by_side_each_its_services(f
         for number in range(5):
             assert await other.verdict("want", str(number)) == "succeeded"
     assert sorted(each for each in new.noted if " " not in each) == [str(number) for number in range(5)]
+
+
+async def test_two_builds_of_one_service_never_run_it_at_once_and_the_newer_goes_on_where_the_older_stood(
+    file: Path,
+) -> None:
+    outside, clock = Outside(), ManualClock(START)
+    old, new = Build(), Build(noting=True)
+    async with old.on(file, outside, clock) as owner, new.on(file, outside, clock) as standby:
+        outside.next("take", "fail")
+        await owner.say(Wanted(key="a"))
+        await standby.publish(Wanted(key="b"))
+        await standby.run()
+        assert (standby.work.tokens, new.noted, new.keys) == ({}, [], [])
+        await owner.run()
+        await owner.crash()
+        await standby.stand_by()
+        await standby.publish(Wanted(key="c"))
+        await standby.run()
+        await standby.advance(minutes=31)
+        await standby.advance(minutes=31)
+        assert await standby.count(Taken) == 3
+        assert await standby.count(Reminded) == 3
+        assert await standby.parked() == []
+        assert len(set(old.keys + new.keys)) == 3
+        assert sorted(each for each in new.noted if " " not in each) == ["a", "b", "c"]  # it was known before they were

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import resource
 import signal
 import sqlite3
 from collections.abc import AsyncIterator, Callable
@@ -237,6 +238,26 @@ async def test_a_full_disk_is_told_nothing_is_lost_and_work_goes_on_when_there_i
     await stage.run()
     assert all(task.result().is_new for task in tasks)
     assert await stage.count(LetterFiled) == len(letters) + 1
+    assert await stage.ledger.verify() == []
+
+
+async def test_an_io_error_is_told_nothing_is_lost_and_work_goes_on_when_the_disk_is_well(stage: Stage) -> None:
+    await stage.say(LetterWritten(letter_id="first"))
+    before = contents(stage.file)
+    task = await begun(stage, "one")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1, hard))  # the kernel refuses each write, as that of a failing disk
+    try:
+        for _ in range(3):
+            with pytest.raises(LedgerError, match="disk I/O error: check the disk; nothing of this commit was kept"):
+                await react(stage.work)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert contents(stage.file) == before
+    assert not task.done()
+    await stage.run()
+    assert task.result().is_new
+    assert await stage.count(LetterFiled) == 2
     assert await stage.ledger.verify() == []
 
 

@@ -309,6 +309,27 @@ async def test_an_effect_that_nobody_undoes_has_leaked_unless_it_is_kept_on_purp
         assert (done.verdict, done.leaked) == ("failed", leaked)
 
 
+@pytest.mark.parametrize(("keeps", "leaked"), [("a fee is a fee", ()), (None, ("bank.charge",))])
+@pytest.mark.parametrize("moment", ["before", "at_end", "after"])
+async def test_what_is_kept_on_purpose_is_kept_through_a_crash_and_the_attempt_after_it(
+    moment: str, keeps: str | None, leaked: tuple[str, ...], tmp_path: Path
+) -> None:
+    outside = Outside()
+    async with on_stage(charging(keeps=keeps, compensated=False), tmp_path, outside) as stage:
+        await stage.say(X)
+        getattr(stage.ledger, moment).extend([lambda: None, crash])  # its event is logged, its outcome may not be
+        with pytest.raises(Crash):
+            await stage.say(HELD)
+        await stage.restart()
+        await stage.advance(minutes=1)
+        assert await stage.count(Charged) == 1
+        await stage.say(CANCEL)
+        done = await stage.completion("order", "x")
+        assert (done.verdict, done.leaked) == ("failed", leaked)
+        assert len(set(outside.made("take"))) == 1
+        assert len(outside.held) == 1
+
+
 async def test_an_effect_that_was_on_its_way_at_a_failed_verdict_and_that_nobody_undoes_has_leaked(
     tmp_path: Path,
 ) -> None:
