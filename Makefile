@@ -83,8 +83,8 @@ typing: $(READY) ## the public API as users' type checkers see it: what they acc
 hunts: $(READY) ## hunt for planted bugs: seeds until each is found, and what is left of its story; HUNTS=20 CALM=1000
 	@$(PY) -m tests.hunts $(or $(HUNTS),20) $(or $(CALM),1000)
 
-tutorial: $(READY) ## type the tutorial, and compare what it prints with what stands there
-	@$(PYTEST) -q -m 'slow or not slow' tests/test_tutorial.py
+tutorial: $(READY) ## type the tutorial and the page on the pattern, and compare what they print with what stands there
+	@$(PYTEST) -q -m 'slow or not slow' tests/test_tutorial.py tests/test_pattern_docs.py
 
 .PHONY: saboteurs crash-test mutants model agree
 saboteurs: $(READY) ## plant a break of each promise; the suite must catch every one

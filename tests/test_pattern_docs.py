@@ -42,6 +42,7 @@ def test_every_promise_that_is_named_is_one() -> None:
     assert set(re.findall(r"guarantees\.md#([^)]+)\)", PATTERN)) <= anchors
 
 
+@pytest.mark.slow
 def test_the_pattern_prints_what_it_says(tmp_path: Path) -> None:
     write_files(PATTERN, tmp_path)
     expected, printed = play(blocks(PATTERN, "console"), tmp_path)

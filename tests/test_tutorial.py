@@ -14,6 +14,7 @@ CHECK, SIMULATE = PAGES
 COUNTS = re.compile(r"^shop: .*", re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_each_step_of_the_check_prints_what_stands_there(tmp_path: Path) -> None:
     text = CHECK.read_text("utf-8")
     assert told(played(text, tmp_path)) == told(text), ANEW
