@@ -240,10 +240,13 @@ class Runner:
 
     # who reads what
 
-    async def _register(self) -> None:
-        """Reactions that the ledger does not know start from now, or from the beginning where they say so."""
+    async def _register(self) -> dict[str, Position]:
+        """Reactions that the ledger does not know start from now, or from the beginning where they say so.
+
+        Returns where everybody stands.
+        """
         choreography, ledger, abroad = self.work.choreography, self.work.ledger, self.work.abroad
-        known = {position.reaction for position in await ledger.positions() if position.live}
+        known = await self._known()
         if abroad is None and RELAY in known and self._wanted:
             raise LedgerError(
                 f"{ledger.url}: other ledgers hear of what is logged here, and it would not be sent: "
@@ -267,6 +270,10 @@ class Runner:
         if new:
             await ledger.register(new, {})
         await ledger.tell_hearers({path: types_heard(contract) for path, contract in self._contracts()})
+        return await self._known() if new else known
+
+    async def _known(self) -> dict[str, Position]:
+        return {position.reaction: position for position in await self.work.ledger.positions() if position.live}
 
     def _contracts(self) -> Iterable[tuple[str, Contract]]:
         """The reactions that this ledger runs. Those of services that are not here have their place where these are."""
@@ -307,9 +314,8 @@ class Runner:
 
     async def _take_up(self, services: Sequence[str]) -> None:
         work = self.work
-        await self._patiently(self._register)
-        await self._patiently(partial(self._carry_over, services))
-        positions = {position.reaction: position for position in await work.ledger.positions() if position.live}
+        known = await self._patiently(self._register)
+        positions = await self._patiently(partial(self._carry_over, services, known))
         await self._retire(services, positions.values())
         readers = [reader for service in services for reader in work.add_readers(service, positions)]
         work.route()
@@ -327,10 +333,8 @@ class Runner:
                 await self._patiently(partial(begin, work.ledger, projection, work.tokens))
         work.moved = True
 
-    async def _carry_over(self, services: Sequence[str]) -> None:
+    async def _carry_over(self, services: Sequence[str], known: dict[str, Position]) -> dict[str, Position]:
         """What is renamed is carried over by the owner alone: a worker of an older build may have run it until now."""
-        work = self.work
-        known = {position.reaction: position for position in await work.ledger.positions() if position.live}
         renamed: dict[str, str] = {}
         told: list[Position] = []
         for path, contract in self._contracts():
@@ -342,8 +346,10 @@ class Runner:
             hears = tuple(types_heard(contract))
             if path not in known or known[path].hears != hears:
                 told.append(Position(path, 0, 0, (), hears=hears))
-        if told or renamed:
-            await work.ledger.register(told, renamed, work.tokens)
+        if not (told or renamed):
+            return known
+        await self.work.ledger.register(told, renamed, self.work.tokens)
+        return await self._known()
 
     async def _retire(self, services: Sequence[str], positions: Iterable[Position]) -> None:
         """A reaction that is gone from the code is not forgotten silently; LedgerError if it has something to do.

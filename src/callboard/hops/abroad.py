@@ -87,6 +87,7 @@ class Abroad:
         self.saved = 0  # as the ledger has it
         self.away: tuple[int, str] | None = None  # since when the broker does not do its part, and what it says
         self.refused: list[tuple[Entry, str]] = []  # what the broker never takes, and why; not written down yet
+        self.idle: set[str] = set()  # those of the relay and the intakes that have nothing parked to look at again
         self._homes = {name: choreography.home_of(flow).name for name, flow in choreography.flows.items()}
 
     def subscription(self, service: str) -> str:

@@ -52,7 +52,11 @@ async def _write(
 async def _reconsider(work: Work, abroad: Abroad, service: str | None, limit: int) -> int:
     """What could not be taken in before is tried again where something has changed."""
     path = intake_of(service)
+    if path in abroad.idle:
+        return 0
     rows = await work.ledger.parked(reactions=[path], limit=limit)
+    if not rows:
+        abroad.idle.add(path)
     ready = [row for row in rows if await _is_ready(work, row)]
     if ready:
         await _write(work, abroad, service, (), ready)

@@ -83,6 +83,8 @@ async def _begin(work: Work) -> Group:
 async def _notice_wishes(work: Work) -> None:
     """What operators asked for while nobody looked."""
     work.wishes = False
+    if work.abroad is not None:
+        work.abroad.idle.clear()
     for wish in await work.ledger.parked(reactions=list(work.readers), asked=True):
         reader = work.readers[wish.reaction]
         known = reader.rows.get((wish.pos, wish.effect))

@@ -68,8 +68,12 @@ def _dead_letter(entry: Entry, why: str) -> Parked:
 
 async def _wishes(work: Work, abroad: Abroad, limit: int) -> int:
     """Dead letters of the relay that an operator wants sent again, or given up."""
+    if RELAY in abroad.idle:
+        return 0
     now = work.now()
     asked = await work.ledger.parked(reactions=[RELAY], asked=True, limit=limit)
+    if not asked:
+        abroad.idle.add(RELAY)
     rows = {row.pos: row.asked for row in asked if row.asked is not None and (row.due or 0) <= now}
     if not rows:
         return 0

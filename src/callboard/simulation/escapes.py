@@ -53,6 +53,7 @@ class Sealed:
     def __init__(self, world: World) -> None:
         self._world = world
         self._drawn = 0
+        self._depth = 0
         self._chance = random.Random(world.choices.seed).getstate()  # noqa: S311 - a seed is wanted
         self._stack = ExitStack()
         self._functions = {
@@ -62,9 +63,10 @@ class Sealed:
         }
 
     def __enter__(self) -> None:
-        if (
-            gc.isenabled()
-        ):  # what lies dead is closed at the end, and no `__del__` runs at a moment that no seed decides
+        self._depth += 1
+        if self._depth > 1:
+            return
+        if gc.isenabled():  # what lies dead is closed at the end; no `__del__` runs at a moment that no seed decides
             gc.disable()
             self._stack.callback(gc.enable)
         self._stack.callback(random.setstate, random.getstate())
@@ -85,6 +87,9 @@ class Sealed:
             self._stack.callback(signal.setitimer, signal.ITIMER_REAL, 0)
 
     def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
         self._chance = random.getstate()
         self._stack.close()
 

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
 
 from callboard.errors import LedgerBusy, LedgerError
-from callboard.ledgers.sqlite import SqliteLedger
+from callboard.ledgers.sqlite import Commit, SqliteLedger
+from callboard.ledgers.sqlite_transaction import SqliteTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from callboard.ledger import Entry, FlowRow, Parked, Position
-    from callboard.ledgers.sqlite_transaction import SqliteTransaction
     from callboard.simulation.worker import Worker
 
 
@@ -94,44 +93,89 @@ class Disk:
         return [] if self.db is None else self.db.execute(statement, values).fetchall()
 
 
-class Written:
-    """What one transaction wrote: its methods are listened to."""
+class Written(SqliteTransaction):
+    """A commit that is listened to."""
 
-    def __init__(self, tx: Any) -> None:
+    def __init__(self, *given: Any) -> None:
+        super().__init__(*given)
         self.entries: list[Entry] = []
         self.rows: list[Parked] = []
         self.flows: list[FlowRow] = []
-        self.changed: list[FlowRow] = []
-        tx.append = self._heard(tx.append, self.entries)
-        tx.park = self._heard(tx.park, self.rows)
-        tx.start_flows = self._heard(tx.start_flows, self.flows)
-        tx.update_flows = self._heard(tx.update_flows, self.changed)
+        self.ended: list[FlowRow] = []  # the flows that get their verdict
 
-    @property
-    def ended(self) -> list[FlowRow]:
-        """The flows that got their verdict."""
-        return [row for row in self.changed if row.verdict is not None]
+    async def append(self, entries: Sequence[Entry]) -> None:
+        """Heard."""
+        self.entries += entries
+        await super().append(entries)
 
-    @staticmethod
-    def _heard(write: Callable[[Any], Awaitable[None]], into: list[Any]) -> Callable[[Any], Awaitable[None]]:
-        def listen(rows: Sequence[Any]) -> Awaitable[None]:
-            into.extend(rows)
-            return write(rows)
+    async def park(self, rows: Sequence[Parked]) -> None:
+        """Heard."""
+        self.rows += rows
+        await super().park(rows)
 
-        return listen
+    async def start_flows(self, rows: Sequence[FlowRow]) -> None:
+        """Heard."""
+        self.flows += rows
+        await super().start_flows(rows)
+
+    async def update_flows(self, rows: Sequence[FlowRow]) -> None:
+        """Heard."""
+        self.ended += [row for row in rows if row.verdict is not None]
+        await super().update_flows(rows)
+
+
+class Perilous(Commit):
+    """As ever, but it may be the last, or fail."""
+
+    __slots__ = ()
+    _ledger: SimulatedLedger
+    _tx: Written
+
+    async def __aenter__(self) -> SqliteTransaction:
+        worker = self._ledger.worker
+        if worker.strikes("busy", worker.name, "finds the ledger's lock taken") is not None:
+            raise LedgerBusy("somebody else is committing (simulated)")
+        return await super().__aenter__()
+
+    async def __aexit__(self, cls: object, error: BaseException | None, trace: object) -> None:
+        labels: list[str] = []
+        if error is None:
+            try:
+                labels = await self._before()
+            except BaseException:
+                self._ledger.roll_back()
+                raise
+        await super().__aexit__(cls, error, trace)
+        if error is None:
+            worker = self._ledger.worker
+            worker.committed(self._ledger.disk, self._tx)
+            for label in labels:
+                await worker.may_die(f"after it committed {label}")
+
+    async def _before(self) -> list[str]:
+        worker = self._ledger.worker
+        named = worker.note(self._ledger.disk, self._tx)
+        labels = named or (["its places"] if worker.world.loop.stepped is not None else [])
+        for label in labels:
+            await worker.may_die(f"before it commits {label}")
+        if named and worker.strikes("full", f"{worker.name} {labels[0]}", "finds the disk full") is not None:
+            raise LedgerError("database or disk is full (simulated)")
+        return labels
 
 
 class SimulatedLedger(SqliteLedger):
     """The ledger of one life of a worker."""
 
+    _writes = Written
+
     def __init__(self, disk: Disk, worker: Worker) -> None:
         super().__init__("sqlite:///:memory:", synchronous="OFF")
-        self._disk = disk
+        self.disk = disk
         self.worker = worker
 
     async def open(self, names: Collection[str], states: Collection[str]) -> None:
         """A new disk is laid out; one that was used is taken as it was left."""
-        disk = self._disk
+        disk = self.disk
         if disk.db is None:
             disk.blank = Blank.taken(names, states)
             if disk.blank is None:
@@ -152,24 +196,9 @@ class SimulatedLedger(SqliteLedger):
 
     async def moved(self) -> bool:
         """Nobody else commits here, but an operator may have left a wish."""
-        moved, self._disk.asked = self._disk.asked, False
+        moved, self.disk.asked = self.disk.asked, False
         return moved
 
-    @asynccontextmanager
-    async def transaction(self, tokens: Mapping[str, int]) -> AsyncIterator[SqliteTransaction]:
+    def transaction(self, tokens: Mapping[str, int]) -> Perilous:
         """As ever, but it may be the last, or fail."""
-        worker = self.worker
-        if worker.strikes("busy", worker.name, "finds the ledger's lock taken") is not None:
-            raise LedgerBusy("somebody else is committing (simulated)")
-        async with super().transaction(tokens) as tx:
-            written = Written(tx)
-            yield tx
-            named = worker.note(self._disk, written)
-            labels = named or (["its places"] if worker.world.loop.stepped is not None else [])
-            for label in labels:
-                await worker.may_die(f"before it commits {label}")
-            if named and worker.strikes("full", f"{worker.name} {labels[0]}", "finds the disk full") is not None:
-                raise LedgerError("database or disk is full (simulated)")
-        worker.committed(self._disk, written)
-        for label in labels:
-            await worker.may_die(f"after it committed {label}")
+        return Perilous(self, tokens)

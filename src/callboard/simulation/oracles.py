@@ -151,6 +151,11 @@ def _contracts(world: World) -> Iterator[Violation]:
 def _lines(world: World) -> Iterator[Violation]:
     """Reactions that answered the events of one line in another order than that of their log."""
     last: dict[tuple[str, str, object], int] = {}
+    ended = {
+        (name, number): time
+        for name, disk in world.disks.items()
+        for number, time in disk.query("SELECT number, ended FROM flow WHERE ended IS NOT NULL ORDER BY ended DESC")
+    }
     for worker, entry in world.log:
         contract = world.scene.choreography.contracts.get(entry.by or "")
         if (
@@ -162,18 +167,14 @@ def _lines(world: World) -> Iterator[Violation]:
         options = contract.options
         if options.per or options.order == "loose" or options.compensates or contract.is_join or contract.gathered:
             continue
-        if options.wait is not None or entry.source is not None or _has_ended(world, worker, entry):
+        is_late = entry.time >= ended.get((worker, entry.flow), entry.time + 1)
+        if options.wait is not None or entry.source is not None or is_late:
             continue
         line = (worker, contract.path, entry.key or entry.flow)
         if last.get(line, 0) > entry.cause:
             name = world.flow_name(entry.id)
             yield Violation("order", name, f"{contract.path} answered an event of #{name} after a later one")
         last[line] = max(last.get(line, 0), entry.cause)
-
-
-def _has_ended(world: World, worker: str, entry: Entry) -> bool:
-    ended = world.disks[worker].query("SELECT ended FROM flow WHERE number = ? AND ended IS NOT NULL", entry.flow)
-    return any(entry.time >= each[0] for each in ended)
 
 
 def _twice(world: World) -> Iterator[Violation]:

@@ -138,7 +138,7 @@ class World:
 
     def run(self) -> Ending:
         """Live it from beginning to end, and judge it."""
-        with self.alive():
+        with self._sealed, self.alive():
             try:
                 self.do(self.live())
                 violations = self.do(judge(self))
