@@ -28,7 +28,7 @@ from callboard.letters import letter_id
 from callboard.options import read_duration
 from callboard.rebuild import begin, places
 from callboard.tracker import Tracker, path_of
-from callboard.traffic import Traffic, first_place, open_broker
+from callboard.traffic import Traffic, first_place, open_broker, rest
 from callboard.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Runner:
         if self._traffic is not None:
             await self._traffic.stop_intake()
         while self._loop is not None and not self._loop.done() and asyncio.get_running_loop().time() < deadline:
-            if not (work.running or work.finished or work.publications or work.group):
+            if not (work.running or work.finished or work.publications or work.group or work.unsaved):
                 break
             await asyncio.sleep(0.001)
         if self._loop is not None:
@@ -487,7 +487,6 @@ class Runner:
     async def _rest(self) -> None:
         """Sleep until something is to do: something was published, something is due, or others may have committed."""
         work = self.work
-        loop = asyncio.get_running_loop()
         if work.publications or work.finished:
             return
         work.woken.clear()
@@ -495,11 +494,7 @@ class Runner:
         wait = self._look
         if due is not None:
             wait = min(wait, max(0.0, (due - work.now()) / 1_000_000))
-        timer = loop.call_later(wait, work.woken.set)
-        try:
-            await work.woken.wait()
-        finally:
-            timer.cancel()
+        await rest(work.woken, wait)
         self._look = min(self._look * 1.5, work.looks.longest)
 
     async def _refuse_all(self, error: BaseException | None) -> None:

@@ -82,7 +82,8 @@ class SqliteLedger:
         self._tokens: dict[str, int] = {}
         self._worker = os.getpid()
         self._seen_version = -1
-        self._checked: tuple[int, Mapping[str, int]] = -1, {}  # the database as it was when these tokens were found good
+        self._checked = -1  # the version of the database for which
+        self._good: dict[str, int] = {}  # these tokens were found good
         self._db: sqlite3.Connection
 
     # opening and closing
@@ -433,7 +434,7 @@ class SqliteLedger:
         return ownership
 
     def _take_over(self, service: str, lock: ServiceLock | None) -> Ownership:
-        self._checked = -1, {}
+        self._checked = -1
         with self._errors:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -491,7 +492,7 @@ class SqliteLedger:
 
     async def verify(self) -> list[str]:
         """What is wrong with the database, in words; empty if nothing is."""
-        return faults(self._all)
+        return faults(self._all, on_disk=not self._in_memory)
 
     async def pruned_to(self) -> int:
         """No flow that was pruned began after this moment; 0 if none was."""
@@ -546,21 +547,21 @@ class SqliteLedger:
 
     def _check(self, tokens: Mapping[str, int]) -> None:
         refuse_fork(self.url, self._worker)
-        version = self._db.execute("PRAGMA data_version").fetchone()[0]
-        if self._checked == (version, tokens):
+        version = 0 if self._in_memory else self._db.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._checked and tokens.items() <= self._good.items():
             return  # nobody else has committed since
         layout = self._db.execute("PRAGMA user_version").fetchone()[0]
         if layout != LAYOUT:
             raise LedgerLost(
                 f"{self.url}: a newer callboard migrated it to layout {layout}: restart this process with that version"
             )
-        held = dict(self._db.execute("SELECT service, token FROM owner")) if tokens else {}
+        held = dict(self._db.execute("SELECT service, token FROM owner"))
         for service, token in tokens.items():
             if held.get(service) != token:
                 raise LedgerLost(
                     f"{self.url}: {service} is owned by another process now: this one commits nothing more for it"
                 )
-        self._checked = version, dict(tokens)
+        self._checked, self._good = version, held
 
     def _one(self, query: str) -> int:
         with self._errors:

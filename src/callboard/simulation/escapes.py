@@ -17,6 +17,7 @@ import time
 from contextlib import ExitStack
 from datetime import datetime, timedelta, tzinfo
 from hashlib import blake2b
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from callboard.errors import PACKAGE
@@ -25,7 +26,7 @@ from callboard.simulation.samples import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, ModuleType
+    from types import FrameType
 
     from callboard.simulation.world import World
 
@@ -37,6 +38,7 @@ _REMEDIES = {
     "time.sleep": "await asyncio.sleep(...), or let wait= do it",
 }
 _REAL = datetime
+_MODULES: dict[tuple[int, frozenset[str]], list[ModuleType]] = {}  # as they were found last
 
 
 class _Class(type):
@@ -119,7 +121,11 @@ class Sealed:
             reaction.function.__module__.partition(".")[0]
             for reaction in self._world.scene.choreography.reactions.values()
         }
-        return [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in roots]
+        key = len(sys.modules), frozenset(roots)
+        if key not in _MODULES:
+            _MODULES.clear()
+            _MODULES[key] = [each for name, each in list(sys.modules.items()) if name.partition(".")[0] in roots]
+        return _MODULES[key]
 
     def _datetime(self) -> type:
         wall = self._wall
