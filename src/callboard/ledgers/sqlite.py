@@ -145,8 +145,11 @@ class SqliteLedger:
             self._db.execute(STATE_TABLE.format(state))
 
     def _load_names(self) -> None:
-        self._names = dict(self._db.execute("SELECT number, name FROM name"))
-        self._numbers = {name: number for number, name in self._names.items()}
+        self._know(dict(self._db.execute("SELECT number, name FROM name")))
+
+    def _know(self, names: dict[int, str]) -> None:
+        self._names = names
+        self._numbers = {name: number for number, name in names.items()}
 
     async def close(self) -> None:
         """Give up every service that is still owned, and close the file."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_BLANK = 16
 _NEVER = 1 << 62
+_KEPT = ("ledger", "name", "reaction", "hearer")
 _BLANK: list[Blank] = []  # the newest last
 
 
@@ -28,18 +29,19 @@ class Blank(NamedTuple):
     """A database of a world that is over, emptied: to lay out another takes longer than to live on it."""
 
     db: sqlite3.Connection
-    layout: tuple[list[str], list[str]]  # the names and the states that it was opened for
+    layout: object  # the choreography and the worker that it was opened for
     tables: list[Any]
+    names: dict[int, str]
 
     @classmethod
-    def of(cls, db: sqlite3.Connection, names: Collection[str], states: Collection[str]) -> Blank:
+    def of(cls, db: sqlite3.Connection, layout: object) -> Blank:
         """This one, which nobody has written to yet."""
-        return cls(db, (sorted(names), sorted(states)), db.execute("SELECT name, sql FROM sqlite_master").fetchall())
+        tables = db.execute("SELECT name, sql FROM sqlite_master").fetchall()
+        return cls(db, layout, tables, dict(db.execute("SELECT number, name FROM name")))
 
     @classmethod
-    def taken(cls, names: Collection[str], states: Collection[str]) -> Blank | None:
+    def taken(cls, layout: object) -> Blank | None:
         """One that is left over and as if it were new, if there is one."""
-        layout = (sorted(names), sorted(states))
         found = next((blank for blank in _BLANK if blank.layout == layout), None)
         if found is not None:
             _BLANK.remove(found)
@@ -47,7 +49,7 @@ class Blank(NamedTuple):
         return found
 
     def give_back(self) -> None:
-        """Nothing that was written is left."""
+        """Nothing that was written is left, but who reads there: from the beginning, as on a new one."""
         db = self.db
         if db.in_transaction:
             db.execute("ROLLBACK")
@@ -56,9 +58,11 @@ class Blank(NamedTuple):
             return
         db.execute("BEGIN")
         for name, sql in self.tables:
-            if name not in ("ledger", "name") and sql is not None and sql.startswith("CREATE TABLE"):
+            if name not in _KEPT and sql is not None and sql.startswith("CREATE TABLE"):
                 db.execute(f'DELETE FROM "{name}"')  # noqa: S608 - our own name
-        db.execute("DELETE FROM name WHERE number > ?", (len(self.layout[0]),))
+        db.execute("DELETE FROM name WHERE number > ?", (len(self.names),))
+        db.execute("DELETE FROM reaction WHERE since > 0 OR NOT live")
+        db.execute("UPDATE reaction SET pos = 0, open = NULL, paused = NULL, by = NULL")
         db.execute("UPDATE ledger SET head = 0, edits = 0, prunes = 0, pruned_to = 0")
         db.execute("COMMIT")
         _BLANK.append(self)
@@ -172,18 +176,22 @@ class SimulatedLedger(SqliteLedger):
         super().__init__("sqlite:///:memory:", synchronous="OFF")
         self.disk = disk
         self.worker = worker
+        self._is_safe = False
 
     async def open(self, names: Collection[str], states: Collection[str]) -> None:
         """A new disk is laid out; one that was used is taken as it was left."""
         disk = self.disk
         if disk.db is None:
-            disk.blank = Blank.taken(names, states)
+            layout = self.worker.world.scene.choreography, self.worker.name
+            disk.blank = Blank.taken(layout)
             if disk.blank is None:
                 await super().open(names, states)
-                disk.blank = Blank.of(self._db, names, states)
+                disk.blank = Blank.of(self._db, layout)
             disk.db = disk.blank.db
+            self._know(disk.blank.names)
         self._db = disk.db
-        self._load_names()
+        if not self._names:
+            self._load_names()
 
     async def close(self) -> None:
         """The disk stays."""
@@ -199,6 +207,20 @@ class SimulatedLedger(SqliteLedger):
         moved, self.disk.asked = self.disk.asked, False
         return moved
 
-    def transaction(self, tokens: Mapping[str, int]) -> Perilous:
+    async def register(
+        self, positions: Sequence[Position], renamed: Mapping[str, str], tokens: Mapping[str, int] | None = None
+    ) -> None:
+        """In no danger, since a disk that was used before knows its readers."""
+        self._is_safe = True
+        await super().register(positions, renamed, tokens)
+        self._is_safe = False
+
+    async def tell_hearers(self, hears: Mapping[str, Collection[str]]) -> None:
+        """In no danger either."""
+        self._is_safe = True
+        await super().tell_hearers(hears)
+        self._is_safe = False
+
+    def transaction(self, tokens: Mapping[str, int]) -> Commit:
         """As ever, but it may be the last, or fail."""
-        return Perilous(self, tokens)
+        return Commit(self, tokens) if self._is_safe else Perilous(self, tokens)
