@@ -83,7 +83,8 @@ class SqliteLedger:
         self._worker = os.getpid()
         self._seen_version = -1
         self._checked = -1  # the version of the database for which
-        self._good: dict[str, int] = {}  # these tokens were found good
+        self._good: dict[str, int] = {}  # these tokens were found good,
+        self._counts = (0, 0, 0, 0)  # and these counts were read, or written since
         self._db: sqlite3.Connection
 
     # opening and closing
@@ -437,7 +438,6 @@ class SqliteLedger:
         return ownership
 
     def _take_over(self, service: str, lock: ServiceLock | None) -> Ownership:
-        self._checked = -1
         with self._errors:
             self._db.execute("BEGIN IMMEDIATE")
             try:
@@ -451,6 +451,7 @@ class SqliteLedger:
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
+        self._good[service] = token
         if lock is not None:
             lock.note(identity, token, head)
         return Ownership(token, before is None or bool(before[0]))
@@ -526,11 +527,10 @@ class SqliteLedger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._check(tokens)
-                counts = self._db.execute("SELECT head, edits, prunes, pruned_to FROM ledger").fetchone()
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
-        return self._writes(self._db, counts, self._numbers, self._names)
+        return self._writes(self._db, self._counts, self._numbers, self._names)
 
     def commit(self, tx: SqliteTransaction) -> None:
         """What was written is there for good, or nothing of it is."""
@@ -542,6 +542,7 @@ class SqliteLedger:
             except BaseException:
                 self.roll_back()
                 raise
+        self._counts = tx.head, tx.edits, tx.prunes, tx.pruned_to
 
     def roll_back(self) -> None:
         """Nothing that was written is there."""
@@ -564,6 +565,7 @@ class SqliteLedger:
                 raise LedgerLost(
                     f"{self.url}: {service} is owned by another process now: this one commits nothing more for it"
                 )
+        self._counts = self._db.execute("SELECT head, edits, prunes, pruned_to FROM ledger").fetchone()
         self._checked, self._good = version, held
 
     def _one(self, query: str) -> int:
