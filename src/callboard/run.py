@@ -455,16 +455,22 @@ class Runner:
 
     async def _take_over(self) -> None:
         """From time to time: own what is wanted and nobody owns any more, also on a board that is never at rest."""
-        work, now = self.work, asyncio.get_running_loop().time()
-        if len(work.tokens) < len(self._wanted) and not work.draining and work.group is None and now >= self._next_try:
+        work = self.work
+        if len(work.tokens) >= len(self._wanted) or work.draining or work.group is not None:
+            return
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_try:
             self._next_try = now + _STAND_BY
             if await self._own():
                 await self._begin_reading()
 
     async def _prune(self) -> None:
         """From time to time a batch of what may be forgotten, by the owner of the ledger's first service."""
-        work, now = self.work, asyncio.get_running_loop().time()
-        if self.retention is None or now < self._next_prune or work.group is not None or work.draining:
+        work = self.work
+        if self.retention is None or work.group is not None or work.draining:
+            return
+        now = asyncio.get_running_loop().time()
+        if now < self._next_prune:
             return
         here = work.choreography.services if work.abroad is None else work.abroad.heard.keys() & work.abroad.here
         if next((name for name in work.choreography.services if name in here), "") not in work.tokens:
