@@ -69,15 +69,17 @@ def _step(found: Exploration, edge: list[int], limit: int) -> list[int]:
 
 def _follow(found: Exploration, state: int, numbers: list[int], following: dict[int, None]) -> bool:
     """Let these happen; whether one of them led to a state that was not gone on from."""
-    goes_on = False
+    goes_on, fired = False, found.fired
+    came, next_state = found.came, found.net.after
     for number in numbers:
-        after = found.net.after(state, number)
-        found.fired |= 1 << number
-        if after not in found.came:
-            found.came[after] = (state, number)
+        after = next_state(state, number)
+        fired |= 1 << number
+        if after not in came:
+            came[after] = (state, number)
             found.ever |= after
             following[after] = None
         goes_on = goes_on or after in following
+    found.fired = fired
     return goes_on
 
 
