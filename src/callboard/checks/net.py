@@ -4,6 +4,7 @@ What depends on what is read from the bits, so that the exploration can leave ou
 """
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
@@ -152,6 +153,12 @@ class Net:
             self.initial, transitions, scratch=self.scratch, observed=observed, apart=self.apart, optional=self.optional
         )
 
+    def looked_at_for(self, observed: int) -> "Net":
+        """The same net, in which other bits matter when all is over."""
+        other = copy(self)
+        vars(other).update(observed=observed, _near={})
+        return other
+
     def enabled(self, state: int) -> list[int]:
         """The transitions that may happen now, by number."""
         found, _ = self._near.get(state & self._triggers) or self._look_near(state & self._triggers)
@@ -269,9 +276,13 @@ class Net:
         """Those of which one must happen before this one can, which cannot happen now."""
         on, off, _, _ = self.transitions[number]
         if missing := on & ~state:
-            return self._index[3].get(missing & -missing, 0)
+            return self.setters(missing & -missing)
         blocking = off & state
         return self._index[4].get(blocking & -blocking, 0)
+
+    def setters(self, bit: int) -> int:
+        """Those that may switch this bit on."""
+        return self._index[3].get(bit, 0)
 
 
 def commute(one: Transition, other: Transition, scratch: int = 0) -> bool:
