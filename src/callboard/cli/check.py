@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from callboard.contracts.file import ContractFile
 
 FORMS = ("text", "json", "sarif", "github", "junit")
+BASELINE = "callboard.baseline/v1"
 BROKERS = ("memory", "sqlite", "kafka", "rabbitmq", "nats", "redis", "sqs")
 
 
@@ -144,9 +145,12 @@ def _compare(report: Report, file: Path, *, write: bool) -> Report:
 
     if write:
         names = sorted({each.name for each in report.findings})
-        file.write_text(json.dumps({"schema": "callboard.baseline/v1", "findings": names}, indent=2) + "\n", "utf-8")
+        file.write_text(json.dumps({"schema": BASELINE, "findings": names}, indent=2) + "\n", "utf-8")
     try:
-        known = set(json.loads(file.read_text("utf-8"))["findings"])
+        content = json.loads(file.read_text("utf-8"))
+        if content["schema"] != BASELINE:
+            raise ValueError(f"its schema is {content['schema']!r}, not {BASELINE!r}")
+        known = set(content["findings"])
     except FileNotFoundError:
         raise Refusal(4, f"there is no baseline {file}: --write-baseline makes it") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
