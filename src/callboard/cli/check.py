@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
+import msgspec
 
 from callboard.check import Report
 from callboard.cli.command import Command, Refusal, meant, option
@@ -17,8 +18,14 @@ if TYPE_CHECKING:
     from callboard.contracts.file import ContractFile
 
 FORMS = ("text", "json", "sarif", "github", "junit")
-BASELINE = "callboard.baseline/v1"
 BROKERS = ("memory", "sqlite", "kafka", "rabbitmq", "nats", "redis", "sqs")
+
+
+class Baseline(msgspec.Struct):
+    """The findings that are known, by name."""
+
+    schema: Literal["callboard.baseline/v1"]
+    findings: list[str]
 
 
 @click.command(cls=Command, name="check")
@@ -139,21 +146,14 @@ def _teach(code: str) -> int:
 
 def _compare(report: Report, file: Path, *, write: bool) -> Report:
     """Without the findings that the file knows. What it knows and is gone is a note."""
-    import json
-
-    import msgspec
-
     if write:
-        names = sorted({each.name for each in report.findings})
-        file.write_text(json.dumps({"schema": BASELINE, "findings": names}, indent=2) + "\n", "utf-8")
+        found = Baseline("callboard.baseline/v1", sorted({each.name for each in report.findings}))
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     try:
-        content = json.loads(file.read_text("utf-8"))
-        if content["schema"] != BASELINE:
-            raise ValueError(f"its schema is {content['schema']!r}, not {BASELINE!r}")
-        known = set(content["findings"])
+        known = set(msgspec.json.decode(file.read_bytes(), type=Baseline).findings)
     except FileNotFoundError:
         raise Refusal(4, f"there is no baseline {file}: --write-baseline makes it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise Refusal(2, f"{file} is no baseline ({error}): --write-baseline makes it anew") from error
     left = [each for each in report.findings if each.name not in known]
     gone = known - {each.name for each in report.findings}
