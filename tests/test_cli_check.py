@@ -197,6 +197,14 @@ def test_every_check_is_explained_with_an_example(code: str) -> None:
 def test_verbose_says_what_is_taken_for_granted(app: Path) -> None:
     shown = command("check", app.name, "--verbose").stdout
     assert all(each in shown for each in ASSUMED)
+    assert "Over " not in shown
+
+
+@pytest.mark.parametrize(("broker", "said"), [("kafka", "arrives in that order"), ("sqs", "arrive in any order")])
+def test_verbose_says_what_the_broker_is_believed_to_keep(app: Path, broker: str, said: str) -> None:
+    shown = command("check", app.name, "--verbose", "--broker", broker).stdout
+    assert f"Over {broker} " in shown
+    assert said in shown
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ class Report(Struct, frozen=True):
     extents: Sequence[Extent]
     allowed: Sequence[Finding] = ()  # found too, and allowed by a comment that says why
     notes: Sequence[str] = ()  # on the check itself: comments that allow nothing, a search that was cut short
+    broker: str | None = None  # that lies between the services, if it was named
 
     @property
     def states(self) -> int:

@@ -75,6 +75,7 @@ def _columns(step: Step) -> tuple[str, str, str]:
 
 
 def _tell_more(report: Report) -> None:
+    from callboard.checks.assumed_order import claimed
     from callboard.checks.assumptions import ASSUMED
     from callboard.checks.emergence import bounds
 
@@ -84,7 +85,7 @@ def _tell_more(report: Report) -> None:
     for bound in bounds(report.choreography):
         _say_folded("  - ", str(bound), "quiet")
     say("taken for granted:")
-    for each in ASSUMED:
+    for each in (*ASSUMED, *([claimed(report.broker)] if report.broker else [])):
         _say_folded("  - ", each, "quiet")
     say()
 
