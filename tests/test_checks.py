@@ -67,3 +67,30 @@ def test_an_undo_that_overtakes_is_told_with_what_goes_wrong_at_each_step() -> N
         ("release", "nothing to undo yet"),
         ("hold", "after its undo: it stays"),
     ]
+
+
+ROUNDS = """
+@desk.reaction
+def offer(asked: Ordered | Declined) -> Held: ...
+
+@desk.reaction({options})
+def lapse(held: Held) -> Declined: ...
+
+@desk.reaction(once="end")
+def close(paid: Paid) -> Closed: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Closed, timeout=timedelta(hours=1))]
+incoming = Paid | Declined
+"""
+
+
+def test_a_timer_that_the_first_round_of_a_loop_stops_for_good_is_found() -> None:
+    armed = "wait=timedelta(minutes=1), unless=Paid | Declined"
+
+    def titles(options: str) -> list[str]:
+        return [each.title for each in checked("CB306", ROUNDS.format(options=options)) if each.code == "CB306"]
+
+    assert titles(armed) == [
+        "Declined stops the timer of lapse for good: it leads to another Held, which finds it said"
+    ]
+    assert titles(f'{armed}, per="sku"') == []

@@ -51,7 +51,6 @@ EXPLAINED = {
     "trip: drop dispatch.search": WORLD,
     "trip: dispatch.free without needs=": "it then frees a driver who never was taken, which does nothing",
     "trip: trips.complete without needs=": "a trip may then be completed without a driver: only the body could say no",
-    "trip: dispatch.lapse without per=": "one offer is open at a time: nothing says that there may be two",
     "trip: dispatch.lapse unless= without OfferAccepted": TIMER,
     "trip: dispatch.lapse unless= without OfferDeclined": TIMER,
 }
