@@ -221,6 +221,14 @@ def test_a_way_that_may_not_be_the_shortest_says_so_and_has_no_step_too_many(mon
     assert [each.reaction for each in finding.way] == ["", "charge", "release", "hold"]
 
 
+@pytest.mark.parametrize("clean", ["orders", "journeys", "media"])
+def test_what_is_clean_is_clean_also_where_the_exploration_was_bounded(clean: str) -> None:
+    for limit in (1, 3, 10, 30, 100):
+        report = check(CLEAN[clean], limit=limit)
+        assert [each.name for each in report.findings if each.severity != "information"] == []
+    assert check(CLEAN[clean], limit=3).bounded
+
+
 def test_no_random_choreography_breaks_a_check() -> None:
     checked = 0
     for seed in range(40):
