@@ -19,7 +19,7 @@ from tests.mutants.defects import changed, defects
 from tests.mutants.draft import built, draft
 from tests.mutants.run import CLEAN
 
-EVERY_DAY, LONG = 1_500, 40_000
+EVERY_DAY, LONG = 2_000, 40_000
 LIMIT = 2_500
 NEVER = 99  # steps
 LARGE = 20_000

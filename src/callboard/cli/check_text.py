@@ -62,9 +62,9 @@ def _steps(steps: tuple[Step, ...]) -> list[str]:
         service, reaction, said = _columns(step)
         where = shown(step.place) if step.place is not None else ""
         line = f"   {number:>2}  {service:<{wide[0]}}  {reaction:<{wide[1]}}  {said:<{wide[2]}}"
-        if not sys.stdout.isatty() or len(line) + 2 + len(where) <= _width():
-            line = f"{line}  {where}"
-        lines.append(line.rstrip())
+        whole = f"{line}  {where}".rstrip()
+        is_long = sys.stdout.isatty() and len(whole) > _width()
+        lines.append(f"{line.rstrip()}\n       {where}".rstrip() if is_long else whole)
     return lines
 
 
