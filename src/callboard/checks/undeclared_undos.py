@@ -34,7 +34,7 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
         f"is then undone once, and one that comes after its undo does not run"
     )
     if done := [kind for kind in doer.emits if not kind.failure]:
-        fix += f"; with a parameter `{done[0]} | None` it runs also where nothing was done"
+        fix += f"; give {undoer.name} a parameter `{done[0]} | None` if it must answer also where nothing was done"
     both = ", ".join(subject.effects.names(subject.effects.shared(doer) & subject.effects.shared(undoer)))
     for world in subject.worlds:
         for part in world.extraction.parts(doer.path):
