@@ -23,7 +23,7 @@ from callboard.hops.react import react
 from callboard.hops.work import Work
 from callboard.simulation import escapes
 from callboard.simulation.choices import Choices
-from callboard.simulation.faults import FAULTS, UnknownFault
+from callboard.simulation.faults import FAULTS, UnknownFault, sentence
 from callboard.simulation.hunt import Hunt, NotThisFailure, hunt, keep, read_kept
 from callboard.simulation.loop import LIFE, Life, Loop, NeverRests
 from callboard.simulation.samples import sample
@@ -70,14 +70,14 @@ def test_a_planted_defect_is_found_and_shrunk_to_a_few_deviations(defect: Callab
 
 def test_none_of_the_deviations_that_are_left_can_be_taken_away() -> None:
     scene = Scene(planted.no_key())
-    (failure,) = hunt(scene, range(20)).failures
+    (failure,) = hunt(scene, range(20, 40)).failures
     for key in failure.deviations:
         fewer = {each: amount for each, amount in failure.deviations.items() if each != key}
         assert "outside-twice" not in {v.oracle for v in World(scene, failure.seed, forced=fewer).run().violations}
 
 
 def test_a_charge_without_a_key_is_told_with_its_line() -> None:
-    (failure,) = hunt(Scene(planted.no_key()), range(20)).failures
+    (failure,) = hunt(Scene(planted.no_key()), range(20, 40)).failures
     assert "await till.charge(created.card, created.total)  # no key" in failure.violations[0].text
     story = told(failure)
     assert any(line.endswith("<<<") and "FAULT" in line for line in story)
@@ -86,7 +86,7 @@ def test_a_charge_without_a_key_is_told_with_its_line() -> None:
 
 
 def test_the_story_of_the_page_is_the_one_that_is_told() -> None:
-    (failure,) = hunt(Scene(planted.no_key()), range(20)).failures
+    (failure,) = hunt(Scene(planted.no_key()), range(20, 40)).failures
     story = re.sub(r"\S*/planted\.py", "planted.py", "\n".join(told(failure)))
     page = (Path(__file__).parent.parent / "docs" / "simulate.md").read_text("utf-8")
     assert f"```\n{story}\n```" in page
@@ -173,6 +173,62 @@ def test_removing_one_fault_never_shifts_another() -> None:
     both, one = struck("late", "crash"), struck("late")
     assert one
     assert {key: amount for key, amount in both.items() if key.startswith("late")} == one
+
+
+@pytest.mark.parametrize("fault", set(FAULTS) - {"cancel"})  # nobody in the shop hears of it
+def test_each_fault_strikes_by_its_name_and_is_told_in_words(fault: str) -> None:
+    scene = Scene(planted.whole_shop(), faults=(fault,), swarm=False, ledgers="separate", flows=2)
+    endings = (World(scene, seed).run() for seed in range(20))
+    ending = next(each for each in endings if any(key.startswith(f"{fault} ") for key in each.deviations))
+    assert ending.violations == []
+    told = [sentence(key, amount) for key, amount in ending.deviations.items() if not key.startswith("publish ")]
+    assert all(line and "{" not in line and not line.startswith(fault) for line in told)
+
+
+def test_a_deviation_is_told_in_words() -> None:
+    assert sentence("late Paid#o-1 -> orders (2)", 1800) == "Paid#o-1 reaches orders 30 min late, the 2nd time"
+    assert sentence("skew orders", -60) == "the clock of orders is wrong by -1 min"
+
+
+def struck(deviation: str, amount: float) -> World:
+    """The shop on separate ledgers, one order, and this."""
+    scene = Scene(planted.whole_shop(), ledgers="separate", flows=1)
+    world = World(scene, 0, forced={"publish OrderCreated#order-1": 0.0, deviation: amount})
+    assert world.run().violations == []
+    assert deviation in world.choices.deviations
+    return world
+
+
+def test_what_is_dropped_comes_again() -> None:
+    world = struck("drop ItemsReserved#order-1 -> payments", 30.0)
+    (fault,) = (line.time for line in world.lines if line.what == "FAULT")
+    told = [line for line in world.lines if line.what == "arrives" and line.worker == "payments"]
+    assert [line.time >= fault + 30 for line in told if line.text == "ItemsReserved#order-1"] == [True]
+
+
+def test_who_is_cut_off_in_the_middle_of_sending_sends_again_and_nothing_is_taken_twice() -> None:
+    world = struck("partition inventory once it has sent ItemsReserved#order-1", 30.0)
+    told = [line.text for line in world.lines if line.what == "arrives" and line.worker == "payments"]
+    assert told.count("ItemsReserved#order-1") == 1
+
+
+def test_a_slow_reaction_runs_into_its_limit_and_a_plain_one_holds_the_clock_up() -> None:
+    service = Service("tower")
+
+    @service.reaction
+    async def hear(rung: Rung) -> Heard:
+        return Heard(bell_id=rung.bell_id)
+
+    @service.reaction
+    def listen(rung: Rung) -> None: ...
+
+    def slowly(reaction: str) -> dict[str, float]:
+        forced = {"publish Rung#bell-1": 0.0, f"slow tower.{reaction}#bell-1": 90.0}
+        return {line.what: line.time for line in World(Scene(a_bell(service)), 0, forced=forced).run().lines}
+
+    awaited, plain = slowly("hear"), slowly("listen")
+    assert awaited["tries again later"] == pytest.approx(awaited["FAULT"] + 60)
+    assert plain["verdict"] == plain["FAULT"] + 90
 
 
 def test_what_is_different_each_time_is_told_with_the_line_where_it_differs() -> None:
