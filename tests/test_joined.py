@@ -121,7 +121,7 @@ def findings(choreography: Choreography, code: str) -> list[Finding]:
 def test_a_failure_of_the_simulation_names_the_code_of_the_check_that_finds_it_too(
     defect: Callable[[], Choreography], code: str
 ) -> None:
-    (failure,) = hunt(Scene(defect()), range(20)).failures
+    (failure,) = hunt(Scene(defect()), range(40)).failures
     assert failure.code == code
     assert any(f"callboard check --explain {code}" in line for line in told(failure)) == bool(code)
     if code:

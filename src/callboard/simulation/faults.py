@@ -31,7 +31,7 @@ _ALL = (
           "{to} acknowledges {what}, the broker never hears it, and delivers it again {by} later"),
     Fault("partition", 0.02, (1, 30, 300), "seconds", "{first} cannot reach the broker {rest}, for {by}"),
     Fault("slow", 0.03, (5, 50, 90, 600), "seconds", "{where} takes {by} longer"),
-    Fault("skew", 0.15, (-900, -60, 60, 900), "seconds", "the clock of {where} is wrong by {by}"),
+    Fault("skew", 0.15, (-900, -60, 60, 900), "seconds", "the clock of {where} is {by} {side}"),
     Fault("busy", 0.03, (1,), "tries", "{where} finds the lock of its ledger taken"),
     Fault("full", 0.01, (1,), "tries", "{first} finds the disk full when it commits {rest}"),
     Fault("fail", 0.04, (1,), "calls", "{where} fails before it takes place"),
@@ -61,12 +61,23 @@ def sentence(key: str, amount: float) -> str:
         return f"{where} is published{count}"
     first, _, after = where.partition(" ")
     what, _, to = where.partition(" -> ")
-    return FAULTS[fault].told.format(where=where, first=first, rest=after, what=what, to=to, by=span(amount)) + count
+    return (
+        FAULTS[fault].told.format(
+            where=where,
+            first=first,
+            rest=after,
+            what=what,
+            to=to,
+            by=span(abs(amount)),
+            side="behind" if amount < 0 else "ahead",
+        )
+        + count
+    )
 
 
 def span(seconds: float) -> str:
-    """How long that is: `0.5 s`, `30 min`, `-1 min`."""
+    """How long that is: `0.5 s`, `30 min`."""
     for size, unit in ((3600, "h"), (60, "min")):
-        if abs(seconds) >= size and seconds % size == 0:
+        if seconds >= size and seconds % size == 0:
             return f"{seconds / size:g} {unit}"
     return f"{seconds:g} s"

@@ -13,7 +13,7 @@ from callboard.check import Step
 from callboard.errors import CallboardError
 from callboard.simulation import codes, coverage
 from callboard.simulation.choices import Deviations
-from callboard.simulation.oracles import Violation
+from callboard.simulation.oracles import FIXES, Violation
 from callboard.simulation.shrinking import Shrinker
 from callboard.simulation.stage import Stage
 from callboard.simulation.world import Ending, Scene, World
@@ -43,6 +43,8 @@ class Failure:
     runs: int
     ending: Ending
     code: str = ""  # of `callboard check`
+    fixes: list[str] = field(default_factory=list[str])  # what mends it, where that is known
+    places: dict[str, str] = field(default_factory=dict[str, str])  # where each reaction is written
     explained: str = ""  # what the code is, and whether the check finds it here
     script: list[Step] = field(default_factory=list["Step"])  # the order that was forced, where one was
     way: str = ""  # where that leads to
@@ -151,7 +153,12 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
     def fails(deviations: Deviations) -> bool:
         return any(each.oracle in oracles for each in lived(deviations).violations)
 
-    shrinker = Shrinker(fails, most=0 if ending.given_up else 400)
+    def places(deviations: Deviations) -> list[str]:
+        world = World(scene, ending.seed, forced=deviations)
+        world.run()
+        return [key for fault in reversed(scene.faults) for key in world.choices.visited(fault)]
+
+    shrinker = Shrinker(fails, most=0 if ending.given_up else 400, places=places)
     left = shrinker.shrink(ending.deviations)
     last = ending if ending.given_up else lived(left)
     if not last.violations:
@@ -161,10 +168,15 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
 
 
 def explained(scene: Scene, failure: Failure) -> Failure:
-    """The same, with the code of the check."""
+    """The same, with the code of the check, what mends it, and where the reactions are."""
+    contracts = scene.choreography.contracts
+    failure.places = {path: f"{contract.file}:{contract.line}" for path, contract in contracts.items()}
     if failure.violations:
-        failure.code, finding = codes.match(scene.choreography, failure.violations[0])
+        ran = {outcome.partition(" -> ")[0] for outcome in failure.ending.outcomes}
+        failure.code, finding = codes.match(scene.choreography, failure.violations[0], ran)
         failure.explained = codes.told(failure.code, finding)
+        fixes = [FIXES.get(failure.violations[0].oracle, ""), "" if finding is None else finding.fix]
+        failure.fixes = [fix for fix in fixes if fix]
     return failure
 
 
