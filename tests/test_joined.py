@@ -284,7 +284,7 @@ def test_a_flow_that_ends_as_the_model_says_none_can_is_told() -> None:
 def test_simulate_walks_the_model_and_tells_how_far(tmp_path: Path) -> None:
     ran = in_shell("simulate", "shop:shop", "--guided", folder=tmp_path)
     assert ran.returncode == 0, ran.stderr
-    assert re.search(r"the code went (\d+) of \1 ways of the model", ran.stdout)
+    assert re.search(r"of (\d+) orders of events tried the code followed \1", ran.stdout)
     ran = in_shell("simulate", "shop:shop", "--guided", "--seeds", "2", "--json", folder=tmp_path)
     document = json.loads(ran.stdout)
     assert [each["why"] for each in document["ways"]] == [None, None]

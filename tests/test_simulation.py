@@ -447,6 +447,26 @@ def test_a_keeper_that_is_given_is_called_and_watched() -> None:
 # shrinking
 
 
+def test_what_strikes_one_place_each_time_is_one_deviation() -> None:
+    (failure,) = hunt(Scene(planted.no_key(), faults=("fail", "lose")), range(60)).failures
+    published = next(iter(failure.deviations))
+    always = {published: 0.0, f"fail Till.charge in payments.charge#{published.partition('#')[2]}": 3.0}
+    world = World(Scene(planted.no_key()), failure.seed, forced=always)
+    ending = world.run()
+    assert ending.deviations == always
+    assert [line.what for line in ending.lines].count("FAULT") == 3
+    assert sentence(*[*always.items()][1]).endswith("fails before it takes place, 3 times in a row")
+
+
+def test_a_shrinker_takes_what_strikes_one_place_again_and_again_for_one_thing() -> None:
+    def lost(left: dict[str, float]) -> bool:
+        times = left.get("lose x", 0) + sum(key.startswith("lose x (") for key in left)
+        return times >= 3
+
+    shrinker = Shrinker(lost)
+    assert shrinker.shrink({"lose x": 1.0, "lose x (2)": 1.0, "lose x (3)": 1.0, "late y": 5.0}) == {"lose x": 3.0}
+
+
 def test_a_shrinker_seeks_another_fault_that_stands_for_many() -> None:
     many = {"publish a": 0.0, "fail x": 1.0, "fail x (2)": 1.0, "fail x (3)": 1.0}
     small = {"publish a", "fail x", "lose x"}
@@ -483,8 +503,8 @@ def test_the_command_keeps_a_failure_tells_it_first_and_forgets_it_once_it_is_me
     assert ran.returncode == 1, ran.stderr
     assert "two-verdicts: lot #lot-" in ran.stdout
     (kept,) = (tmp_path / ".callboard" / "failures").iterdir()
-    assert f"--replay .callboard/failures/{kept.name}" in ran.stdout
-    again = in_shell("auction.py:auction", "--replay", f".callboard/failures/{kept.name}", "--json", folder=tmp_path)
+    assert f"callboard simulate replay .callboard/failures/{kept.name} auction.py:auction" in ran.stdout
+    again = in_shell("replay", f".callboard/failures/{kept.name}", "auction.py:auction", "--json", folder=tmp_path)
     assert again.returncode == 1, again.stderr
     assert json.loads(again.stdout)["failures"][0]["oracle"] == "two-verdicts"
     first = in_shell("auction.py:auction", "--seed", "9", folder=tmp_path)
@@ -503,13 +523,31 @@ def test_the_command_keeps_a_failure_tells_it_first_and_forgets_it_once_it_is_me
         (["--faults", "lat"], "there is no fault 'lat': did you mean 'late'?"),
         (["--ignore", "stick"], "there is no oracle 'stick': did you mean 'stuck'?"),
         (["--seeds", "-1"], "-1 is not in the range"),
-        (["--replay", "none.json"], "none.json holds no failure that can be replayed"),
+        (["--seed", "-1"], "-1 is not in the range"),
+        (["--jobs", "-1"], "-1 is not in the range"),
+        (["--pdb"], "callboard simulate replay FILE [APP] --pdb"),
+        (["--guided", "--jobs", "2"], "leave --jobs away"),
+        (["other:shop"], "one app, or `replay FILE` and an app"),
     ],
 )
 def test_wrong_usage_is_told(args: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(TARGETS), *sys.path])
     answer = command("simulate", "shop:shop", *args)
-    assert answer.exit_code != 0
+    assert answer.exit_code == 2
+    assert told in answer.stderr + answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ([], "which one? callboard simulate replay FILE [APP]"),
+        (["none.json", "shop:shop"], "none.json holds no failure that can be replayed"),
+    ],
+)
+def test_what_cannot_be_replayed_is_told(args: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(TARGETS), *sys.path])
+    answer = command("simulate", "replay", *args)
+    assert answer.exit_code == 2
     assert told in answer.stderr + answer.stdout
 
 
@@ -520,7 +558,7 @@ def test_a_failure_of_another_choreography_is_not_replayed(tmp_path: Path, monke
         ' "ledgers": "shared", "flows": 1}'
     )
     monkeypatch.setattr(sys, "path", [str(TARGETS), *sys.path])
-    answer = command("simulate", "shop:shop", "--replay", str(file))
+    answer = command("simulate", "replay", str(file), "shop:shop")
     assert answer.exit_code != 0
     assert "is a failure of 'zoo', not of 'shop'" in answer.stderr + answer.stdout
 
@@ -531,6 +569,20 @@ def test_a_failure_that_another_version_wrote_is_not_replayed(tmp_path: Path) ->
     file.write_text(file.read_text().replace('"layout": 1', '"layout": 99'))
     with pytest.raises(NotThisFailure, match="was written in layout 99, this callboard reads 1: hunt anew"):
         read_kept(file, Scene(planted.no_unless()))
+    file.write_text(file.read_text().replace('"layout": 99', '"layout": 1').replace('"publish ', '"away hall '))
+    with pytest.raises(NotThisFailure, match="a fault 'away' that this callboard does not know: hunt anew"):
+        read_kept(file, Scene(planted.no_unless()))
+
+
+@pytest.mark.slow
+def test_seeds_over_several_processes_are_the_same_worlds_in_the_same_order(tmp_path: Path) -> None:
+    (tmp_path / "auction.py").write_text("from tests.planted import no_unless\nauction = no_unless()\n")
+    args = ("auction.py:auction", "--seeds", "30", "--seed", "3", "--most", "2", "--json")
+    one = in_shell(*args, "--keep", "one", folder=tmp_path)
+    two = in_shell(*args, "--keep", "two", "--jobs", "2", folder=tmp_path)
+    assert one.returncode == two.returncode == 1, two.stderr
+    assert json.loads(one.stdout) == json.loads(two.stdout)
+    assert len(json.loads(two.stdout)["failures"]) == 2
 
 
 class Spot(NamedTuple):

@@ -21,6 +21,11 @@ class Fault(Struct, frozen=True):
     unit: str
     told: str
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether its amount says how often it strikes in one place, one time after the other."""
+        return not self.unit.startswith("seconds")
+
 
 _ALL = (
     Fault("crash", 0.008, (0.5, 0.5, 5, 60, 600), "seconds down", "{first} dies {rest}, and starts again {by} later"),
@@ -59,6 +64,7 @@ def sentence(key: str, amount: float) -> str:
         where, count = visit[1], f", the {visit[2]}{ {'2': 'nd', '3': 'rd'}.get(visit[2], 'th') } time"
     if fault not in FAULTS:
         return f"{where} is published{count}"
+    count += f", {amount:g} times in a row" if FAULTS[fault].is_counted and amount > 1 else ""
     first, _, after = where.partition(" ")
     what, _, to = where.partition(" -> ")
     return (

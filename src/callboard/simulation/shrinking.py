@@ -4,6 +4,7 @@ are many a smaller story is sought in which others stand for them.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from callboard.simulation.choices import PUBLISH, Deviations
@@ -12,7 +13,9 @@ from callboard.simulation.faults import FAULTS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+_COUNTED = {name for name, fault in FAULTS.items() if fault.is_counted}
 _SIMPLE = (1.0, 60.0, 1800.0)  # amounts that are easier to read
+_ALWAYS = 9.0  # of what is counted: more attempts than anybody has
 _FEW = 3  # deviations that nobody would want fewer of
 
 
@@ -34,7 +37,7 @@ class Shrinker:
     def shrink(self, deviations: Deviations) -> Deviations:
         """The smallest that was found: 1-minimal, if `most` runs were enough."""
         left = self._halve({**deviations})
-        left = self._one_by_one(left)
+        left = self._in_a_row(self._one_by_one(left))
         if len(left) > _FEW:
             self._most += self._most * 2
             left = self._one_by_one(self._other(left))
@@ -88,13 +91,28 @@ class Shrinker:
             yield story
             for place in places:
                 if place not in story:
-                    yield {**story, place: FAULTS[place.partition(" ")[0]].amounts[-1]}
+                    fault = place.partition(" ")[0]
+                    yield {**story, place: FAULTS[fault].amounts[-1]}
+                    if fault in _COUNTED and not place.endswith(")"):
+                        yield {**story, place: _ALWAYS}
+
+    def _in_a_row(self, left: Deviations) -> Deviations:
+        """What strikes one place again and again is one thing."""
+        places: dict[str, list[str]] = {}
+        for key in left:
+            if key.partition(" ")[0] in _COUNTED:
+                places.setdefault(re.sub(r" \(\d+\)$", "", key), []).append(key)
+        for first, *others in places.values():
+            fewer = {key: len(others) + 1.0 if key == first else left[key] for key in left if key not in others}
+            if others and self._try(fewer):
+                left = fewer
+        return left
 
     def _simplify(self, left: Deviations) -> Deviations:
         for key, amount in list(left.items()):
             if key.startswith(PUBLISH) or amount in (*_SIMPLE, 0.0):
                 continue
-            for simple in _SIMPLE:
+            for simple in _SIMPLE if key.partition(" ")[0] not in _COUNTED else range(1, int(amount)):
                 simpler = {**left, key: simple if amount > 0 else -simple}
                 if self._try(simpler):
                     left = simpler

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import replace
 from linecache import getline
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from callboard.simulation.codes import short
-from callboard.simulation.faults import sentence
+from callboard.simulation.faults import FAULTS, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,9 +41,7 @@ def told(failure: Failure) -> list[str]:
     width = max((len(line.worker) for line in chosen), default=0)
     lines += [f"    {_told(line, width)}" for line in _named(chosen, failure)]
     if left_out := len(_about(failure)) - len(chosen):
-        lines.append(
-            f"    {'':>11}  ({left_out} more left out: what arrived in time, what came after)"
-        )
+        lines.append(f"    {'':>11}  ({left_out} more left out: what arrived in time, what came after)")
     return lines
 
 
@@ -55,7 +53,7 @@ def _source(violation: Violation) -> Iterator[str]:
 
 def _needs(failure: Failure) -> Iterator[str]:
     if failure.script:
-        found = f"found in run {failure.runs}, on the way of the model to {failure.way}; " if failure.way else ""
+        found = f"found in run {failure.runs}, seeking {failure.way}; " if failure.way else ""
         yield f"  {found}it needs only this order:"
         for number, step in enumerate(failure.script, 1):
             said = " + ".join(step.emitted) or "nothing"
@@ -77,14 +75,15 @@ def _about(failure: Failure) -> list[Line]:
 def _chosen(failure: Failure) -> list[Line]:
     """What somebody has to read: up to what broke, without what arrived as it should where nothing struck."""
     lines = _until_broken(_about(failure), failure.violations[0])
-    struck = " ".join(key for line in lines if (key := line.deviation) is not None)
-    words = {*struck.split(), *(line.worker for line in lines if line.deviation is not None)}
+    struck = [key for line in lines if (key := line.deviation) is not None and key.partition(" ")[0] in _ON_THE_ROAD]
+    words = set(" ".join(struck).split())
     chosen = [each for each in lines if each.what != "arrives" or each.worker in words or each.text in words]
     if len(chosen) <= _MOST:
         return chosen
     return [each for each in chosen if each.deviation is not None][: _MOST // 3] + chosen[-2 * _MOST // 3 :]
 
 
+_ON_THE_ROAD = ("late", "drop", "duplicate", "lost-ack", "partition", "crash", "skew")  # what arrives tells of them
 _RUNS = ("commits", "timer fires", "gives up")
 _WORDS = {"outside": "calls", "tries again later": "tries again"}
 _BROKEN_BY = {"dead-letter": "dead letter", "leak": "verdict", "outside-left": "verdict", "outside-twice": "outside"}
@@ -103,13 +102,18 @@ def _named(lines: list[Line], failure: Failure) -> Iterator[Line]:
     places = dict(failure.places)
     for line in lines:
         if line.deviation is not None:
-            yield replace(line, text=sentence(line.deviation, failure.ending.deviations[line.deviation]))
+            yield replace(line, text=_struck(line.deviation, failure))
             continue
         what, text = _in_words(line)
         path = re.match(r"[\w.]+", text)
         if path is not None and what in _RUNS and (place := places.pop(path[0], "")):
-            text = f"{text}  ({os.path.basename(place)})"
+            text = f"{text}  ({Path(place).name})"
         yield replace(line, what=what, text=text)
+
+
+def _struck(key: str, failure: Failure) -> str:
+    """What strikes in this line: how often in a row is told before."""
+    return sentence(key, 1 if FAULTS[key.partition(" ")[0]].is_counted else failure.ending.deviations[key])
 
 
 def _in_words(line: Line) -> tuple[str, str]:
@@ -145,7 +149,7 @@ def mermaid(failure: Failure) -> list[str]:
         text = re.sub(r"[;#\s]+", lambda found: {"#": " ", ";": ","}.get(found[0].strip(), " "), text)
         by, _, event = text.rpartition(" -> ")
         if line.deviation is not None:
-            text = sentence(line.deviation, failure.ending.deviations[line.deviation])
+            text = _struck(line.deviation, failure)
             lines.append(f"    Note over {worker}: {text.replace('#', ' ')}")
         elif what == "calls":
             lines.append(f"    {worker}->>{name(text.partition('.')[0])}: {text.partition('.')[2]}")
