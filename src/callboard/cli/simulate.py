@@ -20,7 +20,7 @@ from callboard.cli.output import counted, note, say, say_json
 from callboard.cli.recorded import replay_recorded
 from callboard.cli.settings import app_option, json_option, setting
 from callboard.simulation.coverage import foreign
-from callboard.simulation.faults import FAULTS, named
+from callboard.simulation.faults import FAULTS, Fault, named
 from callboard.simulation.guiding import guided
 from callboard.simulation.hunt import Failure, Hunt, Lived, NotThisFailure, hunt, keep, read_kept, replay
 from callboard.simulation.oracles import ORACLES
@@ -34,7 +34,7 @@ _LOOK = 0.5  # seconds between two lines of progress
 
 def scene_options(function: F) -> F:
     """What is simulated, and what may happen to it."""
-    faults = f"Only these, of {', '.join(FAULTS)}; `none` for no fault at all.  [default: all]"
+    faults = f"Only {', '.join(map(_with_unit, FAULTS.values()))}; `none` for no fault at all.  [default: all]"
     for each in (
         option("--ignore", metavar="A,B", default="", help=f"Do not ask these: {', '.join(ORACLES)}."),
         option("--ledgers", type=click.Choice(["either", "shared", "separate"]), default="either",
@@ -49,6 +49,11 @@ def scene_options(function: F) -> F:
     ):  # fmt: skip
         function = each(function)
     return function
+
+
+def _with_unit(fault: Fault) -> str:
+    amounts = " to ".join(f"{each:g}" for each in sorted({min(fault.amounts), max(fault.amounts)}))
+    return fault.name if fault.is_counted else f"{fault.name} ({amounts} {fault.unit})"
 
 
 @click.command(cls=Command, name="simulate")
@@ -301,7 +306,8 @@ def _replay(scene: Scene, file: Path, options: dict[str, Any], spec: str) -> int
     kept = read_kept(file, scene)
     failure = _debugged(scene, lambda: replay(kept, scene)) if options["pdb"] else replay(kept, scene)
     if not failure.violations:
-        say(f"{file} does not fail any more: the same deviations, and nothing broke", "success")
+        struck = f"{len(failure.ending.deviations)} of its {counted(len(kept.deviations), 'deviation')} struck"
+        say(f"{file} does not fail any more: {struck}, and nothing broke", "success")
         return 0
     if options["as_json"]:
         say_json("simulate", _document(Hunt(scene), [failure]))

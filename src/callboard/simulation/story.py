@@ -62,7 +62,9 @@ def _needs(failure: Failure) -> Iterator[str]:
             yield f"    {number}. {step.service} {' '.join(filter(None, words))}{note}"
         return
     shrunk = f"shrunk {failure.first} deviations to {len(failure.deviations)} in {failure.runs} runs; it needs only:"
-    yield f"  {shrunk if failure.runs else 'kept from before; it needs only:'}"
+    before = "kept from before; it needs only:"
+    unshrunk = "not shrunk, as it takes so long; it had:" if failure.ending.given_up else before
+    yield f"  {shrunk if failure.runs else unshrunk}"
     yield from (f"    - {sentence(key, amount)}" for key, amount in failure.deviations.items())
 
 

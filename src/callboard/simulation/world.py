@@ -144,7 +144,7 @@ class World:
                 self.do(self.live())
                 violations = self.do(judge(self))
             except CallboardError as error:
-                self.given_up = isinstance(error, TookTooLong)
+                self.given_up, self.is_cut = isinstance(error, TookTooLong), True
                 violations = [Violation("trouble", "", f"{type(error).__name__}: {error}")]
         return self.ended(violations)
 
