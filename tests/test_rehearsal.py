@@ -86,7 +86,7 @@ def test_a_failure_tells_the_sequence_and_the_seed_that_lives_it_again(project: 
     ran.assert_outcomes(failed=5)
     assert "- OrderCreated > OrderCancelled" in text
     assert "inventory.reserve -> ItemsReserved#o-1" in text
-    assert "lose Bank.charge in payments.charge#o-1" in text
+    assert "- Bank.charge in payments.charge#o-1 takes place, and its answer is lost" in text
     assert "to 1 in" in text
     assert "its answer is lost  <<<" in text
     assert "the services are running by now" in text

@@ -163,9 +163,9 @@ class Sealed:
     def _tell(self, path: str, name: str, place: str) -> None:
         from callboard.simulation.oracles import Violation  # noqa: PLC0415 - it stands above this module
 
-        text = f"{path} asks {name}, which another run answers otherwise: take `ctx: Context` and ask ctx.now()"
+        text = f"{path} asks {name}, which another run answers otherwise"
         if all(each.place != place for each in self._world.found):
-            self._world.found.append(Violation("wall-clock", "", f"{text}\n    {place}", place))
+            self._world.found.append(Violation("wall-clock", "", text, place))
 
     def _bytes(self, count: int) -> bytes:
         self._drawn += 1

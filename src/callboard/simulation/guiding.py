@@ -17,7 +17,8 @@ from callboard.contract import Contract
 from callboard.event import EventType
 from callboard.simulation.codes import STATES
 from callboard.simulation.confirming import follow
-from callboard.simulation.hunt import Failure, Hunt, explained
+from callboard.simulation.coverage import observe
+from callboard.simulation.hunt import Failure, Hunt, Lived, explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ def guided(scene: Scene, limit: int, *, most: int = 1) -> Hunt:
             found.cut_short = True
             break
         stage, ending, runs = follow(scene, way.steps, _TRIES)
-        found.take(stage, ending)
+        found.take(Lived(ending, observe(stage)))
         found.seeds += runs - 1
         way.why = stage.why
         found.ways.append(way)

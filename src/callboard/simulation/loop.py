@@ -75,6 +75,10 @@ class Loop(asyncio.BaseEventLoop):
         """Seconds since the world began."""
         return self._time
 
+    def hold_up(self, seconds: float) -> None:
+        """So much time passes, and nobody can do anything in it."""
+        self._time += seconds
+
     def get_debug(self) -> bool:
         """Never: it is asked for each step."""
         return False

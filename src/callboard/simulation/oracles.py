@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import linecache
 from collections import Counter, defaultdict
+from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -36,6 +36,18 @@ ORACLES = {
     "invariant": "an invariant of the choreography is broken",
     "ledger": "a ledger contradicts itself",
     "trouble": "a worker stopped, or never came to rest",
+}
+# oracle -> what mends it, where that can be said of all that it finds
+FIXES = {
+    "stuck": "let each order of events end in a completion, and give the flow a timeout= that a reaction hears",
+    "two-verdicts": 'let one reaction decide: once="..." on those that compete, and unless=... on a timer',
+    "leak": 'undo it with compensates=... when the flow fails, or say keeps="why" or pivot=True if it may stay',
+    "dead-letter": "return a failure event where it may go wrong, instead of raising; or mend what raised",
+    "contract": "name it in the annotation of what the reaction returns",
+    "outside-twice": "pass ctx.idempotency_key() to the call as its key: each attempt has the same",
+    "outside-left": "call the port in the compensation also where it is given None: that says that nobody knows",
+    "module-state": "keep it in a @state that the reaction takes as a parameter",
+    "wall-clock": "take `ctx: Context`, and ask ctx.now()",
 }
 _EXPLAINED = ("(simulated)", "took longer than", "ended its process", "the outcome of", "was cut each time")
 
@@ -193,14 +205,8 @@ def _twice(world: World) -> Iterator[Violation]:
             why = "no key tells the second call from a new one"
             if first.key is not None:
                 why = f"the key changed: {first.told}, then {last.told}"
-            source = linecache.getline(*_file_and_line(last.place)).strip()
-            text = f"{last.name} took place {effects} times for #{last.flow}: {why}\n    {last.place}: {source}"
+            text = f"{last.name} took place {effects} times for #{last.flow}: {why}"
             yield Violation("outside-twice", last.flow, text, last.place)
-
-
-def _file_and_line(place: str) -> tuple[str, int]:
-    file, _, line = place.rpartition(":")
-    return file, int(line) if line.isdigit() else 0
 
 
 def _left(world: World) -> Iterator[Violation]:
@@ -224,7 +230,7 @@ def _left(world: World) -> Iterator[Violation]:
 def _memory(world: World) -> Iterator[Violation]:
     world.memory.look()
     for name, services in world.memory.changed.items():
-        text = f"{name} was changed: it is gone when its worker ends, so keep it in a @state (of {services})"
+        text = f"{name} was changed: it is gone when a worker of {services} ends"
         yield Violation("module-state", "", text)
 
 
@@ -235,6 +241,8 @@ async def _invariants(world: World) -> AsyncIterator[Violation]:
             told = invariant(world)
             told = await told if inspect.isawaitable(told) else told
         except AssertionError as error:
+            frames = [each for each in extract_tb(error.__traceback__) if each.filename == place.rpartition(":")[0]]
+            place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else place
             yield Violation("invariant", "", f"{invariant.__name__}: {error}".rstrip(": "), place)
         except CallboardError:
             raise

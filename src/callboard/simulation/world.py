@@ -29,6 +29,7 @@ from callboard.simulation.loop import Life, Loop, TookTooLong
 from callboard.simulation.memory import Memory
 from callboard.simulation.oracles import Violation, judge
 from callboard.simulation.outside import Outside, tag_runs
+from callboard.simulation.slowness import slow_reactions
 from callboard.simulation.worker import Worker
 from callboard.simulation.workload import publish_samples
 
@@ -143,7 +144,7 @@ class World:
                 self.do(self.live())
                 violations = self.do(judge(self))
             except CallboardError as error:
-                self.given_up = isinstance(error, TookTooLong)
+                self.given_up, self.is_cut = isinstance(error, TookTooLong), True
                 violations = [Violation("trouble", "", f"{type(error).__name__}: {error}")]
         return self.ended(violations)
 
@@ -151,7 +152,7 @@ class World:
     def alive(self) -> Iterator[None]:
         """It may be acted in; afterwards what lay dead is closed, and the disks are given back."""
         try:
-            with self.memory:
+            with self.memory, slow_reactions(self):
                 yield
         finally:
             with self._sealed:

@@ -13,7 +13,7 @@ from callboard.errors import CallboardError, ContractError
 from callboard.event import state_type
 from callboard.ids import FLOW_LENGTH
 from callboard.service import Service
-from callboard.simulation.hunt import Failure
+from callboard.simulation.hunt import Failure, explained
 from callboard.simulation.oracles import Violation, judge
 from callboard.simulation.story import told
 from callboard.simulation.world import LEDGERS, Scene, World
@@ -219,4 +219,4 @@ class Rehearsal:
         deviations, (first, runs) = self.world.choices.deviations, self._shrunk
         ending = self.world.ended([])
         failure = Failure(self.seed, [Violation("test", "", text)], deviations, first or len(deviations), runs, ending)
-        return "\n".join(told(failure))
+        return "\n".join(told(explained(self.world.scene, failure)))
