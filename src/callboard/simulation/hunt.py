@@ -151,8 +151,8 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
     def fails(deviations: Deviations) -> bool:
         return any(each.oracle in oracles for each in lived(deviations).violations)
 
-    shrinker = Shrinker(fails, most=0 if ending.given_up else 400)
-    left = shrinker.shrink(ending.deviations)
+    shrinker = Shrinker(most=0 if ending.given_up else 400)
+    left = shrinker.shrink(ending.deviations, fails)
     last = ending if ending.given_up else lived(left)
     if not last.violations:
         left, last = ending.deviations, ending

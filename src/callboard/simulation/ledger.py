@@ -15,13 +15,13 @@ from callboard.ledgers.sqlite import SqliteLedger
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 
-    from callboard.ledger import Entry, FlowRow, Parked, Position
+    from callboard.ledger import Entry, FlowRow, Parked, Position, StateWrite
     from callboard.ledgers.sqlite_transaction import SqliteTransaction
     from callboard.simulation.worker import Worker
 
 
 _MOST_BLANK = 16
-_NEVER = 1 << 62
+PASSED = 1 << 62  # where those stand that are to hear nothing
 _BLANK: list[Blank] = []  # the newest last
 
 
@@ -75,7 +75,6 @@ class Disk:
         self.blank: Blank | None = None
         self.db: sqlite3.Connection | None = None
         self.flows: dict[int, str] = {}  # a flow's number here -> its id
-        self.asked = False  # an operator has left a wish
         self.early = False  # something came that could not be taken in yet
 
     def cut(self) -> None:
@@ -102,10 +101,12 @@ class Written:
         self.rows: list[Parked] = []
         self.flows: list[FlowRow] = []
         self.changed: list[FlowRow] = []
+        self.saved: list[StateWrite] = []
         tx.append = self._heard(tx.append, self.entries)
         tx.park = self._heard(tx.park, self.rows)
         tx.start_flows = self._heard(tx.start_flows, self.flows)
         tx.update_flows = self._heard(tx.update_flows, self.changed)
+        tx.save = self._heard(tx.save, self.saved)
 
     @property
     def ended(self) -> list[FlowRow]:
@@ -148,12 +149,11 @@ class SimulatedLedger(SqliteLedger):
         """As they were left; who is silent has passed everything."""
         found = await super().positions()
         silent = self.worker.world.scene.silent
-        return [replace(each, pos=_NEVER, open=()) if each.reaction in silent else each for each in found]
+        return [replace(each, pos=PASSED, open=()) if each.reaction in silent else each for each in found]
 
     async def moved(self) -> bool:
-        """Nobody else commits here, but an operator may have left a wish."""
-        moved, self._disk.asked = self._disk.asked, False
-        return moved
+        """Nobody else commits here."""
+        return False
 
     @asynccontextmanager
     async def transaction(self, tokens: Mapping[str, int]) -> AsyncIterator[SqliteTransaction]:

@@ -70,16 +70,15 @@ def _troubles(world: World) -> Iterator[Violation]:
 def _flows(world: World) -> Iterator[Violation]:
     choreography = world.scene.choreography
     for flow in choreography.flows.values():
-        home = choreography.home_of(flow).name
-        disk = world.disks.get(home) or next(iter(world.disks.values()))
-        query = "SELECT id, verdict, leaked FROM flow WHERE name = ? ORDER BY number"
-        for flow_id, verdict, leaked in disk.query(query, flow.name):
-            name = world.flow_name(flow_id)
-            entries = [entry for _, entry in world.log if entry.id.startswith(flow_id)]
-            yield from _judge_flow(world, flow, name, verdict, entries)
-            if verdict == "failed" and leaked and not _explained(world, name):
-                yield Violation("leak", name, f"{flow.name} #{name} failed, and leaked {leaked}")
-            elif verdict == "failed":
+        for row in world.flows_at(choreography.home_of(flow).name):
+            if row.name != flow.name:
+                continue
+            name = world.flow_name(row.id)
+            entries = [entry for _, entry in world.log if entry.id.startswith(row.id)]
+            yield from _judge_flow(world, flow, name, row.verdict, entries)
+            if row.verdict == "failed" and row.leaked and not _explained(world, name):
+                yield Violation("leak", name, f"{flow.name} #{name} failed, and leaked {row.leaked}")
+            elif row.verdict == "failed":
                 yield from _unanswered(world, name, entries)
 
 
@@ -151,6 +150,7 @@ def _contracts(world: World) -> Iterator[Violation]:
 def _lines(world: World) -> Iterator[Violation]:
     """Reactions that answered the events of one line in another order than that of their log."""
     last: dict[tuple[str, str, object], int] = {}
+    ends = {worker: _ends(world, worker) for worker in world.workers}
     for worker, entry in world.log:
         contract = world.scene.choreography.contracts.get(entry.by or "")
         if (
@@ -162,7 +162,9 @@ def _lines(world: World) -> Iterator[Violation]:
         options = contract.options
         if options.per or options.order == "loose" or options.compensates or contract.is_join or contract.gathered:
             continue
-        if options.wait is not None or entry.source is not None or _has_ended(world, worker, entry):
+        if options.wait is not None or entry.source is not None:
+            continue
+        if entry.time >= ends[worker].get(entry.flow, entry.time + 1):
             continue
         line = (worker, contract.path, entry.key or entry.flow)
         if last.get(line, 0) > entry.cause:
@@ -171,9 +173,12 @@ def _lines(world: World) -> Iterator[Violation]:
         last[line] = max(last.get(line, 0), entry.cause)
 
 
-def _has_ended(world: World, worker: str, entry: Entry) -> bool:
-    ended = world.disks[worker].query("SELECT ended FROM flow WHERE number = ? AND ended IS NOT NULL", entry.flow)
-    return any(entry.time >= each[0] for each in ended)
+def _ends(world: World, worker: str) -> dict[int, int]:
+    ends: dict[int, int] = {}
+    for row in world.flows_at(worker):
+        if row.ended is not None:
+            ends[row.number] = min(row.ended, ends.get(row.number, row.ended))
+    return ends
 
 
 def _twice(world: World) -> Iterator[Violation]:
