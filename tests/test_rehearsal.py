@@ -8,6 +8,7 @@ import pytest
 
 from callboard import Choreography
 from callboard.testing.crashes import crash_everywhere
+from callboard.testing.plugin import places_of
 from media import media
 from trip import rides
 
@@ -44,6 +45,69 @@ def test_the_tests_of_the_page_pass(project: pytest.Pytester, ledgers: str) -> N
     project.makepyfile(test_page="\n".join(blocks()))
     ran = project.runpytest_subprocess("-q", f"--callboard-ledgers={ledgers}")
     ran.assert_outcomes(passed=6)
+
+
+_MINE = """
+import tempfile
+from functools import cache
+
+from callboard.brokers.memory import MemoryBroker
+from callboard.ledgers.sqlite import SqliteLedger
+
+open_broker = cache(lambda place: MemoryBroker())
+
+
+def open_ledger(place):
+    return SqliteLedger(f"sqlite:///{tempfile.gettempdir()}/{place}.db", synchronous="OFF")
+"""
+_REAL = """
+import shop
+from test_page import callboard_keepers, order
+
+
+def test_a_wrong_path(callboard):
+    assert callboard.publish(order()).run().path == "OrderCreated > OrderCompleted"
+
+
+def test_many_worlds(simulate):
+    simulate(shop.shop, seeds=1)
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--callboard-ledger=mine:open_ledger --callboard-broker=mine:open_broker",
+        pytest.param("--callboard-ledger=sqlite", marks=pytest.mark.slow),
+        pytest.param("--callboard-ledger=sqlite --callboard-ledgers=separate", marks=pytest.mark.slow),
+        pytest.param("--callboard-broker=sqlite", marks=pytest.mark.slow),
+    ],
+)
+def test_the_tests_of_the_page_pass_on_what_the_options_name(
+    project: pytest.Pytester, options: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    project.makepyfile(mine=_MINE, test_page="\n".join(blocks()), test_real=_REAL)
+    ran = project.runpytest_subprocess("-q", "-rs", *options.split())
+    text = ran.stdout.str()
+    ran.assert_outcomes(passed=4, skipped=3, failed=1)  # two are of faults and crashes, one lives many worlds
+    assert f"only a simulated world has seeds, faults and crashes: run it without {options}" in text
+    assert "inventory.reserve -> InventoryReservationFailed#o-1" in text
+    assert f"test_a_wrong_path {options}\n" in text
+
+
+def test_options_that_go_not_together_are_refused(pytester: pytest.Pytester, tmp_path: Path) -> None:
+    def refused(*options: str) -> str:
+        with pytest.raises(pytest.UsageError) as told:
+            places_of(pytester.parseconfig(*options), tmp_path)
+        return str(told.value)
+
+    assert refused("--callboard-ledger=postgres") == "--callboard-ledger=postgres: write MODULE:FUNCTION, or sqlite"
+    assert "write MODULE:FUNCTION, or memory or sqlite" in refused("--callboard-broker=kafka")
+    assert "No module named 'nowhere'" in refused("--callboard-ledger=nowhere:open_ledger")
+    assert "no attribute 'open_it'" in refused("--callboard-ledger=tempfile:open_it")
+    assert "only a seed can choose" in refused("--callboard-ledger=sqlite", "--callboard-ledgers=either")
+    assert "needs no broker" in refused("--callboard-broker=sqlite", "--callboard-ledgers=shared")
 
 
 _FAULTY = """

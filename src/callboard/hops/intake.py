@@ -53,13 +53,13 @@ async def _reconsider(work: Work, abroad: Abroad, service: str | None, limit: in
     """What could not be taken in before is tried again where something has changed."""
     path = intake_of(service)
     rows = await work.ledger.parked(reactions=[path], limit=limit)
-    ready = [row for row in rows if await _is_ready(work, row)]
+    ready = [row for row in rows if await is_ready(work, row)]
     if ready:
         await _write(work, abroad, service, (), ready)
     return len(ready)
 
 
-async def _is_ready(work: Work, row: Parked) -> bool:
+async def is_ready(work: Work, row: Parked) -> bool:
     if row.asked is not None:
         return (row.due or 0) <= work.now()
     if row.why != "waiting":

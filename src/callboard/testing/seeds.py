@@ -11,6 +11,7 @@ import pytest
 
 from callboard.simulation.faults import FAULTS, named
 from callboard.simulation.shrinking import Shrinker
+from callboard.testing.adapters import refuse_real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -58,6 +59,7 @@ def under_faults(test: Callable[..., Any], names: tuple[str, ...], seeds: Iterab
 def _rehearsal(given: dict[str, Any]) -> Rehearsal:
     if "callboard" not in given:
         raise pytest.UsageError("a test under faults takes the fixture `callboard`")
+    refuse_real()
     found: Rehearsal = given["callboard"]
     return found
 
