@@ -36,8 +36,8 @@ def project(pytester: pytest.Pytester) -> pytest.Pytester:
     return pytester
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "testing.md").read_text("utf-8"), re.DOTALL)
+def blocks(page: str = "testing.md") -> list[str]:
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text("utf-8"), re.DOTALL)
 
 
 @pytest.mark.parametrize("ledgers", ["shared", "separate"])
@@ -45,6 +45,19 @@ def test_the_tests_of_the_page_pass(project: pytest.Pytester, ledgers: str) -> N
     project.makepyfile(test_page="\n".join(blocks()))
     ran = project.runpytest_subprocess("-q", f"--callboard-ledgers={ledgers}")
     ran.assert_outcomes(passed=6)
+
+
+@pytest.mark.slow
+def test_whoever_reads_of_the_simulation_has_an_invariant_and_a_test_under_faults(project: pytest.Pytester) -> None:
+    own, whole, marked = blocks("simulate.md")
+    project.makepyfile(shop=f"{blocks('getting-started.md')[0]}\n{own}", test_whole=whole, test_marked=marked)
+    project.runpytest_subprocess("-q").assert_outcomes(passed=2)
+    wrong = "\n@shop.invariant\ndef no_order_is_lost(world): assert not world.events(SoldOut), 'no lamp left'\n"
+    with project.path.joinpath("shop.py").open("a", encoding="utf-8") as file:
+        file.write(wrong)
+    ran = project.runpytest_subprocess("-q")
+    ran.assert_outcomes(failed=2)
+    ran.stdout.fnmatch_lines(["*invariant: no_order_is_lost: no lamp left*"])
 
 
 _MINE = """
@@ -98,7 +111,7 @@ def test_the_tests_of_the_page_pass_on_what_the_options_name(
 
 def test_options_that_go_not_together_are_refused(pytester: pytest.Pytester, tmp_path: Path) -> None:
     def refused(*options: str) -> str:
-        with pytest.raises(pytest.UsageError) as told:
+        with pytest.raises(pytest.fail.Exception) as told:
             places_of(pytester.parseconfig(*options), tmp_path)
         return str(told.value)
 
@@ -161,6 +174,11 @@ def test_without_the_fixture():
     pass
 
 
+@pytest.mark.callboard_faults("crash", seeds=0)
+def test_of_no_seed(callboard):
+    pass
+
+
 @pytest.mark.callboard_faults("crush")
 def test_of_an_unknown_fault(callboard):
     pass
@@ -171,7 +189,7 @@ def test_a_failure_tells_the_sequence_and_the_seed_that_lives_it_again(project: 
     project.makepyfile(test_page=blocks()[0], test_faulty=_FAULTY)
     ran = project.runpytest_subprocess("-q", "test_faulty.py", "-o", "asyncio_mode=strict")
     text = ran.stdout.str()
-    ran.assert_outcomes(failed=7)
+    ran.assert_outcomes(failed=8)
     assert "- OrderCreated > OrderCancelled" in text
     assert "inventory.reserve -> ItemsReserved#o-1" in text
     assert "called asyncio" in text
@@ -182,6 +200,7 @@ def test_a_failure_tells_the_sequence_and_the_seed_that_lives_it_again(project: 
     assert "the services are running by now" in text
     assert "takes the fixture `callboard`" in text
     assert "there is no fault 'crush'" in text
+    assert "callboard_faults(seeds=0): it takes names of faults and seeds=, a number from 1 on" in text
     (seed,) = set(re.findall(r"test_the_bank_is_called_once --callboard-seed=(\d+)", text))
     again = project.runpytest_subprocess("-q", "test_faulty.py", "-k", "bank", f"--callboard-seed={seed}")
     again.assert_outcomes(failed=1)

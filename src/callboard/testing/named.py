@@ -33,13 +33,13 @@ def maker(named: str, promise: Literal["ledger", "broker"], root: Path, folder: 
         return lambda place: make(f"sqlite:///{folder / place}.{promise}", synchronous="OFF")
     option = f"--callboard-{promise}={named}"
     if ":" not in named:
-        raise pytest.UsageError(f"{option}: write MODULE:FUNCTION, or {' or '.join(OURS[promise])}")
+        pytest.fail(f"{option}: write MODULE:FUNCTION, or {' or '.join(OURS[promise])}", pytrace=False)
     made: Make = imported(root, named, option)
     return made
 
 
 def imported(root: Path, named: str, where: str) -> Any:
-    """What `module:attr` names, seen from the root of the tests. Raises UsageError if there is no such thing."""
+    """What `module:attr` names, seen from the root of the tests. The test fails if there is no such thing."""
     module, _, attribute = named.partition(":")
     if str(root) not in sys.path:
         sys.path.insert(0, str(root))
@@ -47,4 +47,4 @@ def imported(root: Path, named: str, where: str) -> Any:
         found = importlib.import_module(module.removesuffix(".py").replace("/", "."))
         return functools.reduce(getattr, attribute.split("."), found)
     except (ModuleNotFoundError, AttributeError) as error:
-        raise pytest.UsageError(f"{where}: {error}") from error
+        pytest.fail(f"{where}: {error}", pytrace=False)

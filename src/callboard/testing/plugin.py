@@ -107,9 +107,10 @@ def places_of(config: pytest.Config, folder: Path) -> Places:
     options = cast("Any", config.option)
     ledgers, named = options.callboard_ledgers, options.callboard_broker
     if ledgers == "either":
-        raise pytest.UsageError("--callboard-ledgers=either: only a seed can choose; say shared or separate")
+        pytest.fail("--callboard-ledgers=either: only a seed can choose; say shared or separate", pytrace=False)
     if ledgers == "shared" and named:
-        raise pytest.UsageError(f"--callboard-broker={named}: one shared ledger needs no broker; leave one of them out")
+        text = f"--callboard-broker={named}: one shared ledger needs no broker; leave one of them out"
+        pytest.fail(text, pytrace=False)
     if ledgers == "separate" and not named:
         named = "memory"
     ledger = maker(options.callboard_ledger or "sqlite", "ledger", config.rootpath, folder)
@@ -136,9 +137,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         return
     from callboard.testing.seeds import under_faults  # noqa: PLC0415 - only a test with the mark pays for it
 
-    only: int | None = item.config.getoption("--callboard-seed")
-    count: int = mark.kwargs.get("seeds", 30)
-    item.obj = under_faults(item.obj, mark.args, range(count) if only is None else range(only, only + 1))
+    item.obj = under_faults(item.obj, mark, item.config.getoption("--callboard-seed"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -181,9 +180,10 @@ def named_app(folder: Path) -> Choreography:
     table = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
     app = str(table.get("tool", {}).get("callboard", {}).get("app", ""))
     if ":" not in app:
-        raise pytest.UsageError(
+        pytest.fail(
             f'which app? Write `app = "module:attr"` into [tool.callboard] of {file}, or a fixture '
-            "`callboard_app` that returns the Choreography"
+            "`callboard_app` that returns the Choreography",
+            pytrace=False,
         )
     found: Choreography = imported(folder, app, f"[tool.callboard] app of {file}")
     return found

@@ -14,7 +14,7 @@ from callboard.simulation.shrinking import Shrinker
 from callboard.testing.adapters import refuse_real
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator
 
     from callboard.simulation.choices import Deviations
     from callboard.testing.rehearsal import Rehearsal
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 _ERRORS = (Exception, pytest.fail.Exception)
 
 
-def under_faults(test: Callable[..., Any], names: tuple[str, ...], seeds: Iterable[int]) -> Callable[..., Any]:
-    """The same test under each seed, awaited or not. What fails is run with fewer and fewer faults."""
+def under_faults(test: Callable[..., Any], mark: pytest.Mark, only: int | None) -> Callable[..., Any]:
+    """The same test under each seed, or only one, awaited or not. What fails is run with fewer and fewer faults."""
 
     @functools.wraps(test)
     def each(*args: Any, **given: Any) -> None:
         __tracebackhide__ = True
-        lives = _lives(_rehearsal(given), names, seeds)
+        lives = _lives(_rehearsal(given), mark, only)
         with suppress(StopIteration):
             next(lives)
             while True:
@@ -42,7 +42,7 @@ def under_faults(test: Callable[..., Any], names: tuple[str, ...], seeds: Iterab
     @functools.wraps(test)
     async def each_awaited(*args: Any, **given: Any) -> None:
         __tracebackhide__ = True
-        lives = _lives(_rehearsal(given), names, seeds)
+        lives = _lives(_rehearsal(given), mark, only)
         with suppress(StopIteration):
             next(lives)
             while True:
@@ -58,22 +58,30 @@ def under_faults(test: Callable[..., Any], names: tuple[str, ...], seeds: Iterab
 
 def _rehearsal(given: dict[str, Any]) -> Rehearsal:
     if "callboard" not in given:
-        raise pytest.UsageError("a test under faults takes the fixture `callboard`")
+        pytest.fail("a test under faults takes the fixture `callboard`", pytrace=False)
     refuse_real()
     found: Rehearsal = given["callboard"]
     return found
 
 
-def _lives(
-    rehearsal: Rehearsal, names: tuple[str, ...], seeds: Iterable[int]
-) -> Generator[None, BaseException | None, None]:
+def _seeds(mark: pytest.Mark) -> int:
+    seeds = mark.kwargs.get("seeds", 30)
+    if mark.kwargs.keys() - {"seeds"} or not isinstance(seeds, int) or seeds < 1:
+        given = ", ".join(f"{name}={value!r}" for name, value in mark.kwargs.items())
+        pytest.fail(
+            f"callboard_faults({given}): it takes names of faults and seeds=, a number from 1 on", pytrace=False
+        )
+    return seeds
+
+
+def _lives(rehearsal: Rehearsal, mark: pytest.Mark, only: int | None) -> Generator[None, BaseException | None, None]:
     """Each time it stops, the rehearsal stands before the next world, and what the test raised there is sent back.
 
     The last world of a test that fails has only the faults with which it still does.
     """
     __tracebackhide__ = True
-    faults = named(names or tuple(FAULTS))
-    for seed in seeds:
+    faults = named(mark.args or tuple(FAULTS))
+    for seed in range(_seeds(mark)) if only is None else [only]:
         rehearsal.again(seed, faults)
         error = yield
         if error is None:
