@@ -12,7 +12,20 @@ from typing import Any, Protocol, cast
 
 import pytest
 
-from callboard import Choreography, Flow, FlowTimedOut, ReactionFailed, Retry, Service, event, failure, port, state
+from callboard import (
+    Breaker,
+    Choreography,
+    Flow,
+    FlowTimedOut,
+    Guarded,
+    ReactionFailed,
+    Retry,
+    Service,
+    event,
+    failure,
+    port,
+    state,
+)
 from callboard.broker import Broker, Delivery
 from callboard.brokers.memory import MemoryBroker
 from callboard.errors import BrokerUnavailable, LedgerBusy
@@ -276,6 +289,16 @@ def test_a_stub_answers_or_raises_and_a_service_is_silent(post: Rehearsal) -> No
     assert post.emitted(Weighed) == [Weighed(parcel="p-1", day="monday", grams=1)]
     assert (flow.verdict, post.calls) == ("failed", [])
     assert any("dead-letter: road.bring gave up" in each and "a flat tyre" in each for each in post.broken())
+
+
+def test_a_breaker_pauses_by_the_clock_of_the_test(kind: str, tmp_path: Path) -> None:
+    van = Guarded(Beetle(2), breaker=Breaker(failures=1, pause=7 * MINUTE))
+    with closing(rehearse(POST, kind, tmp_path, [Steelyard(), van])) as post:
+        flows = [post.publish(Posted(parcel=f"p-{number}", day="monday")) for number in range(3)]
+        post.run()
+        post.advance(minutes=8)
+        assert [flow.verdict for flow in flows] == ["succeeded"] * 3
+        assert Counter(c.flow for c in post.calls if c.name == "Van.bring").total() == 5
 
 
 def test_what_is_wrong_is_refused_as_on_a_board(post: Rehearsal) -> None:
