@@ -57,13 +57,13 @@ async def _reconsider(work: Work, abroad: Abroad, service: str | None, limit: in
     rows = await work.ledger.parked(reactions=[path], limit=limit)
     if not rows:
         abroad.idle.add(path)
-    ready = [row for row in rows if await _is_ready(work, row)]
+    ready = [row for row in rows if await is_ready(work, row)]
     if ready:
         await _write(work, abroad, service, (), ready)
     return len(ready)
 
 
-async def _is_ready(work: Work, row: Parked) -> bool:
+async def is_ready(work: Work, row: Parked) -> bool:
     if row.asked is not None:
         return (row.due or 0) <= work.now()
     if row.why != "waiting":

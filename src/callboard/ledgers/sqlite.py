@@ -67,8 +67,6 @@ class SqliteLedger:
     alone).
     """
 
-    _writes: type[SqliteTransaction] = SqliteTransaction
-
     def __init__(self, url: str, *, synchronous: str = "FULL", read_only: bool = False) -> None:
         self.url = url
         self._read_only = read_only  # looked at as it is: nothing is created, written or owned
@@ -530,7 +528,7 @@ class SqliteLedger:
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
-        return self._writes(self._db, self._counts, self._numbers, self._names)
+        return SqliteTransaction(self._db, self._counts, self._numbers, self._names)
 
     def commit(self, tx: SqliteTransaction) -> None:
         """What was written is there for good, or nothing of it is."""

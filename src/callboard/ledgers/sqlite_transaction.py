@@ -244,9 +244,7 @@ class SqliteTransaction:
     async def place(self, positions: Sequence[Position]) -> None:
         """These stand there from now on, wherever they stood before."""
         rows = [(p.reaction, p.since, p.pos, p.live, json.dumps(p.hears or ())) for p in positions]
-        self._many(
-            "INSERT OR REPLACE INTO reaction (reaction, since, pos, live, hears) VALUES (?, ?, ?, ?, ?)", rows
-        )
+        self._many("INSERT OR REPLACE INTO reaction (reaction, since, pos, live, hears) VALUES (?, ?, ?, ?, ?)", rows)
 
     async def fill(self, state: str, source: str | None) -> int:
         """The rows of `state` are those of the state `source` (None: there are none); returns how many there were."""

@@ -182,8 +182,8 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
         world.run()
         return [key for fault in reversed(scene.faults) for key in world.choices.visited(fault)]
 
-    shrinker = Shrinker(fails, most=0 if ending.given_up else 400, places=places)
-    left = shrinker.shrink(ending.deviations)
+    shrinker = Shrinker(most=0 if ending.given_up else 400, places=places)
+    left = shrinker.shrink(ending.deviations, fails)
     last = ending if ending.given_up else lived(left)
     if not last.violations:
         left, last = ending.deviations, ending

@@ -10,17 +10,17 @@ from msgspec.structs import replace
 
 from callboard.errors import LedgerBusy, LedgerError
 from callboard.ledgers.sqlite import Commit, SqliteLedger
-from callboard.ledgers.sqlite_transaction import SqliteTransaction
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
-    from callboard.ledger import Entry, FlowRow, Parked, Position
+    from callboard.ledger import Entry, FlowRow, Parked, Position, StateWrite
+    from callboard.ledgers.sqlite_transaction import SqliteTransaction
     from callboard.simulation.worker import Worker
 
 
 _MOST_BLANK = 16
-_NEVER = 1 << 62
+PASSED = 1 << 62  # where those stand that are to hear nothing
 _KEPT = ("ledger", "name", "reaction", "hearer")
 _BLANK: list[Blank] = []  # the newest last
 
@@ -78,7 +78,6 @@ class Disk:
         self.blank: Blank | None = None
         self.db: sqlite3.Connection | None = None
         self.flows: dict[int, str] = {}  # a flow's number here -> its id
-        self.asked = False  # an operator has left a wish
         self.early = False  # something came that could not be taken in yet
 
     def cut(self) -> None:
@@ -97,49 +96,48 @@ class Disk:
         return [] if self.db is None else self.db.execute(statement, values).fetchall()
 
 
-class Written(SqliteTransaction):
-    """A commit that is listened to."""
+class Written:
+    """What one transaction wrote: its methods are listened to."""
 
-    def __init__(self, *given: Any) -> None:
-        super().__init__(*given)
+    def __init__(self, tx: Any) -> None:
         self.entries: list[Entry] = []
         self.rows: list[Parked] = []
         self.flows: list[FlowRow] = []
-        self.ended: list[FlowRow] = []  # the flows that get their verdict
+        self.changed: list[FlowRow] = []
+        self.saved: list[StateWrite] = []
+        tx.append = self._heard(tx.append, self.entries)
+        tx.park = self._heard(tx.park, self.rows)
+        tx.start_flows = self._heard(tx.start_flows, self.flows)
+        tx.update_flows = self._heard(tx.update_flows, self.changed)
+        tx.save = self._heard(tx.save, self.saved)
 
-    async def append(self, entries: Sequence[Entry]) -> None:
-        """Heard."""
-        self.entries += entries
-        await super().append(entries)
+    @property
+    def ended(self) -> list[FlowRow]:
+        """The flows that got their verdict."""
+        return [row for row in self.changed if row.verdict is not None]
 
-    async def park(self, rows: Sequence[Parked]) -> None:
-        """Heard."""
-        self.rows += rows
-        await super().park(rows)
+    @staticmethod
+    def _heard(write: Callable[[Any], Awaitable[None]], into: list[Any]) -> Callable[[Any], Awaitable[None]]:
+        def listen(rows: Sequence[Any]) -> Awaitable[None]:
+            into.extend(rows)
+            return write(rows)
 
-    async def start_flows(self, rows: Sequence[FlowRow]) -> None:
-        """Heard."""
-        self.flows += rows
-        await super().start_flows(rows)
-
-    async def update_flows(self, rows: Sequence[FlowRow]) -> None:
-        """Heard."""
-        self.ended += [row for row in rows if row.verdict is not None]
-        await super().update_flows(rows)
+        return listen
 
 
 class Perilous(Commit):
     """As ever, but it may be the last, or fail."""
 
-    __slots__ = ()
+    __slots__ = ("_written",)
     _ledger: SimulatedLedger
-    _tx: Written
 
     async def __aenter__(self) -> SqliteTransaction:
         worker = self._ledger.worker
         if worker.strikes("busy", worker.name, "finds the ledger's lock taken") is not None:
             raise LedgerBusy("somebody else is committing (simulated)")
-        return await super().__aenter__()
+        tx = await super().__aenter__()
+        self._written = Written(tx)
+        return tx
 
     async def __aexit__(self, cls: object, error: BaseException | None, trace: object) -> None:
         labels: list[str] = []
@@ -152,13 +150,13 @@ class Perilous(Commit):
         await super().__aexit__(cls, error, trace)
         if error is None:
             worker = self._ledger.worker
-            worker.committed(self._ledger.disk, self._tx)
+            worker.committed(self._ledger.disk, self._written)
             for label in labels:
                 await worker.may_die(f"after it committed {label}")
 
     async def _before(self) -> list[str]:
         worker = self._ledger.worker
-        named = worker.note(self._ledger.disk, self._tx)
+        named = worker.note(self._ledger.disk, self._written)
         labels = named or (["its places"] if worker.world.loop.stepped is not None else [])
         for label in labels:
             await worker.may_die(f"before it commits {label}")
@@ -169,8 +167,6 @@ class Perilous(Commit):
 
 class SimulatedLedger(SqliteLedger):
     """The ledger of one life of a worker."""
-
-    _writes = Written
 
     def __init__(self, disk: Disk, worker: Worker) -> None:
         super().__init__("sqlite:///:memory:", synchronous="OFF")
@@ -200,12 +196,11 @@ class SimulatedLedger(SqliteLedger):
         """As they were left; who is silent has passed everything."""
         found = await super().positions()
         silent = self.worker.world.scene.silent
-        return [replace(each, pos=_NEVER, open=()) if each.reaction in silent else each for each in found]
+        return [replace(each, pos=PASSED, open=()) if each.reaction in silent else each for each in found]
 
     async def moved(self) -> bool:
-        """Nobody else commits here, but an operator may have left a wish."""
-        moved, self.disk.asked = self.disk.asked, False
-        return moved
+        """Nobody else commits here."""
+        return False
 
     async def register(
         self, positions: Sequence[Position], renamed: Mapping[str, str], tokens: Mapping[str, int] | None = None

@@ -82,16 +82,15 @@ def _troubles(world: World) -> Iterator[Violation]:
 def _flows(world: World) -> Iterator[Violation]:
     choreography = world.scene.choreography
     for flow in choreography.flows.values():
-        home = choreography.home_of(flow).name
-        disk = world.disks.get(home) or next(iter(world.disks.values()))
-        query = "SELECT id, verdict, leaked FROM flow WHERE name = ? ORDER BY number"
-        for flow_id, verdict, leaked in disk.query(query, flow.name):
-            name = world.flow_name(flow_id)
-            entries = [entry for _, entry in world.log if entry.id.startswith(flow_id)]
-            yield from _judge_flow(world, flow, name, verdict, entries)
-            if verdict == "failed" and leaked and not _explained(world, name):
-                yield Violation("leak", name, f"{flow.name} #{name} failed, and leaked {leaked}")
-            elif verdict == "failed":
+        for row in world.flows_at(choreography.home_of(flow).name):
+            if row.name != flow.name:
+                continue
+            name = world.flow_name(row.id)
+            entries = [entry for _, entry in world.log if entry.id.startswith(row.id)]
+            yield from _judge_flow(world, flow, name, row.verdict, entries)
+            if row.verdict == "failed" and row.leaked and not _explained(world, name):
+                yield Violation("leak", name, f"{flow.name} #{name} failed, and leaked {row.leaked}")
+            elif row.verdict == "failed":
                 yield from _unanswered(world, name, entries)
 
 
@@ -163,11 +162,7 @@ def _contracts(world: World) -> Iterator[Violation]:
 def _lines(world: World) -> Iterator[Violation]:
     """Reactions that answered the events of one line in another order than that of their log."""
     last: dict[tuple[str, str, object], int] = {}
-    ended = {
-        (name, number): time
-        for name, disk in world.disks.items()
-        for number, time in disk.query("SELECT number, ended FROM flow WHERE ended IS NOT NULL ORDER BY ended DESC")
-    }
+    ends = {worker: _ends(world, worker) for worker in world.workers}
     for worker, entry in world.log:
         contract = world.scene.choreography.contracts.get(entry.by or "")
         if (
@@ -179,14 +174,23 @@ def _lines(world: World) -> Iterator[Violation]:
         options = contract.options
         if options.per or options.order == "loose" or options.compensates or contract.is_join or contract.gathered:
             continue
-        is_late = entry.time >= ended.get((worker, entry.flow), entry.time + 1)
-        if options.wait is not None or entry.source is not None or is_late:
+        if options.wait is not None or entry.source is not None:
+            continue
+        if entry.time >= ends[worker].get(entry.flow, entry.time + 1):
             continue
         line = (worker, contract.path, entry.key or entry.flow)
         if last.get(line, 0) > entry.cause:
             name = world.flow_name(entry.id)
             yield Violation("order", name, f"{contract.path} answered an event of #{name} after a later one")
         last[line] = max(last.get(line, 0), entry.cause)
+
+
+def _ends(world: World, worker: str) -> dict[int, int]:
+    ends: dict[int, int] = {}
+    for row in world.flows_at(worker):
+        if row.ended is not None:
+            ends[row.number] = min(row.ended, ends.get(row.number, row.ended))
+    return ends
 
 
 def _twice(world: World) -> Iterator[Violation]:
