@@ -625,6 +625,28 @@ async def test_a_compensation_that_settles_an_unknown_outcome_names_the_call_tha
         assert outside.held == set()
 
 
+async def test_a_compensation_names_the_same_key_again_after_what_it_undoes_was_asked_too_late(tmp_path: Path) -> None:
+    payments = Service("payments")
+
+    @payments.reaction
+    async def charge(held: ItemHeld, desk: Desk, ctx: Context) -> Charged:
+        raise AssertionError("it is closed")
+
+    @payments.reaction(compensates=charge, retry=TWICE)
+    async def refund(why: CancelAsked, charged: Charged | None, desk: Desk, ctx: Context) -> Refunded:
+        await desk.void(ctx.key_of(charge))
+        return Refunded(order=why.order, number=0)
+
+    outside = Outside()
+    outside.next("void", "lose")
+    async with on_stage(orders(payments), tmp_path, outside) as stage:
+        await stage.say(X, CANCEL)
+        await stage.say(FIVE[0])
+        await later(stage)
+        first, again = outside.made("void")
+        assert first == again
+
+
 # what fails is undone because it failed
 
 

@@ -566,6 +566,14 @@ SABOTEURS = (
         Change("hops/deliveries.py", "return self.outside or self.raw", "return self.outside"),
     ),
     _plan(
+        4,
+        "what_comes_later_changes_the_key_of_an_undo",
+        "hops/work.py",
+        "for each in asked if each.pos < delivery.entry.pos]",
+        "for each in asked]",
+        "compensation",
+    ),
+    _plan(
         12,
         "an_owner_does_not_notice_that_others_committed",
         "ledgers/sqlite.py",

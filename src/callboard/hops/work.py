@@ -239,7 +239,7 @@ class Work:
         self, attempt: Attempt, view: View, tried: set[int], function: Callable[..., Any]
     ) -> tuple[str, ...]:
         """The input of the run that a compensation undoes: what caused its effect, or else of the one whose outcome
-        nobody knows, or else what it was last asked with.
+        nobody knows, or else what it was last asked with before it was to be undone: what comes later changes no key.
 
         Asked while it runs, when the views may have changed: `view` and `tried` are what it was begun with.
         """
@@ -251,7 +251,8 @@ class Work:
         asked = [entry for entry in view.entries if entry.type in kinds]
         if delivery.part:
             asked = [entry for entry in asked if self.world.part(entry, done.options.per) in ("", delivery.part)]
-        return tuple(entry.id for entry in [each for each in asked if each.pos in tried] or asked)[-1:]
+        before = [each for each in asked if each.pos < delivery.entry.pos]
+        return tuple(entry.id for entry in [each for each in asked if each.pos in tried] or before)[-1:]
 
     def _tried(self, attempt: Attempt, view: View) -> set[int]:
         """What a compensation without an effect settles: the attempts whose outcome nobody knows."""
