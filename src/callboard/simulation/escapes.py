@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, tzinfo
 from hashlib import blake2b
 from types import ModuleType
@@ -25,7 +25,7 @@ from callboard.simulation.loop import EscapedSimulation, PowerCut, TookTooLong
 from callboard.simulation.samples import START
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
     from callboard.simulation.world import World
@@ -68,9 +68,7 @@ class Sealed:
         self._depth += 1
         if self._depth > 1:
             return
-        if gc.isenabled():  # what lies dead is closed at the end; no `__del__` runs at a moment that no seed decides
-            gc.disable()
-            self._stack.callback(gc.enable)
+        self._stack.enter_context(uncollected())
         self._stack.callback(random.setstate, random.getstate())
         random.setstate(self._chance)
         for name in ("callboard", "asyncio"):
@@ -189,6 +187,19 @@ class Sealed:
         text = f"the world took more than {_LONGEST} s of real time and was given up; it stood at {place}"
         self._world.loop.failed = TookTooLong(f"{text}: a loop there must await something, or end")
         raise PowerCut
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """What lies dead is collected at the end: no `__del__` runs at a moment that no seed decides."""
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _place(frame: FrameType) -> str:

@@ -13,6 +13,7 @@ from callboard.check import Step
 from callboard.errors import CallboardError
 from callboard.simulation import codes, coverage
 from callboard.simulation.choices import PUBLISH, Deviations
+from callboard.simulation.escapes import uncollected
 from callboard.simulation.faults import FAULTS
 from callboard.simulation.oracles import FIXES, Violation
 from callboard.simulation.shrinking import Shrinker
@@ -120,8 +121,11 @@ class Lived(NamedTuple):
 
 def live(scene: Scene, seed: int) -> Lived:
     """The world of this seed, from beginning to end."""
-    world = World(scene, seed)
-    return Lived(world.run(), coverage.observe(world))
+    with uncollected():  # until the world is gone: to go through what lives takes as long as to bury it
+        world = World(scene, seed)
+        lived = Lived(world.run(), coverage.observe(world))
+        del world
+    return lived
 
 
 def hunt(
