@@ -361,17 +361,13 @@ async def _rebuild(board: Board) -> None:
     board.work.wake()
 
 
-async def _smudged(board: Board) -> list[str]:
-    return [each.id for each in await board.dead_letters.find(reaction="yard.scan")]
-
-
 async def _ask_twice(board: Board) -> None:
     """Two operators have looked at one list of dead letters; the second comes too late."""
     now, ledger = board.work.now(), board.work.ledger
     rows = [row for row in await ledger.parked(why=["dead"]) if row.reaction == "yard.scan" and row.asked is None]
     for row in rows[:1]:
         notes = [Note(row.pos, row.reaction, row.flow, "asked", "replay", now)]
-        wishes = []
+        wishes: list[list[bool]] = []
         for _ in range(2):
             row.asked, row.due = Wish("replay"), now
             wishes.append(await patiently(partial(ledger.ask, [row], notes)))

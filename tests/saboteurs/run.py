@@ -24,7 +24,7 @@ ROOT = HERE.parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "targets")]
 
 from tests.saboteurs.plans import SABOTEURS, Saboteur  # noqa: E402  # found only once the root is on the path
-from tests.saboteurs.scenes import OUT_OF_REACH, SAMPLE, SCENES_OF  # noqa: E402
+from tests.saboteurs.scenes import OUT_OF_REACH, SAMPLE, SCENES_OF, UNSEEN  # noqa: E402
 
 _BEGIN, _END = "<!-- written by make saboteurs-simulated -->", "<!-- to here -->"
 _LONGEST = 120  # seconds; a broken ledger may wait for ever, and waiting for ever is noticed too
@@ -105,7 +105,7 @@ def lived(saboteur: Saboteur, seeds: int) -> Found:
             return Found(saboteur, "caught", "it never came to rest", time.monotonic() - began)
     took = time.monotonic() - began
     if done.returncode == 0:
-        return Found(saboteur, "survived", "not within these seeds", took)
+        return Found(saboteur, "survived", UNSEEN.get(saboteur.name, "not within these seeds"), took)
     by = (done.stdout.strip() or done.stderr.strip()).splitlines()[-1]
     return Found(saboteur, "caught", by, took)
 

@@ -22,9 +22,10 @@ SCENES: dict[str, Callable[[], Scene]] = {
     # what waits elsewhere is not closed by a verdict, but becomes a dead letter
     "workshop apart": lambda: Scene(workshop.workshop, ledgers="separate", ignored=_LETTERS),
 }
+SAME_EACH_TIME = {"glutton"}  # two seeds are enough
 SCENES_OF: dict[int, tuple[str, ...]] = {  # by promise: where it is at stake
     1: ("workshop", "shop", "rides"),
-    2: ("yard", "workshop"),
+    2: ("glutton", "yard", "workshop"),
     3: ("archive", "shop", "workshop"),
     4: ("workshop",),
     5: ("yard", "workshop"),
@@ -53,6 +54,18 @@ OUT_OF_REACH = {
     "an_old_copy_is_taken_for_the_ledger": "not in a world: its disk is no file that could be copied",
     "nobody_watches_a_plain_function": "not in a world: no thread and no real time",
     "a_line_with_many_behind_its_first_run_takes_every_place": "nothing breaks: other lines are only late",
+}
+_TWO = "no choreography here has two compensations of one reaction"
+UNSEEN = {  # within reach, and not seen by these worlds
+    "a_compensation_starts_before_the_log_is_read": "no seed comes by it: a reaction must lag far behind",
+    "a_group_built_again_forgets_what_it_has_undone": "no seed comes by it: a commit fails between two compensations",
+    "what_one_compensation_tries_again_another_takes_too": _TWO,
+    "a_replayed_compensation_undoes_what_another_has_undone": _TWO,
+    "an_attempt_that_gave_way_is_closed_with_the_verdict": "no seed comes by it",
+    "a_deadline_is_told_before_the_log_is_read": "no seed comes by it: an end that is unread at the deadline",
+    "a_verdict_does_not_wait_for_other_ledgers": "no oracle holds a verdict against another ledger's compensations",
+    "what_was_begun_before_a_switch_is_written_after_it": "no seed comes by it: a switch must fall into a fold",
+    "nobody_elsewhere_is_told_of_the_end": "nobody in a world waits for a flow that another ledger keeps",
 }
 # Of each kind one that a world shows at once: these are tried with each change, and each must be caught.
 SAMPLE = (
