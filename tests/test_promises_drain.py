@@ -242,6 +242,29 @@ async def test_retries_that_are_not_due_do_not_hold_up_a_stop_and_are_made_later
         assert await stage.verdict("parcel", "p") == "succeeded"
 
 
+async def test_a_stop_that_waits_is_at_rest_though_a_retry_is_due(file: Path, outside: Outside) -> None:
+    van, clock = TheVan(outside), ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    outside.next("send", "fail", "wait")
+    async with AsyncExitStack() as block:
+        board = await block.enter_async_context(parcels.open(f"sqlite:///{file}", ports=[van], grace=LONG, clock=clock))
+        await board.publish(ParcelGiven(parcel_id="p"))
+        while not ask(file, "SELECT 1 FROM parked WHERE why = 'retry'"):
+            await ticks(1)
+        van.called.clear()
+        await board.publish(ParcelGiven(parcel_id="q"))
+        await soon(van.called.wait())
+        closing = asyncio.ensure_future(block.aclose())
+        await draining(board)
+        clock.advance(timedelta(hours=1))
+        board.work.wake()
+        await ticks(10)
+        rounds = board.work.rounds
+        await ticks(200)
+        assert board.work.rounds <= rounds + 1
+        outside.let_go()
+        await soon(closing)
+
+
 async def test_after_a_clean_stop_nothing_is_run_again(file: Path, outside: Outside) -> None:
     van = TheVan(outside)
     for number in range(3):

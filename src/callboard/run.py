@@ -207,7 +207,7 @@ class Runner:
             await self._traffic.stop(deadline)
         if self.board.failure is None:
             await self._uncount()
-            await self.fold(draining=True)
+            await self._fold_the_rest()
         for service in work.tokens:
             await work.ledger.disown(service, clean=not (running or work.finished or self.board.failure))
 
@@ -229,6 +229,13 @@ class Runner:
             await self._patiently(write)
         except LedgerError:
             LOG.exception("what was cut is counted as an attempt")
+
+    async def _fold_the_rest(self) -> None:
+        """What the projections have come to is written, unless nothing can be committed: then they come to it again."""
+        try:
+            await self._patiently(partial(self.fold, draining=True))
+        except LedgerError:
+            LOG.exception("what the projections have come to is not written down, and is looked at again")
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """What the step returns, once nobody else is committing."""
@@ -496,7 +503,7 @@ class Runner:
         if work.publications or work.finished:
             return
         work.woken.clear()
-        due = work.next_due()
+        due = None if work.draining else work.next_due()  # nobody takes it up any more
         wait = self._look
         if due is not None:
             wait = min(wait, max(0.0, (due - work.now()) / 1_000_000))

@@ -13,6 +13,7 @@ from callboard.contract import holds
 from callboard.errors import CallboardError
 from callboard.event import SPEAKS_OF
 from callboard.simulation.outside import Call
+from callboard.simulation.promises import books, broken, misread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -35,6 +36,11 @@ ORACLES = {
     "wall-clock": "a reaction looks at the wall clock",
     "invariant": "an invariant of the choreography is broken",
     "ledger": "a ledger contradicts itself",
+    "durable": "what publish answered is not in the log",
+    "identity": "two events have one id, or one has an id that its cause does not give",
+    "gate": "a reaction ran where its options say that it does not",
+    "told": "a dead letter, a deadline, a verdict or a wish was not told, or at a wrong time",
+    "projection": "a projection says something else than the log",
     "trouble": "a worker stopped, or never came to rest",
 }
 # oracle -> what mends it, where that can be said of all that it finds
@@ -65,6 +71,9 @@ async def judge(world: World) -> list[Violation]:
     """Everything that is wrong at the end of this world."""
     found = [*_troubles(world), *_flows(world), *_dead(world), *_contracts(world), *_lines(world)]
     found += [*_twice(world), *_left(world), *_memory(world)]
+    for book in books(world):
+        kept = [*broken(book), *[each async for each in misread(book)]]
+        found += [Violation(oracle, world.flow_name(event_id), text) for oracle, event_id, text in kept]
     for worker in world.workers.values():
         if worker.board is not None and worker.board.failure is None:
             wrong = await worker.board.work.ledger.verify()
@@ -163,6 +172,7 @@ def _lines(world: World) -> Iterator[Violation]:
     """Reactions that answered the events of one line in another order than that of their log."""
     last: dict[tuple[str, str, object], int] = {}
     ends = {worker: _ends(world, worker) for worker in world.workers}
+    keys = {(worker, entry.pos): entry.key for worker, entry in world.log}
     for worker, entry in world.log:
         contract = world.scene.choreography.contracts.get(entry.by or "")
         if (
@@ -178,7 +188,7 @@ def _lines(world: World) -> Iterator[Violation]:
             continue
         if entry.time >= ends[worker].get(entry.flow, entry.time + 1):
             continue
-        line = (worker, contract.path, entry.key or entry.flow)
+        line = (worker, contract.path, keys.get((worker, entry.cause)) or entry.flow)
         if last.get(line, 0) > entry.cause:
             name = world.flow_name(entry.id)
             yield Violation("order", name, f"{contract.path} answered an event of #{name} after a later one")

@@ -51,6 +51,7 @@ class Call(Struct):
     asks: bool = False  # it changes nothing outside: by its name, or because the scene says that it only computes
     took_place: bool = False
     answer: str = ""
+    at: float = 0.0  # seconds since the world began
 
 
 class Outside:
@@ -136,6 +137,7 @@ class Outside:
         call = Call(
             f"{port.__name__}.{name}", f"{port.__name__}.{name}({text})", f"{name}({text})" if is_named else None,
             path, flow, delivery, count, place, life.worker if life else "", self._asks(port.__name__, name),
+            at=world.loop.time(),
         )  # fmt: skip
         self.calls.append(call)
         return call

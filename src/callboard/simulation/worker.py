@@ -8,6 +8,8 @@ from datetime import datetime, timedelta
 from math import inf
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from callboard.choreography import pick_keepers
 from callboard.hops.work import Looks
 from callboard.run import open_board
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from callboard.simulation.world import World
 
 _LOOKS = Looks(inf, inf)  # for what others committed: there is nobody else
+_GRACE = timedelta(seconds=2)  # that what runs has when a worker is stopped
 _MOMENT = 0.001  # seconds, so that what is due is due
 _VERDICTS = 0.6  # seconds after which a board looks once more whether a flow with a dead letter has ended
 
@@ -44,6 +47,8 @@ class Worker:
         self._began = START + timedelta(seconds=skew or 0)
         self._life: Life | None = None
         self._up = asyncio.Event()
+        self._stopping = asyncio.Event()
+        self._gone = asyncio.Event()
 
     def now(self) -> datetime:
         """What time it is by its clock."""
@@ -65,7 +70,7 @@ class Worker:
             broker=world.broker,
             ports=world.keepers,
             services=self.services,
-            grace=timedelta(0),
+            grace=_GRACE,
             clock=self,
             codec=world.codec,
             chance=Steady(f"{world.choices.seed} {self.name} {life.number}"),
@@ -74,10 +79,27 @@ class Worker:
             watched=False,
         ) as board:
             self.board = board
+            self._stopping.clear()
+            self._gone.clear()
             self._up.set()
             if life.number > 1:
                 world.tell(self.name, "starts", "again, on what its ledger says")
-            await never()
+            await self._stopping.wait()
+        self.board = self._life = None
+        self._gone.set()
+
+    @property
+    def stops(self) -> bool:
+        """Whether it has been told to stop, and has not started again."""
+        return self._stopping.is_set()
+
+    async def stop(self) -> bool:
+        """It is stopped as by an operator, what runs has its grace. False if it died meanwhile: it starts by itself."""
+        await self.up()
+        self.world.tell(self.name, "stops", "and begins nothing new")
+        self._stopping.set()
+        await self._gone.wait()
+        return self._life is None
 
     def refuse_wrong_keepers(self) -> None:
         """Raises ContractError as `open` would."""
@@ -107,6 +129,7 @@ class Worker:
         if self._life is not None:
             self._life.over = True
         self.board = None
+        self._gone.set()
         self.disk.cut()
         self.world.forget_memory(self)
         self.world.loop.call_later(down, self.start, context=Context())
@@ -145,10 +168,13 @@ class Worker:
                 world.tell(self.name, "commits", f"{source}{name}", flow, entry.data)
         for row in written.rows:
             if row.why in ("retry", "dead"):
+                world.parked.append((self.name, replace(row)))
                 flow = world.flow_name(disk.flows.get(row.flow, ""))
                 what = "tries again later" if row.why == "retry" else "dead letter"
                 world.tell(self.name, what, f"{row.reaction}#{flow}: {row.error}", flow)
         for ended in written.ended:
+            if ended.verdict == "failed":
+                world.failed_at.setdefault((self.name, ended.number), len(world.log))
             leaked = f", leaked {ended.leaked}" if ended.leaked else ""
             flow = world.flow_name(ended.id)
             world.tell(self.name, "verdict", f"{ended.name} #{flow} {ended.verdict}{leaked}", flow)
@@ -185,7 +211,7 @@ class Worker:
 
     async def up(self) -> Board:
         """Its board, once it is up."""
-        while self.board is None:
+        while self.board is None or self.stops:
             self._up.clear()
             await self._up.wait()
         return self.board

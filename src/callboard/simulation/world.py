@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from callboard.choreography import Choreography
     from callboard.codec import Codec
     from callboard.event import EventType
-    from callboard.ledger import Entry, FlowRow
+    from callboard.ledger import Entry, FlowRow, Parked
 
 T = TypeVar("T")
 LEDGERS = Literal["shared", "separate", "either"]
@@ -116,6 +116,8 @@ class World:
         self.lines: list[Line] = []
         self.trace: list[str] = []
         self.log: list[tuple[str, Entry]] = []  # every entry that was committed, and by whom
+        self.parked: list[tuple[str, Parked]] = []  # every retry and dead letter that was committed, and by whom
+        self.failed_at: dict[tuple[str, int], int] = {}  # of failed flows: how much was in `log` at each
         self.published: list[Any] = []
         self.found: list[Violation] = []  # what is wrong at once, where it happens
         self._names: dict[str, str] = {}
@@ -354,6 +356,9 @@ class World:
 
             async def publish(board: Board) -> None:
                 await board.publish(event, idempotency_key=key)
+                data = self.codec.encode(event)
+                if not any(entry.type == kind.name and entry.data == data for _, entry in self.log):
+                    self.found.append(Violation("durable", keys[0] if keys else "", f"{name} was answered too early"))
 
             await self._insist(worker, publish)
         finally:
@@ -396,18 +401,26 @@ class World:
             self.tell("outside", "is refused", f"{type(error).__name__}: {error}")
 
     async def insist(self, worker: Worker, step: Callable[[Board], Awaitable[T]]) -> T:
-        """What the step returns; it is made again where the worker died or did not answer."""
+        """What the step returns; it is made again where the worker died, was stopped or did not answer."""
         while True:
             board = await worker.up()
-            with suppress(TimeoutError):
+            try:
                 return await asyncio.wait_for(step(board), self.patience)
+            except TimeoutError:
+                continue
+            except CallboardError:
+                if not worker.stops:
+                    raise
 
     # for invariants
 
     async def rows(self, cls: type[T]) -> list[T]:
         """All rows of this state, as they are committed."""
         state = state_type(cls)
-        owner = self.scene.choreography.owner_of(state).name
+        choreography = self.scene.choreography
+        folding = (each for each in choreography.projections.values() if state in each.states)
+        projection = next(folding, None)
+        owner = (choreography.owner_of(state) if projection is None else choreography.home_of(projection)).name
         disk = self.disks.get(owner) or next(iter(self.disks.values()))
         found = disk.query(f'SELECT data, shape FROM "state_{state.name}" ORDER BY key')  # noqa: S608 - our own name
         return [self.codec.decode_state(bytes(data), state, shape) for data, shape in found]
