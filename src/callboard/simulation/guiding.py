@@ -17,20 +17,20 @@ from callboard.contract import Contract
 from callboard.event import EventType
 from callboard.simulation.codes import STATES
 from callboard.simulation.hunt import Failure, Hunt, explained
-from callboard.simulation.inputs import Director
+from callboard.simulation.inputs import QUICK, Director, Told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from callboard.check import Step
-    from callboard.checks.net import Net
     from callboard.checks.world import World as Model
-    from callboard.simulation.inputs import Told
     from callboard.simulation.world import Scene
 
-_SCRIPTS = 8  # that are tried for one goal
+_SCRIPTS = 8  # of one goal that are tried before no more are looked for
+_SEARCHES = 24  # for such scripts
 _MOST_RUNS = 3  # that are asked for in one
 Sight = tuple[dict[int, tuple[str, str]], frozenset[tuple[str, str]]]  # what the bits are, and which are on
+Moves = dict[int, list[tuple[int, int]]]  # from each state: what may happen, and the state after it
 Happens = tuple[Contract | None, EventType | None, tuple[str, ...], bool]
 _EFFECTS = ("applied", "hollow", "twice", "leaked", "late", "succeeded", "failed", "seen")  # what tells ends apart
 
@@ -47,6 +47,7 @@ class Goal(NamedTuple):
     """What is to happen in a flow: these transitions in this order, and then an end, perhaps one that looks so."""
 
     model: Model
+    moves: Moves  # that are known
     name: str
     path: list[int]  # a shortest
     runs: tuple[frozenset[int], ...] = ()
@@ -76,24 +77,25 @@ def guided(scene: Scene, limit: int, *, most: int = 1) -> Hunt:
 
 def _walk(director: Director, goal: Goal) -> tuple[Way, Told]:
     """The first script that the code goes, of those that lead there; else what it did on the shortest."""
-    waiting, known, runs = [goal], set[tuple[int, ...]](), 0
-    first: tuple[Way, Told] | None = None
+    waiting, tried, runs = [goal], dict[tuple[int, ...], Told](), 0
     for each in waiting:  # grows while it is gone through
-        path = each.path if each is goal else _search(goal.model.net, each)
-        if path is None or tuple(path) in known:
+        path = each.path if each is goal else _search(each)
+        if path is None or tuple(path) in tried:
             continue
-        known.add(tuple(path))
-        steps = tuple(step_of(goal.model.net.transitions[number].label) for number in path)
-        told = director.follow(steps)
+        steps = _steps(goal.model, path)
+        told = tried[tuple(path)] = director.follow(steps, QUICK)
         runs += told.runs
         if not told.why:
             return Way(goal.name, steps), told._replace(runs=runs)
-        first = first or (Way(goal.name, steps, told.why), told)
-        if len(known) == _SCRIPTS:
-            break
-        waiting += _otherwise(each, path[: told.stage.followed + 1])
-    assert first is not None
-    return first[0], first[1]._replace(runs=runs)
+        if len(tried) < _SCRIPTS and len(waiting) < _SEARCHES:
+            waiting += _otherwise(each, path[: told.stage.followed + 1])
+    steps = _steps(goal.model, goal.path)
+    told = director.follow(steps)
+    return Way(goal.name, steps, told.why), told._replace(runs=runs + told.runs)
+
+
+def _steps(model: Model, path: list[int]) -> tuple[Step, ...]:
+    return tuple(step_of(model.net.transitions[number].label) for number in path)
 
 
 def _otherwise(goal: Goal, path: list[int]) -> Iterator[Goal]:
@@ -132,16 +134,17 @@ def _turn(model: Model, number: int) -> frozenset[int]:
 def goals_of(scene: Scene) -> Iterator[Goal]:
     """Both orders of two reactions first: what goes wrong goes wrong there."""
     subject = Subject(scene.choreography, limit=STATES)
-    for model in subject.worlds:
+    moves: list[Moves] = [{} for _ in subject.worlds]
+    for model, known in zip(subject.worlds, moves, strict=True):
         for one, other in _rivals(subject):
-            orders = [_order(model, one, other), _order(model, other, one)]
+            orders = [_order(model, known, *pair) for pair in ((one, other), (other, one))]
             yield from (each for each in orders if each is not None and None not in orders)
-    for model in subject.worlds:
+    for model, known in zip(subject.worlds, moves, strict=True):
         walked: set[Happens] = set()
-        for goal in _ends(model):
+        for goal in _ends(model, known):
             walked |= {_happens(model, number) for number in goal.path}
             yield goal
-        yield from _others(model, walked)
+        yield from _others(model, known, walked)
 
 
 def _rivals(subject: Subject) -> Iterator[tuple[Contract, Contract]]:
@@ -156,7 +159,7 @@ def _shared(contract: Contract) -> set[object]:
     return {*(row.state for row in contract.states if row.form != "read"), *(each.port for each in contract.ports)}
 
 
-def _ends(model: Model) -> Iterator[Goal]:
+def _ends(model: Model, moves: Moves) -> Iterator[Goal]:
     names = {bit: (name[0], str(name[1])) for name, bit in model.bits.masks.items() if name[0] in _EFFECTS}
     known: set[frozenset[tuple[str, str]]] = set()
     for end in model.exploration.ends:
@@ -166,7 +169,7 @@ def _ends(model: Model) -> Iterator[Goal]:
             known.add(sight)
             said = ", ".join(kind for step in model.steps(end)[1:] for kind in step.emitted)
             name = f"{' and '.join(model.end(end)[: len(model.flows)])}: {said}"
-            yield Goal(model, name, model.exploration.path(end), sight=(names, sight))
+            yield Goal(model, moves, name, model.exploration.path(end), sight=(names, sight))
 
 
 def _looks(sight: Sight, state: int) -> bool:
@@ -185,45 +188,52 @@ def _happens(model: Model, number: int) -> Happens:
     return label.contract, heard, tuple(sorted({str(each.kind) for each in label.emitted})), label.note == GAVE_UP
 
 
-def _others(model: Model, walked: set[Happens]) -> Iterator[Goal]:
+def _others(model: Model, moves: Moves, walked: set[Happens]) -> Iterator[Goal]:
     """Through what happens on no way that was walked."""
     for state, (_, number) in model.exploration.came.items():
         happens = _happens(model, number) if number >= 0 else None
         if happens is None or happens in walked:
             continue
-        rest = _search(model.net, Goal(model, "", []), begin=state)
+        rest = _search(Goal(model, moves, "", []), begin=state)
         if rest is not None:
             path = model.exploration.path(state) + rest
             walked |= {_happens(model, each) for each in path}
             step = step_of(model.net.transitions[number].label)
             what = "says " + " + ".join(step.emitted) if step.emitted else step.note
-            yield Goal(model, f"{step.reaction or step.service}: {what}", path, (_alike(model, number),))
+            yield Goal(model, moves, f"{step.reaction or step.service}: {what}", path, (_alike(model, number),))
 
 
-def _order(model: Model, first: Contract, second: Contract) -> Goal | None:
+def _order(model: Model, moves: Moves, first: Contract, second: Contract) -> Goal | None:
     """`first` runs before `second`, and both do."""
-    goal = Goal(model, f"{first.path} before {second.path}", [], (_runs(model, first), _runs(model, second)))
-    path = _search(model.net, goal)
+    runs = (_runs(model, first), _runs(model, second))
+    goal = Goal(model, moves, f"{first.path} before {second.path}", [], runs)
+    path = _search(goal)
     return None if path is None else goal._replace(path=path)
 
 
-def _search(net: Net, goal: Goal, begin: int | None = None) -> list[int] | None:
+def _search(goal: Goal, begin: int | None = None) -> list[int] | None:
     """A shortest way there: nothing of a later run happens before an earlier one."""
-    state = net.forget(net.initial) if begin is None else begin
-    came: dict[tuple[int, int], tuple[tuple[int, int], int]] = {(state, 0): ((state, 0), -1)}
-    edge, runs = [(state, 0)], goal.runs
+    net, runs, later = goal.model.net, goal.runs, frozenset[int]()
+    wrong = [goal.avoided]  # by how many of the runs there were
+    for each in reversed(runs):
+        wrong.insert(0, goal.avoided | (later - each))
+        later |= each
+    first = (net.forget(net.initial) if begin is None else begin, 0)
+    came: dict[tuple[int, int], tuple[tuple[int, int], int]] = {first: (first, -1)}
+    edge = [first]
     for place in edge:  # grows while it is gone through
         state, phase = place
-        enabled = net.enabled(state)
-        if phase == len(runs) and net.is_end(enabled) and (goal.sight is None or _looks(goal.sight, state)):
+        moves = goal.moves.get(state)
+        if moves is None:
+            moves = goal.moves[state] = [(number, net.after(state, number)) for number in net.enabled(state)]
+        if phase == len(runs) and net.is_end(n for n, _ in moves) and (goal.sight is None or _looks(goal.sight, state)):
             return _back(came, place)
-        for number in enabled:
-            runs_now = phase < len(runs) and number in runs[phase]
-            wrong = number in goal.avoided or (not runs_now and any(number in later for later in runs[phase + 1 :]))
-            after = (net.after(state, number), phase + runs_now)
-            if not wrong and after not in came and len(came) < STATES:
-                came[after] = (place, number)
-                edge.append(after)
+        for number, after in moves:
+            if number not in wrong[phase]:
+                there = (after, phase + (phase < len(runs) and number in runs[phase]))
+                if there not in came and len(came) < STATES:
+                    came[there] = (place, number)
+                    edge.append(there)
     return None
 
 

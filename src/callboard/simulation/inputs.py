@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from callboard.simulation.choices import Deviations
     from callboard.simulation.world import Ending, Scene
 
-TRIES = 60  # of one script, with other inputs each
-_AGAIN = 12  # where what is wanted was looked for in vain before
+TRIES = 60  # from where one script has come to, with other inputs each
+QUICK = 16  # where there are other scripts to be tried
+_AGAIN = 6  # where what is wanted was looked for in vain before
 Wish = tuple[str, str, tuple[str, ...]]  # a reaction, what it hears, what it is to say
 
 
@@ -40,17 +41,17 @@ class Director:
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
         self.learned: dict[Wish, Deviations] = {}
-        self.in_vain: set[Wish] = set()
+        self.in_vain: Counter[Wish] = Counter()  # with so many tries
 
-    def follow(self, way: Sequence[Step], most: int = TRIES) -> Told:
-        """Try it until the code goes it, or until no other input is left that could matter."""
-        order, known, runs = count(), set[frozenset[tuple[str, float]]](), 0
+    def follow(self, way: Sequence[Step], tries: int = TRIES) -> Told:
+        """Try it until the code goes it, or until no other input is left that could matter, or so many made nothing."""
+        order, known, runs, end = count(), set[frozenset[tuple[str, float]]](), 0, tries
         waiting: list[tuple[int, int, int, Deviations]] = []
         said: Counter[str] = Counter()  # what the tries did instead that came as far as the best
         best: tuple[Stage, Ending] | None = None
         for given in self._first(way):
             heappush(waiting, (0, 0, next(order), given))
-        while waiting and runs < most:
+        while waiting and runs < end:
             given = heappop(waiting)[-1]
             if frozenset(given.items()) in known:
                 continue
@@ -64,13 +65,13 @@ class Director:
                 self._learn(stage, stage.followed)
                 best = stage, ending
                 said.clear()
-                most = min(most, runs + (_AGAIN if _wish(stage) in self.in_vain else TRIES))
+                end = runs + (_AGAIN if self.in_vain[_wish(stage)] >= tries else tries)
             if stage.followed == best[0].followed:
                 said[stage.why] += 1
                 for more in _varied(stage):
                     heappush(waiting, (-stage.followed, len(more) + 2 * (said[stage.why] > 1), next(order), more))
         assert best is not None
-        self.in_vain.add(_wish(best[0]))
+        self.in_vain[_wish(best[0])] = tries
         return Told(*best, runs, _reason(best[0], said, runs))
 
     def _first(self, way: Sequence[Step]) -> Iterator[Deviations]:
@@ -84,7 +85,7 @@ class Director:
         for step in stage.script[:followed]:
             if runs_of(step):
                 self.learned[_wish_of(step)] = dict(stage.given)
-                self.in_vain.discard(_wish_of(step))
+                self.in_vain.pop(_wish_of(step), None)
 
 
 def _wish_of(step: Step) -> Wish:
@@ -102,11 +103,16 @@ def _varied(stage: Stage) -> Iterator[Deviations]:
 
 
 def _reason(stage: Stage, said: Counter[str], runs: int) -> str:
-    told = f"in {runs} {'try' if runs == 1 else 'tries'}"
+    """What stands in the way: the code, whatever it is given; or that nothing was found that it would need."""
+    step = stage.script[stage.followed]
+    starts = {flow.start for flow in stage.scene.choreography.flows.values()}
     if not stage.is_free:
         return stage.why
-    if len(said) == 1 and len(stage.inputs):
-        return f"data rules it out: {stage.why}, {told} with other rows, fields and answers"
     if not stage.inputs:
-        return f"data rules it out: {stage.why}, and nothing that comes from outside would change that"
+        return f"data rules it out: {stage.why}, and nothing that comes from outside could change that"
+    told = f"in {runs} tries with other rows, fields and answers"
+    if any(str(kind) == step.heard for kind in stage.scene.from_outside if kind not in starts):
+        told += f" (the model has one {step.heard} in a flow: what another would bring is none of its ways)"
+    if len(said) == 1:
+        return f"data rules it out: {stage.why}, {told}"
     return f"other inputs are needed (`@choreography.workload`): {stage.why}, {told}"

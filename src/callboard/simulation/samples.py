@@ -185,7 +185,6 @@ def _one_of(options: Sequence[Any], draw: Draw, at: str) -> Any:
 _SPECIAL: dict[Any, tuple[Any, ...]] = {
     bool: (False,),
     int: (0, _PLENTY),
-    float: (0.0, float(_PLENTY)),
     Decimal: (Decimal(), Decimal(_PLENTY)),
     bytes: (b"",),
     datetime: (START - timedelta(days=1), START + timedelta(days=_PLENTY)),

@@ -433,21 +433,35 @@ class Stage(World):
     # what may have made it go otherwise
 
     def _inputs_of(self, step: Step) -> list[str]:
-        """The inputs that were asked for so far: what this step read, then the rest, the latest first."""
-        contract = self.scene.choreography.contracts.get(runs_of(step))
+        """The inputs that were asked for so far, what is likelier to matter first: what this step read, then what those
+        read that write its rows, then the rest; and how many there are of something before what they are.
+        """
+        contracts = self.scene.choreography.contracts
+        contract = contracts.get(runs_of(step))
         if contract is None:
             return []
-        rows = {row.state.name for row in contract.states}
+        own = {row.state.name for row in contract.states}
+        near = {r.state.name for c in contracts.values() if own & {w.state.name for w in c.states} for r in c.states}
         heard = {str(kind) for kind in contract.hears} | {str(kind) for each in contract.givens for kind in each.types}
 
-        def distance(key: str) -> int:
+        def distance(key: str) -> tuple[int, bool, bool]:
             what, name = key.split(" ")[:2]
+            ranks = (own, near) if what == "row" else (heard, heard)
+            far = next((n for n, names in enumerate(ranks, 1) if name in names), len(ranks) + 1)
             if key.startswith(_ANSWERS):
-                return 0 if key not in self._before else 3
-            return 1 if name in (rows if what == "row" else heard) else 2
+                far = 0 if key not in self._before else 2
+            return far, not self._cues.asked[key], not key.endswith((" length", "?"))
 
-        asked = [key for key in self._cues.asked if not key.startswith("fail ") or key not in self._before]
-        return sorted(reversed(asked), key=distance)
+        return sorted(reversed([key for key in self._cues.asked if self._may_matter(key)]), key=distance)
+
+    def _may_matter(self, key: str) -> bool:
+        """Of rows only those that some event names; a call that fails is another story, if it is not the step's own."""
+        what, name, at = [*key.split(" "), ""][:3]
+        if what == "row":
+            state = self.scene.choreography.states[name]
+            row = f"{state.key}-{at.partition('.')[0]}".encode()
+            return any(row in entry.data for _, entry in self.log)
+        return what != "fail" or key not in self._before
 
     def options(self, key: str) -> list[float]:
         """What else this input may be: special values and usual ones in turn."""
