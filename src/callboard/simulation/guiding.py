@@ -111,7 +111,8 @@ def _otherwise(goal: Goal, path: list[int]) -> Iterator[Goal]:
         for other in model.extraction.contracts.values():
             if other is not stuck and (told & set(other.emits) or _shared(other) & {row.state for row in stuck.states}):
                 same = _alike(model, path[-1])
-                yield goal._replace(runs=(_runs(model, other), *(goal.runs if same in goal.runs else (same, *goal.runs))))
+                runs = goal.runs if same in goal.runs else (same, *goal.runs)
+                yield goal._replace(runs=(_runs(model, other), *runs))
     yield from (goal._replace(avoided=goal.avoided | turn) for turn in turns[1:])
 
 
@@ -126,7 +127,7 @@ def _turn(model: Model, number: int) -> frozenset[int]:
     label = model.net.transitions[number].label
     alike = model.of_reaction.get(label.contract.path, ()) if label.contract is not None else ()
     labels = {other: model.net.transitions[other].label for other in alike}
-    same = {other for other, each in labels.items() if each.heard == label.heard}
+    same = frozenset(other for other, each in labels.items() if each.heard == label.heard)
     chosen = frozenset(each for each in same if labels[each].emitted == label.emitted)
     return chosen if chosen != same else frozenset()
 
@@ -218,9 +219,9 @@ def _search(goal: Goal, begin: int | None = None) -> list[int] | None:
     for each in reversed(runs):
         wrong.insert(0, goal.avoided | (later - each))
         later |= each
-    first = (net.forget(net.initial) if begin is None else begin, 0)
+    first: tuple[int, int] = (net.forget(net.initial) if begin is None else begin, 0)
     came: dict[tuple[int, int], tuple[tuple[int, int], int]] = {first: (first, -1)}
-    edge = [first]
+    edge: list[tuple[int, int]] = [first]
     for place in edge:  # grows while it is gone through
         state, phase = place
         moves = goal.moves.get(state)

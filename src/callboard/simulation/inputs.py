@@ -108,11 +108,9 @@ def _reason(stage: Stage, said: Counter[str], runs: int) -> str:
     starts = {flow.start for flow in stage.scene.choreography.flows.values()}
     if not stage.is_free:
         return stage.why
-    if not stage.inputs:
-        return f"data rules it out: {stage.why}, and nothing that comes from outside could change that"
-    told = f"in {runs} tries with other rows, fields and answers"
+    told = f"in {runs} tries with other rows, fields and answers" if stage.inputs else "and takes no input from outside"
     if any(str(kind) == step.heard for kind in stage.scene.from_outside if kind not in starts):
         told += f" (the model has one {step.heard} in a flow: what another would bring is none of its ways)"
-    if len(said) == 1:
-        return f"data rules it out: {stage.why}, {told}"
-    return f"other inputs are needed (`@choreography.workload`): {stage.why}, {told}"
+    if len(said) > 1:
+        return f"other inputs are needed (`@choreography.workload`): {stage.why}, {told}"
+    return f"data rules it out: {stage.why}, {told} (in one flow, where nothing dies and clocks are right)"

@@ -76,8 +76,9 @@ def _stem(name: str) -> str:
 
 def texts_of(choreography: Choreography) -> list[str]:
     """What the fields of its events and rows that hold a text are given."""
-    classes = [each.cls for each in (*choreography.events.values(), *choreography.states.values()) if each.cls]
-    names = {name: None for cls in classes for name, hint in _hints(cast("Any", cls)).items() if hint is str}
+    classes: list[Any] = [each.cls for each in choreography.events.values()]
+    classes += [each.cls for each in choreography.states.values()]
+    names = {name: None for cls in classes for name, hint in _hints(cls).items() if hint is str}
     return [f"{name}-{number}" for name in names for number in range(1, _FEW + 1)]
 
 

@@ -21,6 +21,7 @@ from callboard.errors import CallboardError
 from callboard.event import attribute, type_of
 from callboard.hops.work import TIMER
 from callboard.simulation.choices import Choices
+from callboard.simulation.oracles import Violation
 from callboard.simulation.outside import SimulatedFailure
 from callboard.simulation.samples import START, sample
 from callboard.simulation.workload import rows_of
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 HELD, ONE, FREE = 0, 2, 256  # how much a reaction may have open: nothing; one more event; as ever
 _ROUNDS = 40  # events that one step may read before it is given up
+_EVENTS = 500  # of one flow, before it is given up
 _ANSWERS = ("answer ", "refuse ", "fail ")  # how the names of inputs begin that come from outside
 
 
@@ -145,17 +147,32 @@ class Stage(World):
             while self._left:
                 await self._perform(self._left.pop(0))
                 self.followed += 1
-            self._is_held = False
-            for reader in self.work.readers.values():
-                reader.most = FREE
-            self.work.wake()
-            await self.rest()
-            for disk in self.disks.values():
-                self.verdicts |= dict(disk.query("SELECT name, verdict FROM flow WHERE name <> ''"))
         except (OffScript, CallboardError) as error:
             self.why, self.is_cut = str(error), True
-            if self.followed < len(self.script):
-                self.inputs = self._inputs_of(self.script[self.followed])
+            self.inputs = self._inputs_of(self.script[self.followed]) if self.followed < len(self.script) else []
+        else:
+            await self._go_on()
+
+    async def _go_on(self) -> None:
+        """Everything that is left to be done; not for ever, where reactions answer each other in a circle."""
+        self._is_held = False
+        for reader in self.work.readers.values():
+            reader.most = FREE
+        self.work.wake()
+        await self.rest()
+        for disk in self.disks.values():
+            self.verdicts |= dict(disk.query("SELECT name, verdict FROM flow WHERE name <> ''"))
+        if len(self.log) >= _EVENTS:
+            self.is_cut = True
+            self.found.append(Violation("trouble", "", f"after {_EVENTS} events one flow is still at work"))
+
+    def tell(
+        self, worker: str, what: str, text: str, flow: str = "", content: bytes = b"", *, deviation: str | None = None
+    ) -> None:
+        """As in every world; so many lines are one of too many events."""
+        super().tell(worker, what, text, flow, content, deviation=deviation)
+        if len(self.log) >= _EVENTS and self._resting is not None and not self._resting.done():
+            self._resting.set_result(None)
 
     @property
     def work(self) -> Work:
