@@ -48,7 +48,7 @@ class Director:
         order, known, runs, end = count(), set[frozenset[tuple[str, float]]](), 0, tries
         waiting: list[tuple[int, int, int, Deviations]] = []
         said: Counter[str] = Counter()  # what the tries did instead that came as far as the best
-        best: tuple[Stage, Ending] | None = None
+        best: list[tuple[Stage, Ending]] = []  # each came farther than the one before
         for given in self._first(way):
             heappush(waiting, (0, 0, next(order), given))
         while waiting and runs < end:
@@ -61,18 +61,18 @@ class Director:
             if stage.is_followed:
                 self._learn(stage, len(stage.script))
                 return Told(stage, ending, runs)
-            if best is None or stage.followed > best[0].followed:
+            if not best or stage.followed > best[-1][0].followed:
                 self._learn(stage, stage.followed)
-                best = stage, ending
+                best.append((stage, ending))
                 said.clear()
                 end = runs + (_AGAIN if self.in_vain[_wish(stage)] >= tries else tries)
-            if stage.followed == best[0].followed:
+            if stage.followed == best[-1][0].followed:
                 said[stage.why] += 1
                 for more in _varied(stage):
                     heappush(waiting, (-stage.followed, len(more) + 2 * (said[stage.why] > 1), next(order), more))
-        assert best is not None
-        self.in_vain[_wish(best[0])] = tries
-        return Told(*best, runs, _reason(best[0], said, runs))
+        stage, ending = best[-1]
+        self.in_vain[_wish(stage)] = tries
+        return Told(stage, ending, runs, _reason(stage, said, runs))
 
     def _first(self, way: Sequence[Step]) -> Iterator[Deviations]:
         """What helped before, else nothing at all."""

@@ -469,7 +469,8 @@ class Stage(World):
                 far = 0 if key not in self._before else 2
             return far, not self._cues.asked[key], not key.endswith((" length", "?"))
 
-        return sorted(reversed([key for key in self._cues.asked if self._may_matter(key)]), key=distance)
+        latest_first = [*self._cues.asked][::-1]
+        return sorted(filter(self._may_matter, latest_first), key=distance)
 
     def _may_matter(self, key: str) -> bool:
         """Of rows only those that some event names; a call that fails is another story, if it is not the step's own."""
