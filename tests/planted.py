@@ -171,7 +171,7 @@ def whole_shop() -> Choreography:
 
 # defect -> (the oracle that finds it, seeds within which it does, what its smallest story needs at most)
 DEFECTS: dict[Callable[[], Choreography], tuple[str, int, int]] = {
-    no_key: ("outside-twice", 20, 3),
+    no_key: ("outside-twice", 40, 3),
     no_compensation: ("leak", 20, 2),
     module_variable: ("module-state", 5, 1),
     no_unless: ("two-verdicts", 20, 2),

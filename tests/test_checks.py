@@ -56,3 +56,41 @@ flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]
 """
     (finding,) = checked("CB305", lines)
     assert "a dead letter of stock.hold leaves" in finding.title
+
+
+def test_an_undo_that_overtakes_is_told_with_what_goes_wrong_at_each_step() -> None:
+    found = next(each for each in checked("CB203", CHECKS["CB203"].broken) if each.code == "CB203")
+    assert "(both change Shelf)" in found.title
+    assert [(each.reaction, each.note) for each in found.steps if each.service] == [
+        ("", ""),
+        ("charge", ""),
+        ("release", "nothing to undo yet"),
+        ("hold", "after its undo: it stays"),
+    ]
+
+
+ROUNDS = """
+@desk.reaction
+def offer(asked: Ordered | Declined) -> Held: ...
+
+@desk.reaction({options})
+def lapse(held: Held) -> Declined: ...
+
+@desk.reaction(once="end")
+def close(paid: Paid) -> Closed: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Closed, timeout=timedelta(hours=1))]
+incoming = Paid | Declined
+"""
+
+
+def test_a_timer_that_the_first_round_of_a_loop_stops_for_good_is_found() -> None:
+    armed = "wait=timedelta(minutes=1), unless=Paid | Declined"
+
+    def titles(options: str) -> list[str]:
+        return [each.title for each in checked("CB306", ROUNDS.format(options=options)) if each.code == "CB306"]
+
+    assert titles(armed) == [
+        "Declined stops the timer of lapse for good: it leads to another Held, which finds it said"
+    ]
+    assert titles(f'{armed}, per="sku"') == []

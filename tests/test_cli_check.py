@@ -140,6 +140,15 @@ def test_a_baseline_keeps_what_is_known_from_failing_and_says_what_is_gone(app: 
     assert command("check", "mended.py", "--baseline", file).exit_code == 2
 
 
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"schema": "callboard.baseline/v2", "findings": []}'])
+def test_what_is_no_baseline_of_this_version_is_refused(app: Path, tmp_path: Path, text: str) -> None:
+    (tmp_path / "known.json").write_text(text, "utf-8")
+    result = command("check", app.name, "--baseline", "known.json")
+    assert result.exit_code == 2
+    assert "known.json is no baseline" in result.stderr
+    assert "--write-baseline" in result.stderr
+
+
 def test_json_has_every_finding_with_its_way(app: Path) -> None:
     result = command("check", app.name, "--json")
     document = json.loads(result.stdout)
@@ -188,6 +197,14 @@ def test_every_check_is_explained_with_an_example(code: str) -> None:
 def test_verbose_says_what_is_taken_for_granted(app: Path) -> None:
     shown = command("check", app.name, "--verbose").stdout
     assert all(each in shown for each in ASSUMED)
+    assert "Over " not in shown
+
+
+@pytest.mark.parametrize(("broker", "said"), [("kafka", "arrives in that order"), ("sqs", "arrive in any order")])
+def test_verbose_says_what_the_broker_is_believed_to_keep(app: Path, broker: str, said: str) -> None:
+    shown = command("check", app.name, "--verbose", "--broker", broker).stdout
+    assert f"Over {broker} " in shown
+    assert said in shown
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """Intake: what the broker hands over is in the log once, in its flow, and what has no place there is kept and told."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
 from pathlib import Path
 
@@ -109,7 +110,9 @@ async def test_who_is_no_owner_any_more_writes_and_acknowledges_nothing(tmp_path
         await town.sites["desk"].publish(ErrandAsked(errand_id="e-1"))
         await town.sites["desk"].relay()
         bikes = town.sites["bikes"]
-        bikes.file._db.execute("UPDATE owner SET token = token + 1")
+        with closing(sqlite3.connect(bikes.file._path)) as other:
+            other.execute("UPDATE owner SET token = token + 1")
+            other.commit()
         with pytest.raises(LedgerLost):
             await bikes.intake()
         assert await types(bikes) == []
@@ -521,6 +524,7 @@ async def test_what_comes_again_after_its_flow_was_pruned_is_a_dead_letter_and_h
         assert (await types(bikes)).count("ErrandTaken") == 1
         retention = Retention(town.choreography, timedelta(days=1), separate=True)
         town.clock.advance(timedelta(days=3))
+        await town.rest()
         for site in (desk, bikes):
             await prune(site.work, retention)
         assert await types(bikes) == await types(desk) == []
@@ -567,6 +571,7 @@ async def test_a_place_of_a_flow_that_others_watch_stays_for_the_longest_timeout
         retention = Retention(town.choreography, timedelta(minutes=1), separate=True)
         longest = max(flow.timeout for flow in town.choreography.flows.values() if flow.timeout is not None)
         town.clock.advance(longest)
+        await town.rest()
         await prune(desk.work, retention)
         await prune(bikes.work, retention)
         assert await types(desk) == []

@@ -160,7 +160,7 @@ async def test_whichever_commit_fails_a_flow_gets_its_one_verdict(
         getattr(stage.ledger, place).extend([lambda: None] * commit + [trick])
         for _ in range(3):
             try:
-                await stage.run()
+                await stage.advance(seconds=1)
             except Crash:
                 await stage.restart()
             except Exception as error:

@@ -273,6 +273,7 @@ async def test_a_reaction_that_is_left_open_holds_back_only_what_it_has_not_fini
 async def test_reactions_at_rest_hold_nothing_back(stage: Stage) -> None:
     """Beats are heard by one reaction: the others move along, or the flows of that time would stay."""
     await stage.say(*[Beat(line="a") for _ in range(20)])
+    await stage.advance(seconds=1)
     head = await stage.ledger.head()
     assert {position.pos for position in await stage.ledger.positions()} == {head}
 

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Literal
@@ -31,6 +32,8 @@ async def a_desk(folder: Path, *, largest: int = 8_388_608) -> AsyncIterator[Sit
 async def until_idle(site: Site) -> None:
     while await site.relay():
         pass
+    site.town.clock.advance(timedelta(seconds=1))  # nobody takes its place along
+    await site.relay()
 
 
 def sent(site: Site) -> list[tuple[str, str]]:
@@ -154,6 +157,8 @@ async def test_a_dead_letter_of_the_relay_can_be_sent_again_or_discarded(
     letter.asked = Wish(wish, by="ann")
     note = Note(letter.pos, RELAY, letter.flow, "asked", wish, 0)
     assert await desk.work.ledger.ask([letter], [note]) == [True]
+    desk.work.wishes = True
+    await desk.react()
     assert await desk.relay() == 1
     assert await desk.relay() == 0
     assert not await desk.work.ledger.parked()
@@ -173,6 +178,7 @@ async def test_a_ledger_that_is_busy_delays_the_saving_and_repeats_no_sending(
         with monkeypatch.context() as patch:
             patch.setattr(desk.work.ledger, "transaction", busy)
             assert await desk.relay() == 1
+            desk.town.clock.advance(timedelta(seconds=1))
             with pytest.raises(LedgerBusy):
                 await desk.relay()
         await desk.relay()

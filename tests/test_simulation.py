@@ -23,7 +23,7 @@ from callboard.hops.react import react
 from callboard.hops.work import Work
 from callboard.simulation import escapes
 from callboard.simulation.choices import Choices
-from callboard.simulation.faults import FAULTS, UnknownFault
+from callboard.simulation.faults import FAULTS, UnknownFault, sentence
 from callboard.simulation.hunt import Hunt, NotThisFailure, hunt, keep, read_kept
 from callboard.simulation.loop import LIFE, Life, Loop, NeverRests
 from callboard.simulation.samples import Draw, sample
@@ -70,24 +70,55 @@ def test_a_planted_defect_is_found_and_shrunk_to_a_few_deviations(defect: Callab
 
 def test_none_of_the_deviations_that_are_left_can_be_taken_away() -> None:
     scene = Scene(planted.no_key())
-    (failure,) = hunt(scene, range(20)).failures
+    (failure,) = hunt(scene, range(20, 40)).failures
     for key in failure.deviations:
         fewer = {each: amount for each, amount in failure.deviations.items() if each != key}
         assert "outside-twice" not in {v.oracle for v in World(scene, failure.seed, forced=fewer).run().violations}
 
 
 def test_a_charge_without_a_key_is_told_with_its_line() -> None:
-    (failure,) = hunt(Scene(planted.no_key()), range(20)).failures
-    assert "await till.charge(created.card, created.total)  # no key" in failure.violations[0].text
+    (failure,) = hunt(Scene(planted.no_key()), range(20, 40)).failures
     story = told(failure)
-    assert any(line.endswith("<<<") and "FAULT" in line for line in story)
-    assert mermaid(failure)[0] == "sequenceDiagram"
-    assert any("->>Till: charge(" in line for line in mermaid(failure))
+    assert story[1].endswith("await till.charge(created.card, created.total)  # no key")
+    assert "idempotency_key()" in story[2]
+    assert any(line.endswith("its answer is lost  <<<") and "FAULT" in line for line in story)
+
+
+def test_a_timer_is_told_as_a_timer_with_the_lines_of_the_reactions_and_the_mending() -> None:
+    (failure,) = hunt(Scene(planted.no_unless()), range(20)).failures
+    story = "\n".join(told(failure))
+    assert re.search(r"timer fires     hall.expire for #lot-\d  \(planted.py:\d+\)", story)
+    assert "this is CB302" in story
+    assert 'let one reaction decide: once="..."' in story
+
+
+def test_an_invariant_is_told_with_the_line_that_does_not_hold() -> None:
+    choreography = planted.a_shop()
+
+    @choreography.invariant
+    def nothing_happens(world: World) -> None:
+        said = world.events(OrderCreated)
+        assert not said, "something was said"
+
+    (failure,) = hunt(Scene(choreography, faults=()), range(1)).failures
+    assert told(failure)[1].endswith('assert not said, "something was said"')
+
+
+def test_a_sequence_is_one_that_mermaid_reads() -> None:
+    """The lines of its grammar that we write; `;` and `#` would mean something else in them."""
+    name = r"p\d+"
+    lines = rf"    (participant {name} as \w+|({name}->>{name}|Note (over|right of) {name}): [^;#\n]+)"
+    for defect in (planted.no_key, planted.no_unless):
+        (failure,) = hunt(Scene(defect()), range(40)).failures
+        first, *rest = mermaid(failure)
+        assert first == "sequenceDiagram"
+        assert [line for line in rest if not re.fullmatch(lines, line)] == []
+        assert len(rest) > len(failure.deviations)
 
 
 def test_the_story_of_the_page_is_the_one_that_is_told() -> None:
-    (failure,) = hunt(Scene(planted.no_key()), range(20)).failures
-    story = re.sub(r"\S*/planted\.py", "planted.py", "\n".join(told(failure)))
+    (failure,) = hunt(Scene(planted.no_key()), range(20, 40)).failures
+    story = re.sub(r"[\w./-]*/planted\.py", "planted.py", "\n".join(told(failure)))
     page = (Path(__file__).parent.parent / "docs" / "simulate.md").read_text("utf-8")
     assert f"```\n{story}\n```" in page
 
@@ -162,6 +193,15 @@ def test_a_seed_is_the_same_world_in_every_program_whatever_its_hashes_are() -> 
     assert digests[0] == [World(Scene(planted.whole_shop()), seed).run().digest for seed in range(6)]
 
 
+def test_a_world_on_a_new_database_is_the_same_as_on_one_that_was_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = Scene(planted.whole_shop())
+    hunt(scene, range(3))
+    used = [World(scene, seed).run().digest for seed in range(3)]
+    for seed in range(3):
+        monkeypatch.setattr("callboard.simulation.ledger._BLANK", [])
+        assert World(scene, seed).run().digest == used[seed]
+
+
 def test_removing_one_fault_never_shifts_another() -> None:
     def struck(*faults: str) -> dict[str, float]:
         choices = Choices(7, faults, swarm=False)
@@ -173,6 +213,62 @@ def test_removing_one_fault_never_shifts_another() -> None:
     both, one = struck("late", "crash"), struck("late")
     assert one
     assert {key: amount for key, amount in both.items() if key.startswith("late")} == one
+
+
+@pytest.mark.parametrize("fault", [name for name in FAULTS if name != "cancel"])  # nobody in the shop hears of it
+def test_each_fault_strikes_by_its_name_and_is_told_in_words(fault: str) -> None:
+    scene = Scene(planted.whole_shop(), faults=(fault,), swarm=False, ledgers="separate", flows=2)
+    endings = (World(scene, seed).run() for seed in range(20))
+    ending = next(each for each in endings if any(key.startswith(f"{fault} ") for key in each.deviations))
+    assert ending.violations == []
+    told = [sentence(key, amount) for key, amount in ending.deviations.items() if not key.startswith("publish ")]
+    assert all(line and "{" not in line and not line.startswith(fault) for line in told)
+
+
+def test_a_deviation_is_told_in_words() -> None:
+    assert sentence("late Paid#o-1 -> orders (2)", 1800) == "Paid#o-1 reaches orders 30 min late, the 2nd time"
+    assert sentence("skew orders", -60) == "the clock of orders is 1 min behind"
+
+
+def struck(deviation: str, amount: float) -> World:
+    """The shop on separate ledgers, one order, and this."""
+    scene = Scene(planted.whole_shop(), ledgers="separate", flows=1)
+    world = World(scene, 0, forced={"publish OrderCreated#order-1": 0.0, deviation: amount})
+    assert world.run().violations == []
+    assert deviation in world.choices.deviations
+    return world
+
+
+def test_what_is_dropped_comes_again() -> None:
+    world = struck("drop ItemsReserved#order-1 -> payments", 30.0)
+    (fault,) = (line.time for line in world.lines if line.what == "FAULT")
+    told = [line for line in world.lines if line.what == "arrives" and line.worker == "payments"]
+    assert [line.time >= fault + 30 for line in told if line.text == "ItemsReserved#order-1"] == [True]
+
+
+def test_who_is_cut_off_in_the_middle_of_sending_sends_again_and_nothing_is_taken_twice() -> None:
+    world = struck("partition inventory once it has sent ItemsReserved#order-1", 30.0)
+    told = [line.text for line in world.lines if line.what == "arrives" and line.worker == "payments"]
+    assert told.count("ItemsReserved#order-1") == 1
+
+
+def test_a_slow_reaction_runs_into_its_limit_and_a_plain_one_holds_the_clock_up() -> None:
+    service = Service("tower")
+
+    @service.reaction
+    async def hear(rung: Rung) -> Heard:
+        return Heard(bell_id=rung.bell_id)
+
+    @service.reaction
+    def listen(rung: Rung) -> None: ...
+
+    def slowly(reaction: str) -> dict[str, float]:
+        forced = {"publish Rung#bell-1": 0.0, f"slow tower.{reaction}#bell-1": 90.0}
+        return {line.what: line.time for line in World(Scene(a_bell(service)), 0, forced=forced).run().lines}
+
+    awaited, plain = slowly("hear"), slowly("listen")
+    assert awaited["tries again later"] == pytest.approx(awaited["FAULT"] + 60)
+    assert plain["verdict"] == plain["FAULT"] + 90
 
 
 def test_what_is_different_each_time_is_told_with_the_line_where_it_differs() -> None:
@@ -292,8 +388,10 @@ def test_a_reaction_that_never_yields_is_given_up_with_the_line_where_it_stood(
             await spun
         return Heard(bell_id=rung.bell_id)
 
-    (failure,) = hunt(Scene(a_bell(service), faults=()), range(1)).failures
+    found = hunt(Scene(a_bell(service), faults=()), range(1))
+    (failure,) = found.failures
     (violation,) = failure.violations
+    assert found.seen == set()  # of a world that was given up nobody knows how its flows would have ended
     assert "TookTooLong" in violation.text
     assert f"{Path(__file__).name}:" in violation.text
     assert failure.runs == 0
@@ -360,9 +458,38 @@ def test_a_keeper_that_is_given_is_called_and_watched() -> None:
 # shrinking
 
 
+def test_what_strikes_one_place_each_time_is_one_deviation() -> None:
+    (failure,) = hunt(Scene(planted.no_key(), faults=("fail", "lose")), range(60)).failures
+    published = next(iter(failure.deviations))
+    always = {published: 0.0, f"fail Till.charge in payments.charge#{published.partition('#')[2]}": 3.0}
+    world = World(Scene(planted.no_key()), failure.seed, forced=always)
+    ending = world.run()
+    assert ending.deviations == always
+    assert [line.what for line in ending.lines].count("FAULT") == 3
+    assert sentence(*[*always.items()][1]).endswith("fails before it takes place, 3 times in a row")
+
+
+def test_a_shrinker_takes_what_strikes_one_place_again_and_again_for_one_thing() -> None:
+    def lost(left: dict[str, float]) -> bool:
+        times = left.get("lose x", 0) + sum(key.startswith("lose x (") for key in left)
+        return times >= 3
+
+    left = Shrinker().shrink({"lose x": 1.0, "lose x (2)": 1.0, "lose x (3)": 1.0, "late y": 5.0}, lost)
+    assert left == {"lose x": 3.0}
+
+
+def test_a_shrinker_seeks_another_fault_that_stands_for_many() -> None:
+    many = {"publish a": 0.0, "fail x": 1.0, "fail x (2)": 1.0, "fail x (3)": 1.0}
+    small = {"publish a", "fail x", "lose x"}
+    shrinker = Shrinker(places=lambda _: ("fail x", "lose x"))
+    left = shrinker.shrink({**many, "late y": 5.0}, lambda left: {*many} <= {*left} or small <= {*left})
+    assert set(left) == small
+
+
 def test_a_shrinker_finds_the_two_that_matter_among_many() -> None:
-    shrinker = Shrinker(lambda left: {"a 7", "a 31"} <= set(left))
-    assert set(shrinker.shrink({f"a {number}": 1.0 for number in range(50)})) == {"a 7", "a 31"}
+    shrinker = Shrinker()
+    left = shrinker.shrink({f"a {number}": 1.0 for number in range(50)}, lambda left: {"a 7", "a 31"} <= set(left))
+    assert set(left) == {"a 7", "a 31"}
     assert shrinker.runs < 100
 
 
@@ -389,8 +516,8 @@ def test_the_command_keeps_a_failure_tells_it_first_and_forgets_it_once_it_is_me
     assert ran.returncode == 1, ran.stderr
     assert "two-verdicts: lot #lot-" in ran.stdout
     (kept,) = (tmp_path / ".callboard" / "failures").iterdir()
-    assert f"--replay .callboard/failures/{kept.name}" in ran.stdout
-    again = in_shell("auction.py:auction", "--replay", f".callboard/failures/{kept.name}", "--json", folder=tmp_path)
+    assert f"callboard simulate replay .callboard/failures/{kept.name} auction.py:auction" in ran.stdout
+    again = in_shell("replay", f".callboard/failures/{kept.name}", "auction.py:auction", "--json", folder=tmp_path)
     assert again.returncode == 1, again.stderr
     assert json.loads(again.stdout)["failures"][0]["oracle"] == "two-verdicts"
     first = in_shell("auction.py:auction", "--seed", "9", folder=tmp_path)
@@ -409,13 +536,31 @@ def test_the_command_keeps_a_failure_tells_it_first_and_forgets_it_once_it_is_me
         (["--faults", "lat"], "there is no fault 'lat': did you mean 'late'?"),
         (["--ignore", "stick"], "there is no oracle 'stick': did you mean 'stuck'?"),
         (["--seeds", "-1"], "-1 is not in the range"),
-        (["--replay", "none.json"], "none.json holds no failure that can be replayed"),
+        (["--seed", "-1"], "-1 is not in the range"),
+        (["--jobs", "-1"], "-1 is not in the range"),
+        (["--pdb"], "callboard simulate replay FILE [APP] --pdb"),
+        (["--guided", "--jobs", "2"], "leave --jobs away"),
+        (["other:shop"], "one app, or `replay FILE` and an app"),
     ],
 )
 def test_wrong_usage_is_told(args: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(TARGETS), *sys.path])
     answer = command("simulate", "shop:shop", *args)
-    assert answer.exit_code != 0
+    assert answer.exit_code == 2
+    assert told in answer.stderr + answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "told"),
+    [
+        ([], "which one? callboard simulate replay FILE [APP]"),
+        (["none.json", "shop:shop"], "none.json holds no failure that can be replayed"),
+    ],
+)
+def test_what_cannot_be_replayed_is_told(args: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [str(TARGETS), *sys.path])
+    answer = command("simulate", "replay", *args)
+    assert answer.exit_code == 2
     assert told in answer.stderr + answer.stdout
 
 
@@ -426,7 +571,7 @@ def test_a_failure_of_another_choreography_is_not_replayed(tmp_path: Path, monke
         ' "ledgers": "shared", "flows": 1}'
     )
     monkeypatch.setattr(sys, "path", [str(TARGETS), *sys.path])
-    answer = command("simulate", "shop:shop", "--replay", str(file))
+    answer = command("simulate", "replay", str(file), "shop:shop")
     assert answer.exit_code != 0
     assert "is a failure of 'zoo', not of 'shop'" in answer.stderr + answer.stdout
 
@@ -437,6 +582,20 @@ def test_a_failure_that_another_version_wrote_is_not_replayed(tmp_path: Path) ->
     file.write_text(file.read_text().replace('"layout": 1', '"layout": 99'))
     with pytest.raises(NotThisFailure, match="was written in layout 99, this callboard reads 1: hunt anew"):
         read_kept(file, Scene(planted.no_unless()))
+    file.write_text(file.read_text().replace('"layout": 99', '"layout": 1').replace('"publish ', '"away hall '))
+    with pytest.raises(NotThisFailure, match="a fault 'away' that this callboard does not know: hunt anew"):
+        read_kept(file, Scene(planted.no_unless()))
+
+
+@pytest.mark.slow
+def test_seeds_over_several_processes_are_the_same_worlds_in_the_same_order(tmp_path: Path) -> None:
+    (tmp_path / "auction.py").write_text("from tests.planted import no_unless\nauction = no_unless()\n")
+    args = ("auction.py:auction", "--seeds", "30", "--seed", "3", "--most", "2", "--json")
+    one = in_shell(*args, "--keep", "one", folder=tmp_path)
+    two = in_shell(*args, "--keep", "two", "--jobs", "2", folder=tmp_path)
+    assert one.returncode == two.returncode == 1, two.stderr
+    assert json.loads(one.stdout) == json.loads(two.stdout)
+    assert len(json.loads(two.stdout)["failures"]) == 2
 
 
 class Spot(NamedTuple):

@@ -62,6 +62,20 @@ class Finding(Struct, frozen=True, kw_only=True):
         """What it is known by in a baseline."""
         return f"{self.code} {self.about}"
 
+    @property
+    def text(self) -> str:
+        """Everything of it in lines."""
+        lines = [self.title]
+        number = 0
+        for step in self.steps:
+            number += bool(step.service)
+            words = [f"{number}." if step.service else "…", step.service, step.reaction, step.heard]
+            said = f"-> {', '.join(step.emitted)}" if step.emitted else ""
+            lines.append(" ".join(each for each in (*words, said, step.note and f"[{step.note}]") if each))
+        lines += [f"=> {each}" for each in self.end]
+        lines += [f"{self.confirmation.label.upper()}: {self.confirmation.why}"] if self.confirmation else []
+        return "\n".join([*lines, f"fix: {self.fix}"])
+
 
 class Check(Struct, frozen=True, kw_only=True):
     """A property: what it is called, what it finds, and what `--explain` teaches about it.
@@ -93,6 +107,7 @@ class Report(Struct, frozen=True):
     extents: Sequence[Extent]
     allowed: Sequence[Finding] = ()  # found too, and allowed by a comment that says why
     notes: Sequence[str] = ()  # on the check itself: comments that allow nothing, a search that was cut short
+    broker: str | None = None  # that lies between the services, if it was named
 
     @property
     def states(self) -> int:

@@ -28,7 +28,7 @@ from callboard.letters import letter_id
 from callboard.options import read_duration
 from callboard.rebuild import begin, places
 from callboard.tracker import Tracker, path_of
-from callboard.traffic import Traffic, first_place, open_broker
+from callboard.traffic import Traffic, first_place, open_broker, rest
 from callboard.watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ class Runner:
         if self._traffic is not None:
             await self._traffic.stop_intake()
         while self._loop is not None and not self._loop.done() and asyncio.get_running_loop().time() < deadline:
-            if not (work.running or work.finished or work.publications or work.group):
+            if not (work.running or work.finished or work.publications or work.group or work.unsaved):
                 break
             await asyncio.sleep(0.001)
         if self._loop is not None:
@@ -240,10 +240,13 @@ class Runner:
 
     # who reads what
 
-    async def _register(self) -> None:
-        """Reactions that the ledger does not know start from now, or from the beginning where they say so."""
+    async def _register(self) -> dict[str, Position]:
+        """Reactions that the ledger does not know start from now, or from the beginning where they say so.
+
+        Returns where everybody stands.
+        """
         choreography, ledger, abroad = self.work.choreography, self.work.ledger, self.work.abroad
-        known = {position.reaction for position in await ledger.positions() if position.live}
+        known = await self._known()
         if abroad is None and RELAY in known and self._wanted:
             raise LedgerError(
                 f"{ledger.url}: other ledgers hear of what is logged here, and it would not be sent: "
@@ -267,6 +270,10 @@ class Runner:
         if new:
             await ledger.register(new, {})
         await ledger.tell_hearers({path: types_heard(contract) for path, contract in self._contracts()})
+        return await self._known() if new else known
+
+    async def _known(self) -> dict[str, Position]:
+        return {position.reaction: position for position in await self.work.ledger.positions() if position.live}
 
     def _contracts(self) -> Iterable[tuple[str, Contract]]:
         """The reactions that this ledger runs. Those of services that are not here have their place where these are."""
@@ -307,9 +314,8 @@ class Runner:
 
     async def _take_up(self, services: Sequence[str]) -> None:
         work = self.work
-        await self._patiently(self._register)
-        await self._patiently(partial(self._carry_over, services))
-        positions = {position.reaction: position for position in await work.ledger.positions() if position.live}
+        known = await self._patiently(self._register)
+        positions = await self._patiently(partial(self._carry_over, services, known))
         await self._retire(services, positions.values())
         readers = [reader for service in services for reader in work.add_readers(service, positions)]
         work.route()
@@ -327,10 +333,8 @@ class Runner:
                 await self._patiently(partial(begin, work.ledger, projection, work.tokens))
         work.moved = True
 
-    async def _carry_over(self, services: Sequence[str]) -> None:
+    async def _carry_over(self, services: Sequence[str], known: dict[str, Position]) -> dict[str, Position]:
         """What is renamed is carried over by the owner alone: a worker of an older build may have run it until now."""
-        work = self.work
-        known = {position.reaction: position for position in await work.ledger.positions() if position.live}
         renamed: dict[str, str] = {}
         told: list[Position] = []
         for path, contract in self._contracts():
@@ -342,8 +346,10 @@ class Runner:
             hears = tuple(types_heard(contract))
             if path not in known or known[path].hears != hears:
                 told.append(Position(path, 0, 0, (), hears=hears))
-        if told or renamed:
-            await work.ledger.register(told, renamed, work.tokens)
+        if not (told or renamed):
+            return known
+        await self.work.ledger.register(told, renamed, self.work.tokens)
+        return await self._known()
 
     async def _retire(self, services: Sequence[str], positions: Iterable[Position]) -> None:
         """A reaction that is gone from the code is not forgotten silently; LedgerError if it has something to do.
@@ -449,16 +455,22 @@ class Runner:
 
     async def _take_over(self) -> None:
         """From time to time: own what is wanted and nobody owns any more, also on a board that is never at rest."""
-        work, now = self.work, asyncio.get_running_loop().time()
-        if len(work.tokens) < len(self._wanted) and not work.draining and work.group is None and now >= self._next_try:
+        work = self.work
+        if len(work.tokens) >= len(self._wanted) or work.draining or work.group is not None:
+            return
+        now = asyncio.get_running_loop().time()
+        if now >= self._next_try:
             self._next_try = now + _STAND_BY
             if await self._own():
                 await self._begin_reading()
 
     async def _prune(self) -> None:
         """From time to time a batch of what may be forgotten, by the owner of the ledger's first service."""
-        work, now = self.work, asyncio.get_running_loop().time()
-        if self.retention is None or now < self._next_prune or work.group is not None or work.draining:
+        work = self.work
+        if self.retention is None or work.group is not None or work.draining:
+            return
+        now = asyncio.get_running_loop().time()
+        if now < self._next_prune:
             return
         here = work.choreography.services if work.abroad is None else work.abroad.heard.keys() & work.abroad.here
         if next((name for name in work.choreography.services if name in here), "") not in work.tokens:
@@ -481,7 +493,6 @@ class Runner:
     async def _rest(self) -> None:
         """Sleep until something is to do: something was published, something is due, or others may have committed."""
         work = self.work
-        loop = asyncio.get_running_loop()
         if work.publications or work.finished:
             return
         work.woken.clear()
@@ -489,11 +500,7 @@ class Runner:
         wait = self._look
         if due is not None:
             wait = min(wait, max(0.0, (due - work.now()) / 1_000_000))
-        timer = loop.call_later(wait, work.woken.set)
-        try:
-            await work.woken.wait()
-        finally:
-            timer.cancel()
+        await rest(work.woken, wait)
         self._look = min(self._look * 1.5, work.looks.longest)
 
     async def _refuse_all(self, error: BaseException | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING
 
 from callboard.errors import BrokerError, BrokerUnavailable, LedgerBusy, LedgerError, LedgerLost
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger("callboard")
 _FIRST_WAIT, _LAST_WAIT = 0.05, 30.0  # seconds before a broker that did not answer is asked again
+_PAGE = 256  # events that are moved at once; after fewer there is nothing more for now
 _STAND_BY = 0.25  # seconds between two tries to own the relay that another process owns
 
 
@@ -118,7 +120,7 @@ class Traffic:
                     wait = min(wait * 2, _LAST_WAIT)
                     continue
                 look = looks.first if moved else min(look * 1.5, looks.longest)
-                await (asyncio.sleep(0) if moved else _rest(more, look))
+                await (asyncio.sleep(0) if moved >= _PAGE else rest(more, look))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
@@ -143,7 +145,7 @@ class Traffic:
         if self._abroad.token is None and not await self.own():
             await asyncio.sleep(_STAND_BY)
             return 0
-        return await relay(self._work, self._abroad)
+        return await relay(self._work, self._abroad, limit=_PAGE)
 
     async def _say_away(self, why: str | None) -> int:
         """Who looks at the ledger sees whether the broker is there."""
@@ -169,11 +171,14 @@ class Traffic:
         services: list[str | None] = [*self._work.tokens]
         if self._abroad.token is not None:
             services.append(None)
-        return sum([await intake(self._work, self._abroad, service) for service in services])
+        return sum([await intake(self._work, self._abroad, service, limit=_PAGE) for service in services])
 
 
-async def _rest(more: asyncio.Event, seconds: float) -> None:
+async def rest(more: asyncio.Event, seconds: float) -> None:
     """Until `more` is set, at most so long."""
+    if seconds == inf:
+        await more.wait()
+        return
     timer = asyncio.get_running_loop().call_later(seconds, more.set)
     try:
         await more.wait()

@@ -21,6 +21,7 @@ from trip import rides
 
 CLEAN: dict[str, Choreography] = {
     "orders": load_app("examples/order_fulfilment/shop.py:shop", ROOT),
+    "journeys": load_app("tests/mutants/journeys.py:journeys", ROOT),
     "theatre": load_app("examples/07_deadline/rehearsal.py:theatre", ROOT),
     "invoices": load_app("examples/08_word_from_outside/invoice.py:invoices", ROOT),
     "mill": load_app("examples/09_two_programs/mill.py:mill", ROOT),
@@ -28,7 +29,8 @@ CLEAN: dict[str, Choreography] = {
     "trip": rides,
 }
 
-ALLOWED = 0.03  # of the defects, to be missed
+ALLOWED = 0.03  # of the defects, to be missed: in these two by themselves, and in all together
+ALONE = ("orders", "journeys")
 
 LATER = "the deadline does, later, what the reaction did at once"
 WORLD = "a word from outside may come at any time, so the flow can still end well without the step that asks for it"
@@ -39,13 +41,16 @@ TIMER = (
 # What is planted and not found, and why there is nothing to find for a check that sees no bodies.
 EXPLAINED = {
     "orders: payments.refund does not hear ReactionFailed[ItemsReserved]": LATER,
+    "journeys: flights.free_seat does not take None": "told as a note (CB305): only where hold_seat gives up is there "
+    "no seat to be given, and the flow is then listed as stuck",
+    "journeys: rooms.unbook does not hear ReactionFailed[SeatHeld]": LATER,
+    "journeys: payments.refund does not hear ReactionFailed[CarHeld]": LATER,
     "theatre: rooms.confirm without needs=": "the room is then held after the success; what can be undone is not late",
     "media: drop encoder.give_up": "told as a note (CB305): the flow has a deadline, and all its effects may stay",
     "media: fails= without OwnerTold": "the letter stays on purpose (keeps=), so a failure need not wait for it",
     "trip: drop dispatch.search": WORLD,
     "trip: dispatch.free without needs=": "it then frees a driver who never was taken, which does nothing",
     "trip: trips.complete without needs=": "a trip may then be completed without a driver: only the body could say no",
-    "trip: dispatch.lapse without per=": "one offer is open at a time: nothing says that there may be two",
     "trip: dispatch.lapse unless= without OfferAccepted": TIMER,
     "trip: dispatch.lapse unless= without OfferDeclined": TIMER,
 }
@@ -113,8 +118,10 @@ def main() -> int:
     counted = [each for each in every if each.is_counted]
     missed = [each for each in counted if not each.codes]
     print(f"together: {share(counted)} found")
+    groups = [counted, *([each for each in counted if each.where == where] for where in ALONE)]
     return int(
-        len(missed) > ALLOWED * len(counted) or any(f"{each.where}: {each.name}" not in EXPLAINED for each in missed)
+        any(sum(not each.codes for each in group) > ALLOWED * len(group) for group in groups)
+        or any(f"{each.where}: {each.name}" not in EXPLAINED for each in missed)
     )
 
 

@@ -567,6 +567,14 @@ SABOTEURS = (
     ),
     _plan(
         12,
+        "an_owner_does_not_notice_that_others_committed",
+        "ledgers/sqlite.py",
+        "        if version == self._checked and tokens",
+        "        if self._checked != -1 and tokens",
+        "several_processes",
+    ),
+    _plan(
+        12,
         "a_newer_layout_is_not_noticed",
         "ledgers/sqlite.py",
         "        if layout != LAYOUT:\n",

@@ -19,6 +19,15 @@ ORDERED = {  # what one sender says about one flow arrives in the order it was s
 }
 
 
+def claimed(broker: str) -> str:
+    """What is taken for granted of the order over this broker, in words."""
+    if ORDERED[broker]:
+        return (
+            f"Over {broker} what one service says in a flow arrives in that order; of two services either may be first."
+        )
+    return f"Over {broker} two events of a flow arrive in any order, also where one service said both."
+
+
 def find(subject: Subject) -> Iterator[Finding]:
     """Reactions of one service to an event and to its cause, on one state, where the broker may turn the two round."""
     if subject.broker is None:

@@ -71,7 +71,8 @@ def check(
     notes = list(allowances_of.unused(allowances, allowed, codes))
     if subject.cut_short:
         notes.append("the search for dead letters that stall a flow was bounded: CB305 may name too few reactions")
-    return Report(choreography, [each for each in found if each not in allowed], subject.extents, allowed, notes)
+    left = [each for each in found if each not in allowed]
+    return Report(choreography, left, subject.extents, allowed, notes, broker)
 
 
 def _begins(code: str, beginnings: Collection[str]) -> bool:

@@ -6,11 +6,9 @@ every state in which nothing more can happen is still reached, and bits that are
 on the way.
 """
 
-from collections.abc import Callable
-
 from msgspec import Struct
 
-from callboard.checks.net import Net, union
+from callboard.checks.net import Net, each_bit, union
 
 SEEDS = 6  # how many transitions are tried as the beginning of a closed set
 
@@ -34,9 +32,9 @@ class Exploration(Struct):
             way.append(step[1])
         return way[::-1]
 
-    def first(self, holds: Callable[[int], bool], *, ends_only: bool = False) -> int | None:
-        """The state, among the nearest, for which this holds."""
-        return next((state for state in (self.ends if ends_only else self.came) if holds(state)), None)
+    def first(self, mask: int, *, ends_only: bool = False) -> int | None:
+        """The state, among the nearest, in which all these bits are on."""
+        return next((state for state in (self.ends if ends_only else self.came) if state & mask == mask), None)
 
 
 def explore(net: Net, *, limit: int, reduced: bool = True) -> Exploration:
@@ -69,16 +67,66 @@ def _step(found: Exploration, edge: list[int], limit: int) -> list[int]:
 
 def _follow(found: Exploration, state: int, numbers: list[int], following: dict[int, None]) -> bool:
     """Let these happen; whether one of them led to a state that was not gone on from."""
-    goes_on = False
+    goes_on, fired = False, found.fired
+    came, next_state = found.came, found.net.after
     for number in numbers:
-        after = found.net.after(state, number)
-        found.fired |= 1 << number
-        if after not in found.came:
-            found.came[after] = (state, number)
+        after = next_state(state, number)
+        fired |= 1 << number
+        if after not in came:
+            came[after] = (state, number)
             found.ever |= after
             following[after] = None
         goes_on = goes_on or after in following
+    found.fired = fired
     return goes_on
+
+
+def shortest(net: Net, goal: int, *, below: int, limit: int) -> tuple[list[int] | None, bool]:
+    """A shortest way to where all these bits are on; None if it has not fewer than `below` steps. And whether the
+    search stopped at `limit` states, before that was known.
+
+    In each state only what is closed around the steps that may switch on a missing bit is followed. On any way to the
+    goal one of those is the first to come, and could have come at once: no way gets longer.
+    """
+    start = net.forget(net.initial)
+    found = Exploration(net, {start: (start, -1)}, [], 0, start, reduced=True)
+    edge = [start]
+    for _ in range(below - 1):
+        following: dict[int, None] = {}
+        for state in edge:
+            _follow(found, state, _toward(net, state, goal), following)
+        reached = next((state for state in following if state & goal == goal), None)
+        if reached is not None or len(found.came) > limit:
+            return (None, True) if reached is None else (found.path(reached), False)
+        edge = list(following)
+    return None, False
+
+
+def trimmed(net: Net, way: list[int], goal: int) -> list[int]:
+    """The way without the steps that can be left out: the bits are on at its end all the same."""
+    for place in reversed(range(len(way))):
+        if _leads_to(net, (fewer := way[:place] + way[place + 1 :]), goal):
+            way = fewer
+    return way
+
+
+def _leads_to(net: Net, way: list[int], goal: int) -> bool:
+    state = net.initial
+    for number in way:
+        on, off, _, _ = net.transitions[number]
+        if state & on != on or state & off:
+            return False
+        state = net.after(state, number)
+    return state & goal == goal
+
+
+def _toward(net: Net, state: int, goal: int) -> list[int]:
+    """What may happen now of a closed set in which the goal is, the smallest of one for each missing bit."""
+    enabled = net.enabled(state)
+    here = union(1 << number for number in enabled)
+    closed = [_closed(net, state, net.setters(bit), here) & here for bit in each_bit(goal & ~state)]
+    fewest = min(closed, key=int.bit_count)
+    return [number for number in enabled if fewest >> number & 1]
 
 
 def find_end(net: Net, start: int, *, on: int, off: int, limit: int, reduced: bool) -> tuple[int | None, bool]:
@@ -113,7 +161,7 @@ def stubborn(net: Net, state: int, enabled: list[int]) -> list[int]:
     for seed in enabled:
         if (tried | net.optional) & (1 << seed):
             continue  # it is in a closed set that was found already, or it may wait for ever
-        closed = _closed(net, state, seed, here) & here
+        closed = _closed(net, state, 1 << seed, here) & here
         tried |= closed
         if (size := closed.bit_count()) < fewest:
             best, fewest = closed, size
@@ -124,9 +172,9 @@ def stubborn(net: Net, state: int, enabled: list[int]) -> list[int]:
     return enabled if best == here else [number for number in enabled if best >> number & 1]
 
 
-def _closed(net: Net, state: int, seed: int, here: int) -> int:
-    """The smallest closed set with this transition, where it is clear which; a closed one in any case."""
-    closed = todo = 1 << seed
+def _closed(net: Net, state: int, seeds: int, here: int) -> int:
+    """The smallest closed set with these transitions, where it is clear which; a closed one in any case."""
+    closed = todo = seeds
     while todo:
         lowest = todo & -todo
         todo ^= lowest

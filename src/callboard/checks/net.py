@@ -4,6 +4,7 @@ What depends on what is read from the bits, so that the exploration can leave ou
 """
 
 from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from copy import copy
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
 
@@ -11,6 +12,7 @@ _T = TypeVar("_T", bound=Hashable)
 
 COLUMNS = 10  # bits that two transitions have between them, at most: all combinations of them are tried
 REMEMBERED = 20_000  # sets of triggers, with what they let happen
+CHANGES = 1_000  # of a transition, by the bits that it looks at
 
 
 class Switch(NamedTuple):
@@ -32,10 +34,17 @@ class Transition(NamedTuple):
 
     def fire(self, state: int) -> int:
         """The state after it."""
+        kept, put = self.change(state)
+        return state & kept | put
+
+    def change(self, state: int) -> tuple[int, int]:
+        """The bits that stay as they are in this state, and those that are on afterwards in any case."""
+        kept, put = -1, 0
         for on, off, clear, to_set in self.switches:
-            if state & on == on and not state & off:
-                state = state & ~clear | to_set
-        return state
+            now = state & kept | put
+            if now & on == on and not now & off:
+                kept, put = kept & ~clear, put & ~clear | to_set
+        return kept, put
 
 
 class Touched(NamedTuple):
@@ -127,12 +136,15 @@ class Net:
         self.scratch, self.observed = scratch, observed
         self.apart, self.optional = apart or {}, optional
         self._triggers = 0  # one bit of each transition's `on`, by which it is found
-        self._by_bit: dict[int, list[int]] = {}
+        self._by_bit: dict[int, list[tuple[int, int, int]]] = {}  # a transition's number, its `on` and its `off`
         for number, each in enumerate(self.transitions):
             lowest = each.on & -each.on
             self._triggers |= lowest
-            self._by_bit.setdefault(lowest, []).append(number)
+            self._by_bit.setdefault(lowest, []).append((number, each.on, each.off))
         self._near: dict[int, tuple[list[tuple[int, int, int]], int]] = {}
+        self._changes: list[tuple[int, dict[int, tuple[int, int]]]] = [
+            (union(switch.on | switch.off for switch in each.switches), {}) for each in self.transitions
+        ]
         self._dependents: dict[int, int] = {}
 
     def replaced(self, transitions: Sequence[Transition], observed: int) -> "Net":
@@ -140,6 +152,12 @@ class Net:
         return Net(
             self.initial, transitions, scratch=self.scratch, observed=observed, apart=self.apart, optional=self.optional
         )
+
+    def looked_at_for(self, observed: int) -> "Net":
+        """The same net, in which other bits matter when all is over."""
+        other = copy(self)
+        vars(other).update(observed=observed, _near={})
+        return other
 
     def enabled(self, state: int) -> list[int]:
         """The transitions that may happen now, by number."""
@@ -152,7 +170,15 @@ class Net:
 
     def after(self, state: int, number: int) -> int:
         """The state after a transition, without the bits that nothing looks at any more."""
-        return self.forget(self.transitions[number].fire(state))
+        looks, known = self._changes[number]
+        change = known.get(state & looks)
+        if change is None:
+            change = self.transitions[number].change(state)
+            if len(known) < CHANGES:
+                known[state & looks] = change
+        after = state & change[0] | change[1]
+        near = self._near.get(after & self._triggers) or self._look_near(after & self._triggers)
+        return after & near[1]
 
     def forget(self, state: int) -> int:
         """The state without the bits that nothing looks at any more, whatever happens."""
@@ -164,7 +190,7 @@ class Net:
         found: list[tuple[int, int, int]] = []
         kept = self.observed
         for bit in each_bit(triggers):
-            found += [(number, *self.transitions[number][:2]) for number in self._by_bit[bit]]
+            found += self._by_bit[bit]
             kept |= self._looked_at[bit]
         if len(self._near) > REMEMBERED:
             self._near.clear()
@@ -176,8 +202,8 @@ class Net:
         """Of each trigger: the bits that are looked at by whatever can happen once it is on."""
         leads: dict[int, list[int]] = {}
         found: dict[int, int] = {}
-        for bit, numbers in self._by_bit.items():
-            touched = [self._touched[number] for number in numbers]
+        for bit, triggered in self._by_bit.items():
+            touched = [self._touched[number] for number, _, _ in triggered]
             found[bit] = union(each.on | each.off | each.looks for each in touched)
             leads[bit] = list(each_bit(union(each.sets for each in touched) & self._triggers))
         return gather(leads, found)
@@ -250,9 +276,13 @@ class Net:
         """Those of which one must happen before this one can, which cannot happen now."""
         on, off, _, _ = self.transitions[number]
         if missing := on & ~state:
-            return self._index[3].get(missing & -missing, 0)
+            return self.setters(missing & -missing)
         blocking = off & state
         return self._index[4].get(blocking & -blocking, 0)
+
+    def setters(self, bit: int) -> int:
+        """Those that may switch this bit on."""
+        return self._index[3].get(bit, 0)
 
 
 def commute(one: Transition, other: Transition, scratch: int = 0) -> bool:

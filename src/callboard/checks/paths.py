@@ -79,7 +79,7 @@ class Paths:
         )
 
 
-def named(kinds: Iterable[EventType]) -> str:
+def named(these: Iterable[object]) -> str:
     """`A, B and C`."""
-    names = sorted(str(kind) for kind in kinds)
+    names = sorted(map(str, these))
     return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from callboard.check import Check, Finding
 from callboard.checks.instances import Instance
+from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.checks.world import World
 
@@ -31,7 +32,7 @@ def _finding(subject: Subject, world: World, state: int, instance: Instance) -> 
     emitters = [each for each in subject.emitters(kind) if each.path in sayers] or subject.emitters(kind)
     one_service = len({each.service for each in emitters}) == 1
     fix = (
-        f"let {named_all([each.name for each in emitters])} share a once= group, so that the first of them wins"
+        f"let {named(each.name for each in emitters)} share a once= group, so that the first of them wins"
         if one_service and len(emitters) > 1
         else f"let {again[0].name} say once=, so that it runs for the first of them only"
     )
@@ -43,11 +44,6 @@ def _finding(subject: Subject, world: World, state: int, instance: Instance) -> 
         about=str(kind),
         **told(world, state),
     )
-
-
-def named_all(names: list[str]) -> str:
-    """`a, b and c`."""
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else "".join(names)
 
 
 CHECK = Check(

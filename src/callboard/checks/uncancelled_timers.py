@@ -1,14 +1,15 @@
-"""CB306: a timer fires although the flow went on without it."""
+"""CB306: a timer fires although the flow went on without it, or is off in every later round of a loop."""
 
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
 from callboard.checks.subject import Subject, at_reaction
 from callboard.contract import Contract, types_in
+from callboard.event import EventType
 
 
 def find(subject: Subject) -> Iterator[Finding]:
-    """Timers that nothing but the verdict stops, in flows that go on beside them."""
+    """Timers that nothing but the verdict stops, in flows that go on beside them; and what stops one for good."""
     for contract in subject.contracts:
         options = contract.options
         if options.wait is None or options.once is not None:
@@ -27,6 +28,14 @@ def find(subject: Subject) -> Iterator[Finding]:
                 CHECK,
                 f"`unless={options.unless}` never stops the timer of {contract.name}: it does not come while it runs",
                 f"name in unless= what is said between {' | '.join(map(str, contract.hears))} and the end of the wait",
+            )
+        elif stopped := _stops_for_good(subject, contract):
+            kind, heard = stopped
+            yield at_reaction(
+                contract,
+                CHECK,
+                f"{kind} stops the timer of {contract.name} for good: it leads to another {heard}, which finds it said",
+                f"say per= on {contract.name}, with the field that tells one {heard} from the next",
             )
 
 
@@ -53,6 +62,17 @@ def _can_come(subject: Subject, contract: Contract, kind: object) -> bool:
     ))  # fmt: skip
 
 
+def _stops_for_good(subject: Subject, contract: Contract) -> tuple[EventType, EventType] | None:
+    """What stops it in one round of a loop and leads to the next, in which unless= finds it in the log."""
+    if contract.options.unless is None or contract.options.per is not None:
+        return None
+    for kind in types_in(contract.options.unless):
+        for heard in contract.hears:
+            if subject.paths.in_cycle(heard) and subject.paths.leads_to(kind, [heard]):
+                return kind, heard
+    return None
+
+
 CHECK = Check(
     code="CB306",
     name="timer that nothing stops",
@@ -60,7 +80,8 @@ CHECK = Check(
     find=find,
     meaning="A reaction with wait= is armed, the flow goes on by another way, and nothing names in unless= that the "
     "timer is not wanted any more. Only the verdict of the flow stops it; until then it fires into a flow "
-    "that has moved on.",
+    "that has moved on. Or, in a loop, unless= finds what stopped it in an earlier round, and it is never armed "
+    "again.",
     broken="""
 @money.reaction(wait=timedelta(days=3))
 def remind(ordered: Ordered) -> Noted: ...

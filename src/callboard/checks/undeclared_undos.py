@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 
-from callboard.check import Check, Finding
+from msgspec import structs
+
+from callboard.check import Check, Finding, Step
 from callboard.checks.effects import answers
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.contract import Contract
@@ -32,16 +34,20 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
         f"is then undone once, and one that comes after its undo does not run"
     )
     if done := [kind for kind in doer.emits if not kind.failure]:
-        fix += f"; with a parameter `{done[0]} | None` it runs also where nothing was done"
+        fix += f"; give {undoer.name} a parameter `{done[0]} | None` if it must answer also where nothing was done"
+    both = ", ".join(subject.effects.names(subject.effects.shared(doer) & subject.effects.shared(undoer)))
     for world in subject.worlds:
         for part in world.extraction.parts(doer.path):
             bit = world.bits.get("leaked", doer.path, part)
             state = world.first(bit) if bit else None
             if state is not None:
-                title = f"{undoer.name} can overtake {doer.name}, which it undoes: the effect then stays"
+                title = (
+                    f"{undoer.name} can run before {doer.name}, which it undoes (both change {both}): what {doer.name} "
+                    "does then stays"
+                )
                 early = world.bits.get("early", doer.path, part)
-                return at_reaction(undoer, CHECK, title, fix, **told(world, state, bit | early))
-    both = ", ".join(subject.effects.names(subject.effects.shared(doer) & subject.effects.shared(undoer)))
+                found = at_reaction(undoer, CHECK, title, fix, **told(world, state, bit | early))
+                return structs.replace(found, steps=_noted(found.steps, undoer, doer))
     return at_reaction(
         undoer,
         CHECK,
@@ -50,6 +56,13 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
         fix,
         severity="warning",
     )
+
+
+def _noted(steps: tuple[Step, ...], undoer: Contract, doer: Contract) -> tuple[Step, ...]:
+    """The steps, with what goes wrong in the last of the two reactions' runs."""
+    notes = {undoer.path: "nothing to undo yet", doer.path: "after its undo: it stays"}
+    noted = [structs.replace(it, note=notes.pop(f"{it.service}.{it.reaction}", it.note)) for it in reversed(steps)]
+    return tuple(reversed(noted))
 
 
 CHECK = Check(

@@ -20,6 +20,8 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 def _of(world: World, flow: Flow) -> Iterator[Finding]:
     said = {each.kind for happening in world.happened for each in happening.emitted}
+    if world.exploration.bounded:  # beyond, what may be said by types alone
+        said = {each.kind for each in world.extraction.instances.found}
     lacking = False
     for shape, word in ((flow.succeeds, "succeed"), (flow.fails, "fail")):
         for way in ways(shape) if shape is not None else ():

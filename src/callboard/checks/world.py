@@ -1,10 +1,10 @@
 """All that may happen in flows that begin with one event, and how to tell of it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 
 from callboard.check import Step, place_of_contract
-from callboard.checks.exploration import Exploration, explore
+from callboard.checks.exploration import Exploration, explore, shortest, trimmed
 from callboard.checks.extraction import Extraction, Happening
 from callboard.checks.instances import Slot
 from callboard.checks.net import Transition
@@ -13,9 +13,10 @@ from callboard.event import EventType
 from callboard.flow import Flow
 
 SMALL = 10_000  # up to so many states all are explored, beyond it so many that every end is among them
-
+SHORTER = 3_000  # states that are looked at for a shorter way
 
 ITS_TURN = "its turn"
+MAY_BE_SHORTER = "no step of this way can be left out, but there may be another with fewer"
 
 
 class World:
@@ -28,6 +29,8 @@ class World:
         self.net = extraction.net
         found = explore(self.net, limit=min(limit, SMALL), reduced=False)
         self.exploration: Exploration = found if not found.bounded else explore(self.net, limit=limit)
+        self._shorter: dict[int, list[int]] = {}  # ways that were found later
+        self._may_be_shorter: set[int] = set()  # the search for a shorter way to them was bounded
         fired = self.exploration.fired
         self.happened = [each.label for number, each in enumerate(self.net.transitions) if fired >> number & 1]
 
@@ -56,13 +59,22 @@ class World:
                 found.setdefault(paths[number], before)
         return found
 
-    def first(self, mask: int, *, where: Callable[[int], bool] | None = None, ends: bool = False) -> int | None:
-        """The nearest state with all these bits, for which that holds."""
-        if self.exploration.ever & mask != mask:
-            return None
-        return self.exploration.first(
-            lambda state: state & mask == mask and (where is None or where(state)), ends_only=ends
-        )
+    def first(self, mask: int, *, ends: bool = False) -> int | None:
+        """The nearest state with all these bits. Where orders were left out only ends are known to be that: to others
+        the way is trimmed, and a shorter one looked for.
+        """
+        state = self.exploration.first(mask, ends_only=ends) if self.exploration.ever & mask == mask else None
+        if state is None or ends or not self.exploration.reduced:
+            return state
+        known = trimmed(self.net, self.exploration.path(state), mask)
+        way, bounded = shortest(self.net.looked_at_for(mask), mask, below=len(known), limit=SHORTER)
+        way = way or known
+        state = self.net.initial
+        for number in way:
+            state = self.net.after(state, number)
+        self._shorter[state] = way
+        self._may_be_shorter |= {state} if bounded else set()
+        return state
 
     def verdict(self, flow: Flow, state: int) -> bool | None:
         """Whether the flow succeeded; None: it has no verdict."""
@@ -76,7 +88,7 @@ class World:
         """What happened on a shortest way to a state, each with the state before and after."""
         found: list[tuple[Transition, int, int]] = []
         before = self.net.initial
-        for number in self.exploration.path(state):
+        for number in self._shorter.get(state) or self.exploration.path(state):
             transition = self.net.transitions[number]
             after = transition.fire(before)
             found.append((transition, before, after))
@@ -170,7 +182,7 @@ class World:
         lines += [f"the effect of {each.path} stands ({_named(effects.shared(each))})" for each in self.standing(state)]
         lines += [f"nobody knows whether {each.path} took effect" for each in self.standing(state, "unknown")]
         lines += [f"{contract.path} waits for {what}" for contract, what in self.waiting(state) if what != ITS_TURN]
-        return tuple(lines)
+        return (*lines, MAY_BE_SHORTER) if state in self._may_be_shorter else tuple(lines)
 
 
 def _named(shared: frozenset[object]) -> str:

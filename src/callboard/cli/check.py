@@ -2,15 +2,15 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
+import msgspec
 
 from callboard.check import Report
 from callboard.cli.command import Command, Refusal, meant, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import note, say
-from callboard.cli.revisions import contracts
 from callboard.cli.settings import app_option
 
 if TYPE_CHECKING:
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 
 FORMS = ("text", "json", "sarif", "github", "junit")
 BROKERS = ("memory", "sqlite", "kafka", "rabbitmq", "nats", "redis", "sqs")
+
+
+class Baseline(msgspec.Struct):
+    """The findings that are known, by name."""
+
+    schema: Literal["callboard.baseline/v1"]
+    findings: list[str]
 
 
 @click.command(cls=Command, name="check")
@@ -66,7 +73,7 @@ def command(
         raise Refusal(2, "--write-baseline wants to know where: --baseline FILE")
     codes = {"select": _codes(select), "ignore": _codes(ignore)}
     choreography, files = _together(apps, app)
-    before = None if against is None else contracts(against, app or next(iter(apps), None))
+    before = None if against is None else _before(against, app or next(iter(apps), None))
     found = check(choreography, broker=broker, limit=max_states, files=files, against=before, **codes)
     report = found if baseline is None else _compare(found, baseline, write=flags["write_baseline"])
     if flags["confirm"]:
@@ -83,6 +90,12 @@ def command(
     for each in report.notes:
         note(f"note: {each}")
     return int(bool(report.count("error") or (flags["strict"] and report.count("warning"))))
+
+
+def _before(what: str, app: str | None) -> "ContractFile":
+    from callboard.cli.revisions import contracts  # git and archives: for those who ask
+
+    return contracts(what, app)
 
 
 def _confirmed(report: Report, files: "Sequence[ContractFile]", ports: str | None) -> Report:
@@ -133,18 +146,14 @@ def _teach(code: str) -> int:
 
 def _compare(report: Report, file: Path, *, write: bool) -> Report:
     """Without the findings that the file knows. What it knows and is gone is a note."""
-    import json
-
-    import msgspec
-
     if write:
-        names = sorted({each.name for each in report.findings})
-        file.write_text(json.dumps({"schema": "callboard.baseline/v1", "findings": names}, indent=2) + "\n", "utf-8")
+        found = Baseline("callboard.baseline/v1", sorted({each.name for each in report.findings}))
+        file.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2) + b"\n")
     try:
-        known = set(json.loads(file.read_text("utf-8"))["findings"])
+        known = set(msgspec.json.decode(file.read_bytes(), type=Baseline).findings)
     except FileNotFoundError:
         raise Refusal(4, f"there is no baseline {file}: --write-baseline makes it") from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, msgspec.MsgspecError) as error:
         raise Refusal(2, f"{file} is no baseline ({error}): --write-baseline makes it anew") from error
     left = [each for each in report.findings if each.name not in known]
     gone = known - {each.name for each in report.findings}

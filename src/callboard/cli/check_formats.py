@@ -39,20 +39,6 @@ def _plain(finding: Finding) -> dict[str, Any]:
     return fields
 
 
-def _text(finding: Finding) -> str:
-    """Everything of a finding in lines."""
-    lines = [finding.title]
-    number = 0
-    for step in finding.steps:
-        number += bool(step.service)
-        words = [f"{number}." if step.service else "…", step.service, step.reaction, step.heard]
-        said = f"-> {', '.join(step.emitted)}" if step.emitted else ""
-        lines.append(" ".join(each for each in (*words, said, step.note and f"[{step.note}]") if each))
-    lines += [f"=> {each}" for each in finding.end]
-    lines += [f"{finding.confirmation.label.upper()}: {finding.confirmation.why}"] if finding.confirmation else []
-    return "\n".join([*lines, f"fix: {finding.fix}"])
-
-
 def _location(file: str, line: int) -> dict[str, Any]:
     path = Path(file)
     inside = path.is_relative_to(Path.cwd())
@@ -64,7 +50,7 @@ def _result(finding: Finding, *, is_allowed: bool) -> dict[str, Any]:
     result: dict[str, Any] = {
         "ruleId": finding.code,
         "level": LEVELS[finding.severity],
-        "message": {"text": _text(finding)},
+        "message": {"text": finding.text},
         "locations": [_location(finding.place.file, finding.place.line)],
         "partialFingerprints": {"callboard/v1": finding.name},
     }
@@ -111,7 +97,7 @@ def as_github(report: Report) -> str:
     """A workflow command a finding, which GitHub shows beside the line."""
     return "\n".join(
         f"::{COMMANDS[each.severity]} file={_property(shown(each.place).rpartition(':')[0])},line={each.place.line},"
-        f"title={_property(f'{each.code} {CHECKS[each.code].name}')}::{_escaped(_text(each))}"
+        f"title={_property(f'{each.code} {CHECKS[each.code].name}')}::{_escaped(each.text)}"
         for each in report.findings
     )
 
@@ -134,9 +120,9 @@ def as_junit(report: Report) -> str:
         case = SubElement(suite, "testcase", classname="callboard.check", name=f"{code} {check.name}")
         if failing[code]:
             failure = SubElement(case, "failure", message=failing[code][0].title, type=failing[code][0].severity)
-            failure.text = "\n\n".join(f"{each.place} {_text(each)}" for each in failing[code])
+            failure.text = "\n\n".join(f"{each.place} {each.text}" for each in failing[code])
         elif found[code]:
-            SubElement(case, "system-out").text = "\n\n".join(_text(each) for each in found[code])
+            SubElement(case, "system-out").text = "\n\n".join(each.text for each in found[code])
     return '<?xml version="1.0" encoding="utf-8"?>\n' + tostring(suite, encoding="unicode")
 
 

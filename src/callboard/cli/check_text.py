@@ -62,9 +62,9 @@ def _steps(steps: tuple[Step, ...]) -> list[str]:
         service, reaction, said = _columns(step)
         where = shown(step.place) if step.place is not None else ""
         line = f"   {number:>2}  {service:<{wide[0]}}  {reaction:<{wide[1]}}  {said:<{wide[2]}}"
-        if not sys.stdout.isatty() or len(line) + 2 + len(where) <= _width():
-            line = f"{line}  {where}"
-        lines.append(line.rstrip())
+        whole = f"{line}  {where}".rstrip()
+        is_long = sys.stdout.isatty() and len(whole) > _width()
+        lines.append(f"{line.rstrip()}\n       {where}".rstrip() if is_long else whole)
     return lines
 
 
@@ -75,6 +75,7 @@ def _columns(step: Step) -> tuple[str, str, str]:
 
 
 def _tell_more(report: Report) -> None:
+    from callboard.checks.assumed_order import claimed
     from callboard.checks.assumptions import ASSUMED
     from callboard.checks.emergence import bounds
 
@@ -84,7 +85,7 @@ def _tell_more(report: Report) -> None:
     for bound in bounds(report.choreography):
         _say_folded("  - ", str(bound), "quiet")
     say("taken for granted:")
-    for each in ASSUMED:
+    for each in (*ASSUMED, *([claimed(report.broker)] if report.broker else [])):
         _say_folded("  - ", each, "quiet")
     say()
 

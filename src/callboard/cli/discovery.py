@@ -122,7 +122,7 @@ def _pick(module: ModuleType, target: str) -> Choreography:
 
 def _import(target: str, folder: Path) -> ModuleType:
     """The module, imported as its own package would; from `folder` on."""
-    is_path = target.endswith(".py") or "/" in target
+    is_path = target.endswith(".py") or "/" in target or not target.strip(".")
     try:
         return _import_file(folder / target, target) if is_path else _import_module(target, folder)
     except Refusal:

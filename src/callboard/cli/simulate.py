@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,9 +20,9 @@ from callboard.cli.output import counted, note, say, say_json
 from callboard.cli.recorded import replay_recorded
 from callboard.cli.settings import app_option, json_option, setting
 from callboard.simulation.coverage import foreign
-from callboard.simulation.faults import FAULTS, named
+from callboard.simulation.faults import FAULTS, Fault, named
 from callboard.simulation.guiding import guided
-from callboard.simulation.hunt import Failure, Hunt, NotThisFailure, hunt, keep, read_kept, replay
+from callboard.simulation.hunt import Failure, Hunt, Lived, NotThisFailure, hunt, keep, read_kept, replay
 from callboard.simulation.oracles import ORACLES
 from callboard.simulation.recording import NotThisFlow, is_recorded
 from callboard.simulation.story import mermaid, told
@@ -32,7 +34,7 @@ _LOOK = 0.5  # seconds between two lines of progress
 
 def scene_options(function: F) -> F:
     """What is simulated, and what may happen to it."""
-    faults = f"Only these, of {', '.join(FAULTS)}; `none` for no fault at all.  [default: all]"
+    faults = f"Only {', '.join(map(_with_unit, FAULTS.values()))}; `none` for no fault at all.  [default: all]"
     for each in (
         option("--ignore", metavar="A,B", default="", help=f"Do not ask these: {', '.join(ORACLES)}."),
         option("--ledgers", type=click.Choice(["either", "shared", "separate"]), default="either",
@@ -49,17 +51,24 @@ def scene_options(function: F) -> F:
     return function
 
 
+def _with_unit(fault: Fault) -> str:
+    amounts = " to ".join(f"{each:g}" for each in sorted({min(fault.amounts), max(fault.amounts)}))
+    return fault.name if fault.is_counted else f"{fault.name} ({amounts} {fault.unit})"
+
+
 @click.command(cls=Command, name="simulate")
 @click.argument("words", metavar="[APP] | replay FILE [APP]", nargs=-1)
 @app_option
 @option("--seeds", type=click.IntRange(1), default=100, help="How many worlds.")
 @option("--seed", type=click.IntRange(0), default=0, help="The first of them.")
 @option("--time", "seconds", type=click.FloatRange(0), help="Stop after so many seconds, whatever --seeds says.")
-@option("--guided", is_flag=True, help="Walk the ways of the model instead of seeds; --seeds is how many at most.")
+@option(
+    "--guided", is_flag=True, help="Instead of seeds try the orders of events that `callboard check` finds possible."
+)
 @option("--most", type=click.IntRange(1), default=1, help="Stop after so many failures.")
 @scene_options
 @option("--keep", "folder", metavar="DIR", default=".callboard/failures", help="Where failures are kept.")
-@option("--replay", "file", metavar="FILE", help="Live this kept failure again, and nothing else.")
+@option("--jobs", type=click.IntRange(0), default=1, help="Processes that share the seeds; 0: one for each core.")
 @option("--pdb", is_flag=True, help="With replay: stop in each reaction that the story runs.")
 @option("--mermaid", "drawn", is_flag=True, help="Draw the story too, as a Mermaid sequence.")
 @option("--trace", is_flag=True, help="Only the whole trace of each seed, as JSON, to compare with another.")
@@ -72,17 +81,13 @@ def command(words: tuple[str, ...], app: str | None, **options: Any) -> int:
     Opens no connection and no file but those of --keep. What must hold is derived from the declaration; add your own
     with @choreography.invariant, and a workload of your own with @choreography.workload.
     """
-    if words[:1] == ("replay",) and len(words) > 1:
-        options["file"], words = words[1], words[2:]
-    if len(words) > 1:
-        raise Refusal(2, f"one app, or `replay FILE` and an app: {' '.join(words)} is more")
-    app_argument = words[0] if words else None
-    choreography = find_app(app, app_argument)
-    scene = _scene(choreography, options)
+    file, app_argument = _file_and_app(words, options)
+    scene = _scene_of(app, app_argument, options)
+    choreography = scene.choreography
     spec = app_argument or setting("app", app).value or ""
-    if options["file"] is not None:
+    if file is not None:
         try:
-            return _replay(scene, Path(options["file"]), options, spec)
+            return _replay(scene, file, options, spec)
         except (NotThisFailure, NotThisFlow) as error:
             raise Refusal(2, str(error)) from error
     if options["trace"]:
@@ -96,7 +101,9 @@ def command(words: tuple[str, ...], app: str | None, **options: Any) -> int:
         if options["guided"]:
             found = guided(scene, options["seeds"], most=options["most"])
         else:
-            found = hunt(scene, _within(seeds, options["seconds"]), most=options["most"], told=_progress(options))
+            lives = None if options["jobs"] == 1 else _spread(app, app_argument, options)
+            within = _within(seeds, options["seconds"])
+            found = hunt(scene, within, most=options["most"], told=_progress(options), lives=lives)
             found.unsteady += [] if found.failures or options["as_json"] else _elsewhere(found, spec, options)
         found.foreign += foreign(choreography, found.seen)
         _clear()
@@ -106,8 +113,42 @@ def command(words: tuple[str, ...], app: str | None, **options: Any) -> int:
         say_json("simulate", _document(found, [*files.values()]))
     else:
         for file, failure in files.items():
-            _tell_story(failure, f"callboard simulate {spec} --replay {file}", options)
+            _tell_story(failure, _line(file, spec, options), options)
+            say("           --pdb stops in each reaction, --mermaid draws it", "quiet")
     return int(bool(files or found.unsteady or found.foreign))
+
+
+def _file_and_app(words: tuple[str, ...], options: dict[str, Any]) -> tuple[Path | None, str | None]:
+    """What is replayed, and the app. Exit 2 if these words say neither."""
+    is_replay = words[:1] == ("replay",)
+    if is_replay and len(words) == 1:
+        raise Refusal(2, "which one? callboard simulate replay FILE [APP]")
+    rest = words[2:] if is_replay else words
+    if len(rest) > 1:
+        raise Refusal(2, f"one app, or `replay FILE` and an app: {' '.join(words)} is more")
+    if options["pdb"] and not is_replay:
+        raise Refusal(2, "--pdb stops in a story that is replayed: callboard simulate replay FILE [APP] --pdb")
+    if options["guided"] and options["jobs"] != 1:
+        raise Refusal(2, "--guided runs in one process: leave --jobs away")
+    return (Path(words[1]) if is_replay else None), (rest[0] if rest else None)
+
+
+def _line(file: Path, spec: str, options: dict[str, Any]) -> str:
+    """What replays the failure in this file."""
+    given = [word for name in ("ports", "pure", "ignore") if options[name] for word in (f"--{name}", options[name])]
+    return shlex.join(["callboard", "simulate", "replay", str(file), *([spec] if spec else []), *given])
+
+
+def _spread(
+    app: str | None, argument: str | None, options: dict[str, Any]
+) -> Callable[[Iterable[int]], Iterator[Lived]]:
+    from callboard.cli.spread import spread
+
+    return lambda seeds: spread(options["jobs"], seeds, _scene_of, app, argument, options)
+
+
+def _scene_of(app: str | None, argument: str | None, options: dict[str, Any]) -> Scene:
+    return _scene(find_app(app, argument), options)
 
 
 def _scene(choreography: Choreography, options: dict[str, Any]) -> Scene:
@@ -180,7 +221,7 @@ def _tell(found: Hunt, seconds: float, options: dict[str, Any]) -> None:
     _tell_ways(found)
     missing = [*found.missing, *found.missing_ends, *(f"anything of {path}" for path in found.missing_undos)]
     if missing:
-        say(f"no {'way' if found.ways else 'seed'} has reached: {', '.join(missing)}", "quiet")
+        say(f"no {'order' if found.ways else 'seed'} has reached: {', '.join(missing)}", "quiet")
     for text in found.unsteady:
         say(text, "failure")
     for text in found.foreign:
@@ -195,11 +236,11 @@ def _tell(found: Hunt, seconds: float, options: dict[str, Any]) -> None:
 def _tell_ways(found: Hunt) -> None:
     for way in found.ways:
         if way.why:
-            say(f"not gone: {way.name}\n    {way.why}", "quiet")
+            say(f"not followed: {way.name}\n    {way.why}", "quiet")
     if found.ways:
         gone = sum(not way.why for way in found.ways)
         more = "; there are more of them" if found.cut_short else ""
-        say(f"the code went {gone} of {counted(len(found.ways), 'way')} of the model{more}")
+        say(f"of {counted(len(found.ways), 'order')} of events tried the code followed {gone}{more}")
 
 
 def _tell_story(failure: Failure, line: str, options: dict[str, Any]) -> None:
@@ -239,7 +280,14 @@ def _kept_before(scene: Scene, folder: Path, options: dict[str, Any]) -> dict[Pa
     if not folder.is_dir():
         return found
     for file in sorted(folder.glob(f"{scene.choreography.name}-*.json")):
-        failure = replay(read_kept(file, scene), _scene(scene.choreography, options))
+        if not re.fullmatch(r"\d+-[a-z-]+", file.stem.removeprefix(f"{scene.choreography.name}-")):
+            continue  # of another choreography, whose name begins alike
+        try:
+            kept = read_kept(file, scene)
+        except NotThisFailure as error:
+            note(str(error))
+            continue
+        failure = replay(kept, _scene(scene.choreography, options))
         if failure.violations:
             found[file] = failure
         else:
@@ -258,12 +306,13 @@ def _replay(scene: Scene, file: Path, options: dict[str, Any], spec: str) -> int
     kept = read_kept(file, scene)
     failure = _debugged(scene, lambda: replay(kept, scene)) if options["pdb"] else replay(kept, scene)
     if not failure.violations:
-        say(f"{file} does not fail any more: the same deviations, and nothing broke", "success")
+        struck = f"{len(failure.ending.deviations)} of its {counted(len(kept.deviations), 'deviation')} struck"
+        say(f"{file} does not fail any more: {struck}, and nothing broke", "success")
         return 0
     if options["as_json"]:
         say_json("simulate", _document(Hunt(scene), [failure]))
     else:
-        _tell_story(failure, f"callboard simulate {spec} --replay {file} --pdb", options)
+        _tell_story(failure, f"{_line(file, spec, options)} --pdb", options)
     return 1
 
 

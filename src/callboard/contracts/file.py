@@ -91,7 +91,8 @@ def parse(text: bytes, where: str) -> ContractFile:
             raise ContractError(where, _wrong_schema(schema))
         return msgspec.json.decode(text, type=ContractFile)
     except msgspec.MsgspecError as error:
-        raise ContractError(where, f"it cannot be read as a contract: {error}") from error
+        fix = "write it anew with `callboard contract export`"
+        raise ContractError(where, f"it cannot be read as a contract ({error}): {fix}") from error
 
 
 def _wrong_schema(schema: str) -> str:

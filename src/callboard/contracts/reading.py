@@ -57,6 +57,9 @@ class _Reader:
         for name, row in file.states.items():
             self._states[name] = state(key=row.key or "", shape=row.version, name=name)(_class(row, frozen=False))
         services = {name: Service(name) for name in file.services}
+        if twice := services.keys() & {each.name for each in self._services}:
+            fix = f"there are two services named {min(twice)!r} in what is put together: name only one of the two"
+            raise ContractError(f"the contract of {file.name}", fix)
         functions = {path: _function(path.partition(".")[2], said) for path, said in file.reactions.items()}
         for path, said in sorted(file.reactions.items(), key=lambda each: (each[1].file, each[1].line)):
             self._register(services[path.partition(".")[0]], path, said, functions)

@@ -5,6 +5,7 @@ What ledgers say to each other about flows travels as events too, under types th
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -84,9 +85,11 @@ class Abroad:
         self.outside = frozenset[str]().union(*outside, (kind.name for kind in choreography.outgoing))
         self.token: int | None = None  # of the relay, if this process owns it
         self.sent = 0  # everything up to here is with the broker
+        self.sent_at = 0  # when that was
         self.saved = 0  # as the ledger has it
         self.away: tuple[int, str] | None = None  # since when the broker does not do its part, and what it says
         self.refused: list[tuple[Entry, str]] = []  # what the broker never takes, and why; not written down yet
+        self.idle: set[str] = set()  # those of the relay and the intakes that have nothing parked to look at again
         self._homes = {name: choreography.home_of(flow).name for name, flow in choreography.flows.items()}
 
     def subscription(self, service: str) -> str:
@@ -128,6 +131,7 @@ def address_of(identity: str) -> str:
     return f"ledger-{identity}"
 
 
+@lru_cache(256)
 def types_heard(choreography: Choreography, service: str) -> frozenset[str]:
     """The types that the ledger of a service must see: what its reactions take, wait for or look at, and its flows."""
     kinds: set[str] = set()

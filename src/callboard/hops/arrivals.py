@@ -121,6 +121,8 @@ class Arrivals:
     async def write(self, tx: Transaction) -> None:
         """All of it is part of the commit."""
         publications = self._group.publications
+        if self._parked:
+            self._abroad.idle.discard(self._path)
         await tx.append(self._group.entries)
         await tx.start_flows([row for each in publications for row in each.flows])
         await tx.supply([*self._supplied, *(given for each in publications for given in each.supplied)])

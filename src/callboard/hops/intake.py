@@ -52,14 +52,18 @@ async def _write(
 async def _reconsider(work: Work, abroad: Abroad, service: str | None, limit: int) -> int:
     """What could not be taken in before is tried again where something has changed."""
     path = intake_of(service)
+    if path in abroad.idle:
+        return 0
     rows = await work.ledger.parked(reactions=[path], limit=limit)
-    ready = [row for row in rows if await _is_ready(work, row)]
+    if not rows:
+        abroad.idle.add(path)
+    ready = [row for row in rows if await is_ready(work, row)]
     if ready:
         await _write(work, abroad, service, (), ready)
     return len(ready)
 
 
-async def _is_ready(work: Work, row: Parked) -> bool:
+async def is_ready(work: Work, row: Parked) -> bool:
     if row.asked is not None:
         return (row.due or 0) <= work.now()
     if row.why != "waiting":

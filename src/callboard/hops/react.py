@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _LOOK = 500_000  # microseconds between two looks for verdicts of flows with a dead letter
 _LARGEST = 2048  # events that one group emits before it commits
+_SAVE = 250_000  # microseconds that positions alone wait for a commit that takes them along
 _RAWS = 8  # runs in one commit with SQL of their own: others wait for the lock meanwhile
 
 
@@ -83,6 +84,8 @@ async def _begin(work: Work) -> Group:
 async def _notice_wishes(work: Work) -> None:
     """What operators asked for while nobody looked."""
     work.wishes = False
+    if work.abroad is not None:
+        work.abroad.idle.clear()
     for wish in await work.ledger.parked(reactions=list(work.readers), asked=True):
         reader = work.readers[wish.reaction]
         known = reader.rows.get((wish.pos, wish.effect))
@@ -137,15 +140,15 @@ async def _fill_raws(work: Work, group: Group) -> None:
 
 
 def _is_worth_a_commit(work: Work, group: Group) -> bool:
-    """Whether the group has something to write; positions alone are written once there is nothing else to do."""
+    """Whether the group has something to write; positions alone wait a moment for something that takes them along."""
     if not group.empty or work.rows.overlay or group.deadlines or len(group.seen) >= PAGE:
         return True
     if work.watcher is not None and any(work.watcher.hears(entry.type) for entry in group.seen):
         return True
     if group.seen:
-        work.unsaved = work.unsaved or bool(work.readers)
+        work.unsaved = work.unsaved or (group.now if work.readers else 0)
         return False
-    return work.unsaved
+    return bool(work.unsaved) and (work.draining or group.now - work.unsaved >= _SAVE)
 
 
 async def _publish(work: Work, group: Group) -> None:

@@ -16,23 +16,25 @@ if TYPE_CHECKING:
     from callboard.ledger import Entry, Wish
 
 _BEHIND = 4096  # positions after which the place is saved although there is more to send
+_SAVE = 250_000  # microseconds that the place waits for a group that takes it along
 
 
 async def relay(work: Work, abroad: Abroad, *, limit: int = 256) -> int:
     """The next entries are with the broker. Returns how many were read.
 
-    The place behind them is saved with the next group that commits, or here as soon as there is nothing more to send. A
-    crash before sends them again, as the same envelopes. Raises BrokerUnavailable, and nothing has moved then. One
-    envelope that the broker never takes is a dead letter, and the others go on.
+    The place behind them is saved with the next group that commits, or here if none does for a moment. A crash before
+    sends them again, as the same envelopes. Raises BrokerUnavailable, and nothing has moved then. One envelope that the
+    broker never takes is a dead letter, and the others go on.
     """
     entries = await work.ledger.read(abroad.sent, limit=limit)
     if not entries:
-        await _save(work, abroad)
+        if abroad.refused or work.draining or work.now() - abroad.sent_at >= _SAVE:
+            await _save(work, abroad)
         return await _wishes(work, abroad, limit)
     going = [entry for entry in entries if abroad.concerns(entry)]
     why = await _send(work, abroad, going)
     abroad.refused += [(entry, why[entry.id]) for entry in going if entry.id in why]
-    abroad.sent = entries[-1].pos
+    abroad.sent, abroad.sent_at = entries[-1].pos, work.now()
     if abroad.sent - abroad.saved >= _BEHIND:
         await _save(work, abroad)
     return len(entries)
@@ -68,8 +70,12 @@ def _dead_letter(entry: Entry, why: str) -> Parked:
 
 async def _wishes(work: Work, abroad: Abroad, limit: int) -> int:
     """Dead letters of the relay that an operator wants sent again, or given up."""
+    if RELAY in abroad.idle:
+        return 0
     now = work.now()
     asked = await work.ledger.parked(reactions=[RELAY], asked=True, limit=limit)
+    if not asked:
+        abroad.idle.add(RELAY)
     rows = {row.pos: row.asked for row in asked if row.asked is not None and (row.due or 0) <= now}
     if not rows:
         return 0

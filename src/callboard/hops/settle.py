@@ -200,7 +200,7 @@ def _committed(work: Work, group: Group, tx: Transaction, positions: list[Positi
         work.rows.forget()
     work.rows.commit()
     work.guards.tell()
-    work.unsaved = bool(group.seen) and bool(work.readers)
+    work.unsaved = group.now if group.seen and work.readers else 0
     for publication in group.publications:
         if publication.service not in work.tokens:
             work.rows.discard(publication.loads)

@@ -101,7 +101,7 @@ class Work:
     start_head: int = 0  # what was waiting when this process began
     moved: bool = True  # somebody else has committed
     next_look: int = 0  # when it is looked again which flows have their verdict
-    unsaved: bool = False  # positions have moved that the ledger does not know of
+    unsaved: int = 0  # since when positions have moved that the ledger does not know of; 0: none have
 
     # what waits
     fresh: deque[Entry] = field(default_factory=deque[Entry])  # behind `read`, without a gap

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import sqlite3
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,8 @@ from callboard.ledgers.sqlite_transaction import SqliteTransaction
 from callboard.ledgers.sqlite_upkeep import copied, faults, migrate, refuse_layout
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from callboard.ledger import Why
 
@@ -71,12 +73,16 @@ class SqliteLedger:
         self._path = url.removeprefix("sqlite:///")
         self._synchronous = synchronous
         self._in_memory = self._path == ":memory:"
+        self._errors = sqlite_errors(url)
         self._numbers: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._locks: dict[str, ServiceLock] = {}
         self._tokens: dict[str, int] = {}
         self._worker = os.getpid()
         self._seen_version = -1
+        self._checked = -1  # the version of the database for which
+        self._good: dict[str, int] = {}  # these tokens were found good,
+        self._counts = (0, 0, 0, 0)  # and these counts were read, or written since
         self._db: sqlite3.Connection
 
     # opening and closing
@@ -88,7 +94,7 @@ class SqliteLedger:
         if self._read_only:
             self._look()
             return
-        with sqlite_errors(self.url):
+        with self._errors:
             self._db = sqlite3.connect(self._path, timeout=10, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute(f"PRAGMA synchronous = {self._synchronous}")
@@ -109,7 +115,7 @@ class SqliteLedger:
             raise LedgerError(
                 f"{self.url}: there is no such file: name the ledger of a worker, or begin one with `callboard run`"
             )
-        with sqlite_errors(self.url), contextlib.ExitStack() as undo:
+        with self._errors, contextlib.ExitStack() as undo:
             where = f"{path.absolute().as_uri()}?mode=ro"
             if not os.access(path.parent, os.W_OK) and not path.with_name(f"{path.name}-wal").exists():
                 where += (
@@ -138,8 +144,11 @@ class SqliteLedger:
             self._db.execute(STATE_TABLE.format(state))
 
     def _load_names(self) -> None:
-        self._names = dict(self._db.execute("SELECT number, name FROM name"))
-        self._numbers = {name: number for number, name in self._names.items()}
+        self._know(dict(self._db.execute("SELECT number, name FROM name")))
+
+    def _know(self, names: dict[int, str]) -> None:
+        self._names = names
+        self._numbers = {name: number for number, name in names.items()}
 
     async def close(self) -> None:
         """Give up every service that is still owned, and close the file."""
@@ -152,7 +161,7 @@ class SqliteLedger:
 
     async def identity(self) -> str:
         """What tells this file from every other; a copy of it has the same."""
-        with sqlite_errors(self.url):
+        with self._errors:
             return bytes(self._db.execute("SELECT identity FROM ledger").fetchone()[0]).hex()
 
     # the log
@@ -360,7 +369,7 @@ class SqliteLedger:
         return [
             Position(
                 name, since, pos, unpack_open(left) if left else (), bool(live),
-                None if hears is None else tuple(json.loads(hears)), first, *paused,
+                None if hears is None else _hears(hears), first, *paused,
             )
             for name, since, pos, left, live, hears, first, *paused in self._all(query, ())
         ]  # fmt: skip
@@ -427,7 +436,7 @@ class SqliteLedger:
         return ownership
 
     def _take_over(self, service: str, lock: ServiceLock | None) -> Ownership:
-        with sqlite_errors(self.url):
+        with self._errors:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._check({})
@@ -440,6 +449,7 @@ class SqliteLedger:
             except BaseException:
                 self._db.execute("ROLLBACK")
                 raise
+        self._good[service] = token
         if lock is not None:
             lock.note(identity, token, head)
         return Ownership(token, before is None or bool(before[0]))
@@ -449,7 +459,7 @@ class SqliteLedger:
 
         If another owns it already, because this one was paused, that one's mark is left as it is.
         """
-        with sqlite_errors(self.url):
+        with self._errors:
             self._db.execute("PRAGMA busy_timeout = 5000")
             query = "UPDATE owner SET clean = ? WHERE service = ? AND token = ?"
             token = self._tokens.pop(service, 0)
@@ -484,7 +494,7 @@ class SqliteLedger:
 
     async def verify(self) -> list[str]:
         """What is wrong with the database, in words; empty if nothing is."""
-        return faults(self._all)
+        return faults(self._all, on_disk=not self._in_memory)
 
     async def pruned_to(self) -> int:
         """No flow that was pruned began after this moment; 0 if none was."""
@@ -502,46 +512,92 @@ class SqliteLedger:
             if found:
                 raise LedgerError(f"{self.url}: the copy is not sound, and was not kept: {found[0]}")
 
-    @contextlib.asynccontextmanager
-    async def transaction(self, tokens: Mapping[str, int]) -> AsyncIterator[SqliteTransaction]:
+    def transaction(self, tokens: Mapping[str, int]) -> AbstractAsyncContextManager[SqliteTransaction]:
         """Begin with the write lock held.
 
         Raises LedgerBusy at once if it is taken, LedgerLost if a token is no longer ours.
         """
-        with sqlite_errors(self.url):
+        return Commit(self, tokens)
+
+    def begin(self, tokens: Mapping[str, int]) -> SqliteTransaction:
+        """The write lock is held, and the tokens are good."""
+        with self._errors:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._check(tokens)
-                counts = self._db.execute("SELECT head, edits, prunes, pruned_to FROM ledger").fetchone()
-                tx = SqliteTransaction(self._db, counts, self._numbers, self._names)
-                yield tx
-                self._db.execute(_COUNTS, (tx.head, tx.edits, tx.prunes, tx.pruned_to))
+            except BaseException:
+                self._db.execute("ROLLBACK")
+                raise
+        return SqliteTransaction(self._db, self._counts, self._numbers, self._names)
+
+    def commit(self, tx: SqliteTransaction) -> None:
+        """What was written is there for good, or nothing of it is."""
+        with self._errors:
+            try:
+                if tx.moved:
+                    self._db.execute(_COUNTS, (tx.head, tx.edits, tx.prunes, tx.pruned_to))
                 self._db.execute("COMMIT")
             except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
+                self.roll_back()
                 raise
+        self._counts = tx.head, tx.edits, tx.prunes, tx.pruned_to
+
+    def roll_back(self) -> None:
+        """Nothing that was written is there."""
+        if self._db.in_transaction:
+            self._db.execute("ROLLBACK")
 
     def _check(self, tokens: Mapping[str, int]) -> None:
         refuse_fork(self.url, self._worker)
+        version = 0 if self._in_memory else self._db.execute("PRAGMA data_version").fetchone()[0]
+        if version == self._checked and tokens.items() <= self._good.items():
+            return  # nobody else has committed since
         layout = self._db.execute("PRAGMA user_version").fetchone()[0]
         if layout != LAYOUT:
             raise LedgerLost(
                 f"{self.url}: a newer callboard migrated it to layout {layout}: restart this process with that version"
             )
-        if not tokens:
-            return
         held = dict(self._db.execute("SELECT service, token FROM owner"))
         for service, token in tokens.items():
             if held.get(service) != token:
                 raise LedgerLost(
                     f"{self.url}: {service} is owned by another process now: this one commits nothing more for it"
                 )
+        self._counts = self._db.execute("SELECT head, edits, prunes, pruned_to FROM ledger").fetchone()
+        self._checked, self._good = version, held
 
     def _one(self, query: str) -> int:
-        with sqlite_errors(self.url):
+        with self._errors:
             return int(self._db.execute(query).fetchone()[0])
 
     def _all(self, query: str, values: Sequence[Any]) -> list[Any]:
-        with sqlite_errors(self.url):
+        with self._errors:
             return self._db.execute(query, values).fetchall()
+
+
+@lru_cache(4096)
+def _hears(told: str) -> tuple[str, ...]:
+    return tuple(json.loads(told))
+
+
+class Commit:
+    """One transaction of a ledger: committed where its block ends, rolled back where that raises."""
+
+    __slots__ = ("_ledger", "_tokens", "_tx")
+
+    def __init__(self, ledger: SqliteLedger, tokens: Mapping[str, int]) -> None:
+        self._ledger = ledger
+        self._tokens = tokens
+
+    async def __aenter__(self) -> SqliteTransaction:
+        self._tx = self._ledger.begin(self._tokens)
+        return self._tx
+
+    async def __aexit__(self, cls: object, error: BaseException | None, trace: object) -> None:
+        if error is None:
+            self._ledger.commit(self._tx)
+            return
+        self._ledger.roll_back()
+        if isinstance(error, sqlite3.Error):
+            with sqlite_errors(self._ledger.url):
+                raise error

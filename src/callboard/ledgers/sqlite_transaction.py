@@ -10,7 +10,7 @@ from callboard.ledgers.sqlite_lent import SqliteLent
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from callboard.ledger import (
         Entry,
@@ -51,13 +51,20 @@ class SqliteTransaction:
         numbers: dict[str, int],
         names: dict[int, str],
     ) -> None:
-        self.head, self.edits, self.prunes, self.pruned_to = counts
+        self._counts = self.head, self.edits, self.prunes, self.pruned_to = counts
         self._db = db
         self._numbers = numbers
         self._names = names
 
+    @property
+    def moved(self) -> bool:
+        """Whether it counted something."""
+        return self._counts != (self.head, self.edits, self.prunes, self.pruned_to)
+
     async def append(self, entries: Sequence[Entry]) -> None:
         """Log these; their positions run on from `head`."""
+        if not entries:
+            return
         numbers = self._numbers
         for name in {e.type for e in entries} | {e.by for e in entries if e.by}:
             if name not in numbers:
@@ -70,15 +77,18 @@ class SqliteTransaction:
                 by = numbers[e.by] if e.by else 0
                 values += (e.pos, e.id, numbers[e.type], e.flow, e.time, e.cause, by, bytearray(e.data))
             self._db.execute(_PUT_64 if len(page) == _LOG_ROWS else _PUT_PLAIN + marks(len(page), 8), values)
-        self._db.executemany(
+        self._many(
             _PUT_RARE,
             [
                 (e.pos, e.id, numbers[e.type], e.flow, e.time, e.key, e.cause, numbers.get(e.by or "", 0), e.data, more)
                 for e, more in rare
             ],
         )
-        if entries:
-            self.head = max(self.head, entries[-1].pos)
+        self.head = max(self.head, entries[-1].pos)
+
+    def _many(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
+        if rows:
+            self._db.executemany(statement, rows)
 
     def _number(self, name: str) -> int:
         number = self._numbers.get(name)
@@ -137,27 +147,27 @@ class SqliteTransaction:
                 )
             self._db.execute(_PUT_PARKED + marks(len(page), 12), values)
 
-    async def unpark(self, keys: Iterable[tuple[str, int, int]]) -> None:
+    async def unpark(self, keys: Sequence[tuple[str, int, int]]) -> None:
         """Forget these parked deliveries, by (reaction, position, effect)."""
-        self._db.executemany("DELETE FROM parked WHERE reaction = ? AND pos = ? AND effect = ?", keys)
+        self._many("DELETE FROM parked WHERE reaction = ? AND pos = ? AND effect = ?", keys)
 
     async def remember(self, rows: Sequence[Memory]) -> None:
         """Keep these memories."""
-        self._db.executemany("INSERT OR IGNORE INTO memory VALUES (?, ?, ?, ?, ?)", rows)
+        self._many("INSERT OR IGNORE INTO memory VALUES (?, ?, ?, ?, ?)", rows)
 
     async def note(self, rows: Sequence[Note]) -> None:
         """Write these exceptions down."""
-        self._db.executemany("INSERT INTO note VALUES (?, ?, ?, ?, ?, ?)", rows)
+        self._many("INSERT INTO note VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     async def advance(self, positions: Sequence[Position]) -> None:
         """Move these reactions to where they stand now; never back, though their owner may be reading the log again."""
         rows = [(p.pos, pack(p.open) if p.open else None, p.paused, p.by, p.reaction) for p in positions]
         query = "UPDATE reaction SET pos = max(pos, ?), open = ?, paused = ?, by = ? WHERE reaction = ?"
-        self._db.executemany(query, rows)
+        self._many(query, rows)
 
     async def supply(self, rows: Sequence[Supplied]) -> None:
         """Remember these idempotency keys and ids from outside."""
-        self._db.executemany("INSERT INTO supplied (id, pos, digest) VALUES (?, ?, ?)", rows)
+        self._many("INSERT INTO supplied (id, pos, digest) VALUES (?, ?, ?)", rows)
 
     async def start_flows(self, rows: Sequence[FlowRow]) -> None:
         """Begin these flows; one may have its verdict already. Their keys must be new."""
@@ -183,7 +193,7 @@ class SqliteTransaction:
             )
             for f in rows
         ]
-        self._db.executemany(_SET_FLOW, values)
+        self._many(_SET_FLOW, values)
 
     async def edit(self) -> None:
         """Tell the owner's process that state was changed from outside its reactions."""
@@ -229,14 +239,12 @@ class SqliteTransaction:
     async def retire(self, reactions: Collection[str]) -> None:
         """Nobody waits for these reactions any more; registered again they start anew."""
         rows = [(reaction,) for reaction in reactions]
-        self._db.executemany("UPDATE reaction SET live = 0, open = NULL WHERE reaction = ?", rows)
+        self._many("UPDATE reaction SET live = 0, open = NULL WHERE reaction = ?", rows)
 
     async def place(self, positions: Sequence[Position]) -> None:
         """These stand there from now on, wherever they stood before."""
         rows = [(p.reaction, p.since, p.pos, p.live, json.dumps(p.hears or ())) for p in positions]
-        self._db.executemany(
-            "INSERT OR REPLACE INTO reaction (reaction, since, pos, live, hears) VALUES (?, ?, ?, ?, ?)", rows
-        )
+        self._many("INSERT OR REPLACE INTO reaction (reaction, since, pos, live, hears) VALUES (?, ?, ?, ?, ?)", rows)
 
     async def fill(self, state: str, source: str | None) -> int:
         """The rows of `state` are those of the state `source` (None: there are none); returns how many there were."""

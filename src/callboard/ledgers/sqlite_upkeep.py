@@ -70,9 +70,9 @@ _FAULTS = (
 )  # fmt: skip
 
 
-def faults(ask: Ask) -> list[str]:
+def faults(ask: Ask, *, on_disk: bool = True) -> list[str]:
     """What is wrong with the database, in words; empty if nothing is."""
-    found = [row[0] for row in ask("PRAGMA integrity_check", ()) if row[0] != "ok"]
+    found = [row[0] for row in (ask("PRAGMA integrity_check", ()) if on_disk else ()) if row[0] != "ok"]
     for query, text in _FAULTS if not found else ():
         found += [text.format(*row) for row in ask(f"{query} LIMIT {_SHOWN}", ())]
     return found

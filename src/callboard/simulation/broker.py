@@ -43,7 +43,8 @@ class SimulatedBroker:
         self._sent = 0
         self._wakes: dict[Callable[[], None], str] = {}  # with the worker that is woken
         self._readers: dict[str, set[str]] = {}  # subscription -> the workers that ask for what it holds
-        self._away: dict[tuple[str, int], float] = {}
+        self._windows: set[tuple[str, int]] = set()  # in which it was asked whether this worker is cut off
+        self._cut: dict[str, float] = {}  # until when this worker is
 
     @property
     def is_empty(self) -> bool:
@@ -83,16 +84,26 @@ class SimulatedBroker:
                     self._carry(subscription, data, label)
             if worker is not None:
                 await worker.may_die(f"after it sent {label}")
+                self._may_cut(worker, f"once it has sent {label}")
         return refused
 
     async def receive(self, subscription: str, *, limit: int) -> Sequence[Delivery]:
-        """What has arrived, the earliest first. Until it is acknowledged it is handed over each time."""
+        """What has arrived, the earliest first. Until it is acknowledged it is handed over each time, unless it is lost
+        on that way: then it comes again.
+        """
         worker = self._reach()
         self._readers.setdefault(subscription, set()).add("" if worker is None else worker.name)
         now = asyncio.get_running_loop().time()
-        arrived = [(held.at, place, held.data) for place, held in self._waiting.get(subscription, {}).items()]
-        found = sorted((at, place, data) for at, place, data in arrived if at <= now)
-        return [Delivery.of(data, place) for _, place, data in found[:limit]]
+        arrived = [(held.at, place) for place, held in self._waiting.get(subscription, {}).items() if held.at <= now]
+        found: list[Delivery] = []
+        for _, place in sorted(arrived)[:limit]:
+            held = self._waiting[subscription][place]
+            wait = self._strikes("drop", held.label, subscription, "is lost on the way, and comes again")
+            if wait is None:
+                found.append(Delivery.of(held.data, place))
+            else:
+                self._hold(subscription, place, held, wait)
+        return found
 
     async def ack(self, subscription: str, deliveries: Sequence[Delivery]) -> None:
         """They are forgotten."""
@@ -152,13 +163,21 @@ class SimulatedBroker:
         worker = self._world.workers[life.worker]
         now = asyncio.get_running_loop().time()
         window = (worker.name, int(now // _WINDOW))
-        if window not in self._away:
-            where = f"{worker.name} from minute {window[1] * _WINDOW // 60}"
-            away = self._world.strikes("away", where, worker.name, "cannot reach the broker")
-            self._away[window] = 0.0 if away is None else now + away
-        if now < self._away[window]:
+        if window not in self._windows:
+            self._windows.add(window)
+            self._may_cut(worker, f"from minute {window[1] * _WINDOW // 60}")
+        if now < self._cut.get(worker.name, 0.0):
             raise BrokerUnavailable("the broker does not answer (simulated)")
         return worker
+
+    def _may_cut(self, worker: Worker, when: str) -> None:
+        """The worker may be cut off now. Raises BrokerUnavailable in the middle of what it sends: it never hears that
+        the broker has it.
+        """
+        cut = worker.strikes("partition", f"{worker.name} {when}", f"cannot reach the broker {when}")
+        if cut is not None:
+            self._cut[worker.name] = asyncio.get_running_loop().time() + cut
+            raise BrokerUnavailable("the broker does not answer (simulated)")
 
 
 if TYPE_CHECKING:

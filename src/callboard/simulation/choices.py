@@ -31,6 +31,7 @@ class Choices:
         self.calm = False  # faults have stopped
         self.deviations: Deviations = {}
         self._forced = forced
+        self._lasting: dict[str, tuple[str, float]] = {}  # place -> what strikes there, and how often still
         self._visits: Counter[str] = Counter()
         self._rates = {
             name: FAULTS[name].rate * (self.pick(f"swarm {name}", SWARM) if swarm else 1.0) for name in faults
@@ -68,16 +69,27 @@ class Choices:
         rate = self._rates.get(fault, 0.0)
         if self._forced is None and (self.calm or not rate):
             return None
-        key = self.visit(f"{fault} {where}")
+        place = f"{fault} {where}"
+        key = self.visit(place)
         if self._forced is not None:
-            amount = self._forced.get(key)
+            key, amount = self._repeated(place, key)
         elif self.draw(key) >= rate:
             amount = None
         else:
             amount = float(self.pick(f"amount {key}", FAULTS[fault].amounts))
         if amount is not None:
+            self.deviations.pop(key, None)  # the last is the one that has struck now
             self.deviations[key] = amount
         return amount
+
+    def _repeated(self, place: str, key: str) -> tuple[str, float | None]:
+        """What is forced here, or was and goes on: where an amount is a count, it strikes so many times in a row."""
+        forced = self._forced or {}
+        if key in forced:
+            self._lasting[place] = (key, forced[key] if FAULTS[place.partition(" ")[0]].is_counted else 1)
+        key, left = self._lasting.get(place, (key, 0))
+        self._lasting[place] = (key, left - 1)
+        return key, forced[key] if left > 0 else None
 
     def publishes(self, what: str) -> bool:
         """Whether this is published: always, unless a smaller story is told."""

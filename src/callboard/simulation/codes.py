@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from callboard.checks.catalogue import check
@@ -33,14 +34,18 @@ def codes_of(violation: Violation) -> tuple[str, ...]:
     return CODES.get(violation.oracle, ())
 
 
-def match(choreography: Choreography, violation: Violation) -> tuple[str, Finding | None]:
-    """The code, and what the check finds of it here; no code where the property is none of the check's."""
+def match(choreography: Choreography, violation: Violation, ran: set[str]) -> tuple[str, Finding | None]:
+    """The code, and what the check finds of it here; no code where the property is none of the check's. Of an invariant
+    only what the reactions that ran can do.
+    """
     codes = codes_of(violation)
     if not codes:
         return "", None
     report = check(choreography, select=codes, limit=STATES)
     found = {
-        each.code: each for each in reversed([*report.findings, *report.allowed]) if each.severity != "information"
+        each.code: each
+        for each in reversed([*report.findings, *report.allowed])
+        if each.severity != "information" and (violation.oracle in _SURE or _can(each, ran))
     }
     finding = next((found[code] for code in codes if code in found), None)
     if finding is not None:
@@ -48,9 +53,23 @@ def match(choreography: Choreography, violation: Violation) -> tuple[str, Findin
     return (codes[0] if violation.oracle in _SURE else ""), None
 
 
+def _can(finding: Finding, ran: set[str]) -> bool:
+    return all(f"{step.service}.{step.reaction}" in ran for step in finding.steps if step.reaction and step.emitted)
+
+
+def short(place: str) -> str:
+    """The same file and line, seen from here."""
+    near = os.path.relpath(place)
+    return place if near.startswith("..") else near
+
+
 def told(code: str, finding: Finding | None) -> str:
     """One line of a story."""
     if not code:
         return ""
-    where = f"which `callboard check` finds too, at {finding.place}" if finding else "which the signatures do not show"
+    where = (
+        f"which `callboard check` finds too, at {short(str(finding.place))}"
+        if finding
+        else "which the signatures do not show"
+    )
     return f"this is {code}, {where}: `callboard check --explain {code}`"

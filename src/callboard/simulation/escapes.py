@@ -17,6 +17,7 @@ import time
 from contextlib import ExitStack
 from datetime import datetime, timedelta, tzinfo
 from hashlib import blake2b
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from callboard.errors import PACKAGE
@@ -25,7 +26,7 @@ from callboard.simulation.samples import START
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import FrameType, ModuleType
+    from types import FrameType
 
     from callboard.simulation.world import World
 
@@ -37,6 +38,7 @@ _REMEDIES = {
     "time.sleep": "await asyncio.sleep(...), or let wait= do it",
 }
 _REAL = datetime
+_MODULES: dict[tuple[int, frozenset[str]], list[ModuleType]] = {}  # as they were found last
 
 
 class _Class(type):
@@ -53,6 +55,7 @@ class Sealed:
     def __init__(self, world: World) -> None:
         self._world = world
         self._drawn = 0
+        self._depth = 0
         self._chance = random.Random(world.choices.seed).getstate()  # noqa: S311 - a seed is wanted
         self._stack = ExitStack()
         self._functions = {
@@ -62,9 +65,10 @@ class Sealed:
         }
 
     def __enter__(self) -> None:
-        if (
-            gc.isenabled()
-        ):  # what lies dead is closed at the end, and no `__del__` runs at a moment that no seed decides
+        self._depth += 1
+        if self._depth > 1:
+            return
+        if gc.isenabled():  # what lies dead is closed at the end; no `__del__` runs at a moment that no seed decides
             gc.disable()
             self._stack.callback(gc.enable)
         self._stack.callback(random.setstate, random.getstate())
@@ -85,6 +89,9 @@ class Sealed:
             self._stack.callback(signal.setitimer, signal.ITIMER_REAL, 0)
 
     def __exit__(self, *_: object) -> None:
+        self._depth -= 1
+        if self._depth:
+            return
         self._chance = random.getstate()
         self._stack.close()
 
@@ -114,7 +121,11 @@ class Sealed:
             reaction.function.__module__.partition(".")[0]
             for reaction in self._world.scene.choreography.reactions.values()
         }
-        return [module for name, module in list(sys.modules.items()) if name.partition(".")[0] in roots]
+        key = len(sys.modules), frozenset(roots)
+        if key not in _MODULES:
+            _MODULES.clear()
+            _MODULES[key] = [each for name, each in list(sys.modules.items()) if name.partition(".")[0] in roots]
+        return _MODULES[key]
 
     def _datetime(self) -> type:
         wall = self._wall
@@ -152,9 +163,9 @@ class Sealed:
     def _tell(self, path: str, name: str, place: str) -> None:
         from callboard.simulation.oracles import Violation  # noqa: PLC0415 - it stands above this module
 
-        text = f"{path} asks {name}, which another run answers otherwise: take `ctx: Context` and ask ctx.now()"
+        text = f"{path} asks {name}, which another run answers otherwise"
         if all(each.place != place for each in self._world.found):
-            self._world.found.append(Violation("wall-clock", "", f"{text}\n    {place}", place))
+            self._world.found.append(Violation("wall-clock", "", text, place))
 
     def _bytes(self, count: int) -> bytes:
         self._drawn += 1

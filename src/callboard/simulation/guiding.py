@@ -16,7 +16,8 @@ from callboard.checks.world import step_of
 from callboard.contract import Contract
 from callboard.event import EventType
 from callboard.simulation.codes import STATES
-from callboard.simulation.hunt import Failure, Hunt, explained
+from callboard.simulation.coverage import observe
+from callboard.simulation.hunt import Failure, Hunt, Lived, explained
 from callboard.simulation.inputs import QUICK, Director, Told
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def guided(scene: Scene, limit: int, *, most: int = 1) -> Hunt:
             found.cut_short = True
             break
         way, told = _walk(director, goal)
-        found.take(told.stage, told.ending)
+        found.take(Lived(told.ending, observe(told.stage)))
         found.seeds += told.runs - 1
         found.ways.append(way)
         if told.ending.violations:

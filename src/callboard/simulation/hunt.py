@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from callboard.check import Step
 from callboard.errors import CallboardError
 from callboard.simulation import codes, coverage
-from callboard.simulation.choices import Deviations
-from callboard.simulation.oracles import Violation
+from callboard.simulation.choices import PUBLISH, Deviations
+from callboard.simulation.faults import FAULTS
+from callboard.simulation.oracles import FIXES, Violation
 from callboard.simulation.shrinking import Shrinker
 from callboard.simulation.stage import Stage
 from callboard.simulation.world import Ending, Scene, World
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from callboard.simulation.guiding import Way
@@ -43,6 +44,8 @@ class Failure:
     runs: int
     ending: Ending
     code: str = ""  # of `callboard check`
+    fixes: list[str] = field(default_factory=list[str])  # what mends it, where that is known
+    places: dict[str, str] = field(default_factory=dict[str, str])  # where each reaction is written
     explained: str = ""  # what the code is, and whether the check finds it here
     script: list[Step] = field(default_factory=list["Step"])  # the order that was forced, where one was
     way: str = ""  # where that leads to
@@ -90,32 +93,55 @@ class Hunt:
         """Compensations that no flow has had."""
         return coverage.missing_undos(self.scene.choreography, self.outcomes)
 
-    def take(self, world: World, ending: Ending) -> None:
+    def take(self, lived: Lived) -> None:
         """One more world."""
+        ending = lived.ending
         self.seeds += 1
         self.steps += ending.steps
         self.events += ending.events
         self.flows += ending.flows
         self.digests.append(ending.digest)
         self.outcomes |= ending.outcomes
-        self.struck.update({key.partition(" ")[0] for key in ending.deviations})
-        self.seen |= coverage.observe(world)
+        self.struck.update(dict.fromkeys((key.partition(" ")[0] for key in ending.deviations), 1))
+        self.seen |= lived.seen
+
+
+class Lived(NamedTuple):
+    """What is left of a world."""
+
+    ending: Ending
+    seen: set[coverage.Seen]
+
+    @property
+    def is_looked_into(self) -> bool:
+        """Whether it is run again: it has failed, or is one of the sample."""
+        return bool(self.ending.violations) or self.ending.seed % _SAMPLE == 0
+
+
+def live(scene: Scene, seed: int) -> Lived:
+    """The world of this seed, from beginning to end."""
+    world = World(scene, seed)
+    return Lived(world.run(), coverage.observe(world))
 
 
 def hunt(
-    scene: Scene, seeds: Sequence[int], *, most: int = 1, told: Callable[[Hunt, int], None] = lambda _hunt, _seed: None
+    scene: Scene,
+    seeds: Iterable[int],
+    *,
+    most: int = 1,
+    told: Callable[[Hunt, int], None] = lambda _hunt, _seed: None,
+    lives: Callable[[Iterable[int]], Iterable[Lived]] | None = None,
 ) -> Hunt:
-    """Every seed is run, until so many have failed; each of these is shrunk."""
+    """Every seed is run, here or by `lives`, until so many have failed; each of these is shrunk."""
     found = Hunt(scene)
-    for seed in seeds:
-        world = World(scene, seed)
-        ending = world.run()
-        found.take(world, ending)
-        if (ending.violations or seed % _SAMPLE == 0) and not ending.given_up:
-            found.unsteady += compare(ending, World(scene, seed).run())
+    for lived in lives(seeds) if lives is not None else (live(scene, seed) for seed in seeds):
+        found.take(lived)
+        ending = lived.ending
+        if lived.is_looked_into and not ending.given_up:
+            found.unsteady += compare(ending, World(scene, ending.seed).run())
         if ending.violations:
             found.failures.append(shrink(scene, ending))
-        told(found, seed)
+        told(found, ending.seed)
         if len(found.failures) >= most:
             break
     return found
@@ -151,8 +177,13 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
     def fails(deviations: Deviations) -> bool:
         return any(each.oracle in oracles for each in lived(deviations).violations)
 
-    shrinker = Shrinker(fails, most=0 if ending.given_up else 400)
-    left = shrinker.shrink(ending.deviations)
+    def places(deviations: Deviations) -> list[str]:
+        world = World(scene, ending.seed, forced=deviations)
+        world.run()
+        return [key for fault in reversed(scene.faults) for key in world.choices.visited(fault)]
+
+    shrinker = Shrinker(most=0 if ending.given_up else 400, places=places)
+    left = shrinker.shrink(ending.deviations, fails)
     last = ending if ending.given_up else lived(left)
     if not last.violations:
         left, last = ending.deviations, ending
@@ -161,10 +192,15 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
 
 
 def explained(scene: Scene, failure: Failure) -> Failure:
-    """The same, with the code of the check."""
+    """The same, with the code of the check, what mends it, and where the reactions are."""
+    contracts = scene.choreography.contracts
+    failure.places = {path: f"{contract.file}:{contract.line}" for path, contract in contracts.items()}
     if failure.violations:
-        failure.code, finding = codes.match(scene.choreography, failure.violations[0])
+        ran = {outcome.partition(" -> ")[0] for outcome in failure.ending.outcomes}
+        failure.code, finding = codes.match(scene.choreography, failure.violations[0], ran)
         failure.explained = codes.told(failure.code, finding)
+        fixes = [FIXES.get(failure.violations[0].oracle, ""), "" if finding is None else finding.fix]
+        failure.fixes = [fix for fix in fixes if fix]
     return failure
 
 
@@ -209,6 +245,8 @@ def read_kept(file: Path, scene: Scene) -> Kept:
         raise NotThisFailure(f"{file} was written in layout {kept.layout}, this callboard reads {_LAYOUT}: hunt anew")
     if kept.choreography != scene.choreography.name:
         raise NotThisFailure(f"{file} is a failure of {kept.choreography!r}, not of {scene.choreography.name!r}")
+    for fault in sorted({key.partition(" ")[0] for key in kept.deviations} - {PUBLISH, *FAULTS}):
+        raise NotThisFailure(f"{file} has a fault {fault!r} that this callboard does not know: hunt anew")
     return kept
 
 

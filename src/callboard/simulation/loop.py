@@ -50,6 +50,7 @@ class Life:
 
 
 LIFE: ContextVar[Life | None] = ContextVar("callboard_life", default=None)
+RUN: ContextVar[Any] = ContextVar("callboard_run", default=None)  # what runs a reaction: a coroutine, or its future
 Ready = tuple[asyncio.Handle, Life | None]
 Timer = tuple[float, int, asyncio.TimerHandle, Life | None]
 
@@ -74,6 +75,10 @@ class Loop(asyncio.BaseEventLoop):
     def time(self) -> float:
         """Seconds since the world began."""
         return self._time
+
+    def hold_up(self, seconds: float) -> None:
+        """So much time passes, and nobody can do anything in it."""
+        self._time += seconds
 
     def get_debug(self) -> bool:
         """Never: it is asked for each step."""
@@ -148,7 +153,9 @@ class Loop(asyncio.BaseEventLoop):
                 if not future.done():
                     future.set_result(result)
 
-        self.call_soon(run)
+        context = copy_context()
+        context.run(RUN.set, future)
+        self.call_soon(run, context=context)
         return future
 
     async def create_connection(self, *_: Any, **__: Any) -> Any:
@@ -159,8 +166,9 @@ class Loop(asyncio.BaseEventLoop):
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """What the coroutine returns. Raises NeverRests after too many steps."""
-        before = events._get_running_loop()  # a test may be in one
+        before, hooks = events._get_running_loop(), sys.get_asyncgen_hooks()  # a test may be in one
         events._set_running_loop(self)
+        sys.set_asyncgen_hooks(None, None)  # generators of this world are no business of that loop
         try:
             task = self.create_task(coroutine, name="world")
             while not task.done():
@@ -170,6 +178,7 @@ class Loop(asyncio.BaseEventLoop):
             result: T = task.result()
             return result
         finally:
+            sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(before)
 
     def _step(self) -> None:

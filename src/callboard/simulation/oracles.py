@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import linecache
 from collections import Counter, defaultdict
+from traceback import extract_tb
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -36,6 +36,18 @@ ORACLES = {
     "invariant": "an invariant of the choreography is broken",
     "ledger": "a ledger contradicts itself",
     "trouble": "a worker stopped, or never came to rest",
+}
+# oracle -> what mends it, where that can be said of all that it finds
+FIXES = {
+    "stuck": "let each order of events end in a completion, and give the flow a timeout= that a reaction hears",
+    "two-verdicts": 'let one reaction decide: once="..." on those that compete, and unless=... on a timer',
+    "leak": 'undo it with compensates=... when the flow fails, or say keeps="why" or pivot=True if it may stay',
+    "dead-letter": "return a failure event where it may go wrong, instead of raising; or mend what raised",
+    "contract": "name it in the annotation of what the reaction returns",
+    "outside-twice": "pass ctx.idempotency_key() to the call as its key: each attempt has the same",
+    "outside-left": "call the port in the compensation also where it is given None: that says that nobody knows",
+    "module-state": "keep it in a @state that the reaction takes as a parameter",
+    "wall-clock": "take `ctx: Context`, and ask ctx.now()",
 }
 _EXPLAINED = ("(simulated)", "took longer than", "ended its process", "the outcome of", "was cut each time")
 
@@ -70,16 +82,15 @@ def _troubles(world: World) -> Iterator[Violation]:
 def _flows(world: World) -> Iterator[Violation]:
     choreography = world.scene.choreography
     for flow in choreography.flows.values():
-        home = choreography.home_of(flow).name
-        disk = world.disks.get(home) or next(iter(world.disks.values()))
-        query = "SELECT id, verdict, leaked FROM flow WHERE name = ? ORDER BY number"
-        for flow_id, verdict, leaked in disk.query(query, flow.name):
-            name = world.flow_name(flow_id)
-            entries = [entry for _, entry in world.log if entry.id.startswith(flow_id)]
-            yield from _judge_flow(world, flow, name, verdict, entries)
-            if verdict == "failed" and leaked and not _explained(world, name):
-                yield Violation("leak", name, f"{flow.name} #{name} failed, and leaked {leaked}")
-            elif verdict == "failed":
+        for row in world.flows_at(choreography.home_of(flow).name):
+            if row.name != flow.name:
+                continue
+            name = world.flow_name(row.id)
+            entries = [entry for _, entry in world.log if entry.id.startswith(row.id)]
+            yield from _judge_flow(world, flow, name, row.verdict, entries)
+            if row.verdict == "failed" and row.leaked and not _explained(world, name):
+                yield Violation("leak", name, f"{flow.name} #{name} failed, and leaked {row.leaked}")
+            elif row.verdict == "failed":
                 yield from _unanswered(world, name, entries)
 
 
@@ -151,6 +162,7 @@ def _contracts(world: World) -> Iterator[Violation]:
 def _lines(world: World) -> Iterator[Violation]:
     """Reactions that answered the events of one line in another order than that of their log."""
     last: dict[tuple[str, str, object], int] = {}
+    ends = {worker: _ends(world, worker) for worker in world.workers}
     for worker, entry in world.log:
         contract = world.scene.choreography.contracts.get(entry.by or "")
         if (
@@ -162,7 +174,9 @@ def _lines(world: World) -> Iterator[Violation]:
         options = contract.options
         if options.per or options.order == "loose" or options.compensates or contract.is_join or contract.gathered:
             continue
-        if options.wait is not None or entry.source is not None or _has_ended(world, worker, entry):
+        if options.wait is not None or entry.source is not None:
+            continue
+        if entry.time >= ends[worker].get(entry.flow, entry.time + 1):
             continue
         line = (worker, contract.path, entry.key or entry.flow)
         if last.get(line, 0) > entry.cause:
@@ -171,9 +185,12 @@ def _lines(world: World) -> Iterator[Violation]:
         last[line] = max(last.get(line, 0), entry.cause)
 
 
-def _has_ended(world: World, worker: str, entry: Entry) -> bool:
-    ended = world.disks[worker].query("SELECT ended FROM flow WHERE number = ? AND ended IS NOT NULL", entry.flow)
-    return any(entry.time >= each[0] for each in ended)
+def _ends(world: World, worker: str) -> dict[int, int]:
+    ends: dict[int, int] = {}
+    for row in world.flows_at(worker):
+        if row.ended is not None:
+            ends[row.number] = min(row.ended, ends.get(row.number, row.ended))
+    return ends
 
 
 def _twice(world: World) -> Iterator[Violation]:
@@ -192,14 +209,8 @@ def _twice(world: World) -> Iterator[Violation]:
             why = "no key tells the second call from a new one"
             if first.key is not None:
                 why = f"the key changed: {first.told}, then {last.told}"
-            source = linecache.getline(*_file_and_line(last.place)).strip()
-            text = f"{last.name} took place {effects} times for #{last.flow}: {why}\n    {last.place}: {source}"
+            text = f"{last.name} took place {effects} times for #{last.flow}: {why}"
             yield Violation("outside-twice", last.flow, text, last.place)
-
-
-def _file_and_line(place: str) -> tuple[str, int]:
-    file, _, line = place.rpartition(":")
-    return file, int(line) if line.isdigit() else 0
 
 
 def _left(world: World) -> Iterator[Violation]:
@@ -223,7 +234,7 @@ def _left(world: World) -> Iterator[Violation]:
 def _memory(world: World) -> Iterator[Violation]:
     world.memory.look()
     for name, services in world.memory.changed.items():
-        text = f"{name} was changed: it is gone when its worker ends, so keep it in a @state (of {services})"
+        text = f"{name} was changed: it is gone when a worker of {services} ends"
         yield Violation("module-state", "", text)
 
 
@@ -234,6 +245,8 @@ async def _invariants(world: World) -> AsyncIterator[Violation]:
             told = invariant(world)
             told = await told if inspect.isawaitable(told) else told
         except AssertionError as error:
+            frames = [each for each in extract_tb(error.__traceback__) if each.filename == place.rpartition(":")[0]]
+            place = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else place
             yield Violation("invariant", "", f"{invariant.__name__}: {error}".rstrip(": "), place)
         except CallboardError:
             raise

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
+from linecache import getline
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from callboard.simulation.choices import PUBLISH
-from callboard.simulation.faults import FAULTS
+from callboard.simulation.codes import short
+from callboard.simulation.faults import FAULTS, sentence
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from callboard.simulation.hunt import Failure
+    from callboard.simulation.oracles import Violation
     from callboard.simulation.world import Line
 
 _MOST = 60  # lines of a timeline
-_QUIET = ("finds the ledger's lock taken",)
 
 
 def clock(seconds: float) -> str:
@@ -24,31 +27,33 @@ def clock(seconds: float) -> str:
     return f"{int(minutes)}:{rest:06.3f}"
 
 
-def amount_of(key: str, amount: float) -> str:
-    """A deviation in words: `late OrderShipped#order-1 -> orders (by 1800 seconds)`."""
-    fault = FAULTS.get(key.partition(" ")[0])
-    if fault is None or not fault.unit.startswith("seconds"):
-        return key
-    return f"{key}  ({amount:g} {fault.unit})"
-
-
 def told(failure: Failure) -> list[str]:
     """The whole story, line by line."""
-    violation, ending = failure.violations[0], failure.ending
-    lines = [f"FAILED  seed {failure.seed}   {violation.oracle}: {violation.text}"]
+    violation, lines = failure.violations[0], list[str]()
+    lines.append(f"FAILED  seed {failure.seed}   {violation.oracle}: {violation.text}")
+    lines += _source(violation)
     lines += [f"        also {each.oracle}: {each.text.partition(chr(10))[0]}" for each in failure.violations[1:3]]
     lines += [f"  {failure.explained}"] if failure.explained else []
-    lines += [*_needs(failure)]
+    lines += [f"  {'or' if number else 'to mend it'}: {fix}" for number, fix in enumerate(failure.fixes)]
+    lines += _needs(failure)
     lines.append("  timeline:")
-    for line in _chosen(ending.lines, failure):
-        mark = "  <<<" if line.deviation is not None else ""
-        lines.append(f"    {clock(line.time):>11}  {line.worker:<11} {line.what:<17} {line.text}{mark}".rstrip())
+    chosen = _chosen(failure)
+    width = max((len(line.worker) for line in chosen), default=0)
+    lines += [f"    {_told(line, width)}" for line in _named(chosen, failure)]
+    if left_out := len(_about(failure)) - len(chosen):
+        lines.append(f"    {'':>11}  ({left_out} more left out: what arrived in time, what came after)")
     return lines
+
+
+def _source(violation: Violation) -> Iterator[str]:
+    file, _, line = violation.place.rpartition(":")
+    if file:
+        yield f"    {short(violation.place)}: {getline(file, int(line) if line.isdigit() else 0).strip()}".rstrip(": ")
 
 
 def _needs(failure: Failure) -> Iterator[str]:
     if failure.script:
-        found = f"found in run {failure.runs}, on the way of the model to {failure.way}; " if failure.way else ""
+        found = f"found in run {failure.runs}, seeking {failure.way}; " if failure.way else ""
         yield f"  {found}it needs only this order:"
         for number, step in enumerate(failure.script, 1):
             said = " + ".join(step.emitted) or "nothing"
@@ -57,47 +62,107 @@ def _needs(failure: Failure) -> Iterator[str]:
             yield f"    {number}. {step.service} {' '.join(filter(None, words))}{note}"
         return
     shrunk = f"shrunk {failure.first} deviations to {len(failure.deviations)} in {failure.runs} runs; it needs only:"
-    yield f"  {shrunk if failure.runs else 'kept from before; it needs only:'}"
-    yield from (f"    - {amount_of(key, amount)}" for key, amount in failure.deviations.items())
+    before = "kept from before; it needs only:"
+    unshrunk = "not shrunk, as it takes so long; it had:" if failure.ending.given_up else before
+    yield f"  {shrunk if failure.runs else unshrunk}"
+    yield from (f"    - {sentence(key, amount)}" for key, amount in failure.deviations.items())
 
 
-def _chosen(lines: list[Line], failure: Failure) -> list[Line]:
-    """The lines of the flows that the story is about, and what struck; the end is more telling than the middle."""
+def _about(failure: Failure) -> list[Line]:
+    """The lines of the flow that the story is about, and what struck."""
     flows = {each.flow for each in failure.violations[:1] if each.flow}
-    chosen = [each for each in lines if not flows or not each.flow or each.flow in flows]
+    return [each for each in failure.ending.lines if not flows or not each.flow or each.flow in flows]
+
+
+def _chosen(failure: Failure) -> list[Line]:
+    """What somebody has to read: up to what broke, without what arrived as it should where nothing struck."""
+    lines = _until_broken(_about(failure), failure.violations[0])
+    struck = [key for line in lines if (key := line.deviation) is not None and key.partition(" ")[0] in _ON_THE_ROAD]
+    words = set(" ".join(struck).split())
+    chosen = [each for each in lines if each.what != "arrives" or each.worker in words or each.text in words]
     if len(chosen) <= _MOST:
         return chosen
     return [each for each in chosen if each.deviation is not None][: _MOST // 3] + chosen[-2 * _MOST // 3 :]
 
 
+_ON_THE_ROAD = ("late", "drop", "duplicate", "lost-ack", "partition", "crash", "skew")  # what arrives tells of them
+_RUNS = ("commits", "timer fires", "gives up")
+_WORDS = {"outside": "calls", "tries again later": "tries again"}
+_BROKEN_BY = {"dead-letter": "dead letter", "leak": "verdict", "outside-left": "verdict", "outside-twice": "outside"}
+
+
+def _until_broken(lines: list[Line], violation: Violation) -> list[Line]:
+    """Up to the line with which it was broken, where that is known."""
+    what = _BROKEN_BY.get(violation.oracle)
+    call = violation.text.partition(" ")[0] if what == "outside" else ""
+    last = max((n for n, each in enumerate(lines) if each.what == what and each.text.startswith(call)), default=None)
+    return lines if last is None else lines[: last + 1]
+
+
+def _named(lines: list[Line], failure: Failure) -> Iterator[Line]:
+    """These lines in words; each reaction has its file and line where it is named first."""
+    places = dict(failure.places)
+    for line in lines:
+        if line.deviation is not None:
+            yield replace(line, text=_struck(line.deviation, failure))
+            continue
+        what, text = _in_words(line)
+        path = re.match(r"[\w.]+", text)
+        if path is not None and what in _RUNS and (place := places.pop(path[0], "")):
+            text = f"{text}  ({Path(place).name})"
+        yield replace(line, what=what, text=text)
+
+
+def _struck(key: str, failure: Failure) -> str:
+    """What strikes in this line: how often in a row is told before."""
+    return sentence(key, 1 if FAULTS[key.partition(" ")[0]].is_counted else failure.ending.deviations[key])
+
+
+def _in_words(line: Line) -> tuple[str, str]:
+    """What happens, and to whom: a timer that fires is more than a commit."""
+    by, arrow, event = line.text.rpartition(" -> ")
+    if line.what != "commits":
+        return _WORDS.get(line.what, line.what), " ".join(line.text.split())
+    if not arrow:
+        return "published", line.text.removeprefix("the published ")
+    if event.startswith("Timer["):
+        return "timer fires", f"{by} for #{event.partition('#')[2]}"
+    if event.startswith("FlowTimedOut["):
+        return "deadline passes", event
+    return "gives up" if event.startswith("ReactionFailed[") else "commits", line.text
+
+
+def _told(line: Line, width: int) -> str:
+    mark = "  <<<" if line.deviation is not None else ""
+    return f"{clock(line.time):>9}  {line.worker:<{width}}  {line.what:<15} {line.text}{mark}".rstrip()
+
+
 def mermaid(failure: Failure) -> list[str]:
     """The same timeline as a Mermaid sequence."""
-    lines = ["sequenceDiagram"]
+    lines: list[str] = []
+    names: dict[str, str] = {}
     emitted: dict[str, str] = {}
-    for line in _chosen(failure.ending.lines, failure):
-        worker = _name(line.worker)
-        text = line.text.replace(";", ",").replace("\n", " ")
-        if line.what == "outside":
-            port = _name(text.partition(".")[0])
-            lines.append(f"    {worker}->>{port}: {text.partition('.')[2]}")
-        elif line.what == "arrives":
-            lines.append(f"    {emitted.get(text, 'outside')}->>{worker}: {text}")
-        elif line.what == "commits":
-            source, _, name = text.rpartition(" -> ")
-            emitted[name or text] = worker
-            lines.append(f"    {worker}->>{worker}: {source}, {name}" if source else f"    outside->>{worker}: {text}")
-        elif line.deviation is not None:
-            lines.append(f"    Note over {worker}: {text}")
+
+    def name(participant: str) -> str:
+        return names.setdefault(participant, f"p{len(names) + 1}")
+
+    for line in _until_broken(_about(failure), failure.violations[0]):
+        worker, (what, text) = name(line.worker), _in_words(line)
+        text = re.sub(r"[;#\s]+", lambda found: {"#": " ", ";": ","}.get(found[0].strip(), " "), text)
+        by, _, event = text.rpartition(" -> ")
+        if line.deviation is not None:
+            text = _struck(line.deviation, failure)
+            lines.append(f"    Note over {worker}: {text.replace('#', ' ')}")
+        elif what == "calls":
+            lines.append(f"    {worker}->>{name(text.partition('.')[0])}: {text.partition('.')[2]}")
+        elif what == "arrives":
+            lines.append(f"    {emitted.get(text, name('outside'))}->>{worker}: {text}")
+        elif what == "published":
+            emitted[text] = worker
+            lines.append(f"    {name('outside')}->>{worker}: {text}")
+        elif what == "commits":
+            emitted[event] = worker
+            lines.append(f"    {worker}->>{worker}: {by}, {event}")
         else:
-            lines.append(f"    Note right of {worker}: {line.what}: {text}")
-    return lines
-
-
-def _name(text: str) -> str:
-    return re.sub(r"\W", "_", text)
-
-
-def workload_of(deviations: dict[str, float]) -> tuple[list[str], list[str]]:
-    """What was published, and what struck."""
-    published = [key for key in deviations if key.startswith(f"{PUBLISH} ")]
-    return published, [key for key in deviations if key not in published]
+            lines.append(f"    Note right of {worker}: {what}, {text}")
+    return ["sequenceDiagram", *(f"    participant {short} as {name}" for name, short in names.items()), *lines]

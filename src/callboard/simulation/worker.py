@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextvars import Context
 from datetime import datetime, timedelta
+from math import inf
 from typing import TYPE_CHECKING
 
 from callboard.choreography import pick_keepers
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from callboard.simulation.ledger import Disk, Written
     from callboard.simulation.world import World
 
-_LOOKS = Looks(3600.0, 3600.0)  # for what others committed: there is nobody else
+_LOOKS = Looks(inf, inf)  # for what others committed: there is nobody else
 _MOMENT = 0.001  # seconds, so that what is due is due
 _VERDICTS = 0.6  # seconds after which a board looks once more whether a flow with a dead letter has ended
 

@@ -6,7 +6,6 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import blake2b
@@ -20,16 +19,18 @@ from callboard.event import FlowCancelled, attribute, state_type, type_of
 from callboard.graph import OUTSIDE
 from callboard.ids import FLOW_LENGTH
 from callboard.ledger import Note, Wish
+from callboard.ledgers.sqlite_layout import GET_FLOW, flow_of
 from callboard.simulation.broker import SimulatedBroker
 from callboard.simulation.choices import Choices, Deviations
 from callboard.simulation.escapes import Sealed
 from callboard.simulation.faults import FAULTS
 from callboard.simulation.ledger import Disk
-from callboard.simulation.loop import Life, Loop, TookTooLong
+from callboard.simulation.loop import RUN, Life, Loop, TookTooLong
 from callboard.simulation.memory import Memory
 from callboard.simulation.oracles import Violation, judge
 from callboard.simulation.outside import Outside, tag_runs
 from callboard.simulation.samples import Draw, constants_of, texts_of
+from callboard.simulation.slowness import slow_reactions
 from callboard.simulation.worker import Worker
 from callboard.simulation.workload import publish_samples
 
@@ -40,12 +41,11 @@ if TYPE_CHECKING:
     from callboard.choreography import Choreography
     from callboard.codec import Codec
     from callboard.event import EventType
-    from callboard.ledger import Entry
+    from callboard.ledger import Entry, FlowRow
 
 T = TypeVar("T")
 LEDGERS = Literal["shared", "separate", "either"]
 _STORM = 5400.0  # seconds after which faults strike no more
-_RUN: ContextVar[Any] = ContextVar("callboard_run", default=None)
 _ROUNDS = 6  # of the end: what is dead is replayed
 
 
@@ -137,19 +137,19 @@ class World:
         self.patience = 5.0  # seconds until somebody who publishes tries again
         self._people = 0
         self._sealed = Sealed(self)
-        self.loop.run_tag = tag_runs(self._outside.functions, _RUN)
+        self.loop.run_tag = tag_runs(self._outside.functions, RUN)
         self.loop.idle = self._idle
 
     # running
 
     def run(self) -> Ending:
         """Live it from beginning to end, and judge it."""
-        with self.alive():
+        with self._sealed, self.alive():
             try:
                 self.do(self.live())
                 violations = self.do(judge(self))
             except CallboardError as error:
-                self.given_up = isinstance(error, TookTooLong)
+                self.given_up, self.is_cut = isinstance(error, TookTooLong), True
                 violations = [Violation("trouble", "", f"{type(error).__name__}: {error}")]
         return self.ended(violations)
 
@@ -157,7 +157,7 @@ class World:
     def alive(self) -> Iterator[None]:
         """It may be acted in; afterwards what lay dead is closed, and the disks are given back."""
         try:
-            with self.memory:
+            with self.memory, slow_reactions(self):
                 yield
         finally:
             with self._sealed:
@@ -264,7 +264,7 @@ class World:
                 wishes = [replace(row, asked=Wish("replay"), due=work.now()) for row in rows]
                 notes = [Note(row.pos, row.reaction, row.flow, "asked", "replay", work.now()) for row in rows]
                 asked |= any(await work.ledger.ask(wishes, notes))
-                worker.disk.asked = True
+                work.wishes = True
                 work.wake()
         return asked
 
@@ -295,9 +295,14 @@ class World:
         self, worker: str, what: str, text: str, flow: str = "", content: bytes = b"", *, deviation: str | None = None
     ) -> None:
         """One line of the story, and of the trace that a seed is known by."""
-        now = self.loop.time()
+        now = self.seconds
         self.lines.append(Line(now, worker, what, text, flow, deviation))
         self.trace.append(f"{now:.6f} {worker} {what} {text} {content.decode('utf-8', 'replace')}")
+
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return self.loop.time()
 
     def name_flow(self, flow_id: str, key: str | None) -> None:
         """The flow is called by its key."""
@@ -314,7 +319,7 @@ class World:
 
     def run_of(self) -> Any:
         """The coroutine of the reaction that runs now."""
-        return _RUN.get()
+        return RUN.get()
 
     def forget_memory(self, worker: Worker) -> None:
         """What a worker that dies has kept in variables is gone."""
@@ -416,6 +421,11 @@ class World:
         disk = self.disks.get(owner) or next(iter(self.disks.values()))
         found = disk.query(f'SELECT data, shape FROM "state_{state.name}" ORDER BY key')  # noqa: S608 - our own name
         return [self.codec.decode_state(bytes(data), state, shape) for data, shape in found]
+
+    def flows_at(self, home: str) -> list[FlowRow]:
+        """The flows that the ledger of this service or worker keeps, in the order of their beginnings."""
+        disk = self.disks.get(home) or next(iter(self.disks.values()))
+        return [flow_of(row) for row in disk.query(f"{GET_FLOW}ORDER BY number")]
 
     def events(self, cls: type[T]) -> list[T]:
         """All events of this class that happened, in order, each once."""

@@ -1,4 +1,4 @@
-"""What the conformance suites share: a place for each test, and a loop to run it in."""
+"""What suites and rehearsals share: whether anything is real, a place for each test, and a loop to run it in."""
 
 from __future__ import annotations
 
@@ -11,6 +11,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
 P = ParamSpec("P")
+
+
+class Real:
+    """Whether rehearsals run on what is real in this run of pytest: what only a simulated world can do is skipped."""
+
+    options = ""  # that say so
+
+
+def refuse_real() -> None:
+    """Skips a test that needs a simulated world."""
+    if Real.options:
+        import pytest  # noqa: PLC0415 - what needs no fixture runs without it too
+
+        pytest.skip(f"only a simulated world has seeds, faults and crashes: run it without {Real.options}")
 
 
 def new_place() -> str:

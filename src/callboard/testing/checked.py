@@ -1,6 +1,7 @@
 """`callboard check` as a line in a test."""
 
 from collections.abc import Collection
+from textwrap import indent
 
 from callboard.checks.catalogue import check
 from callboard.choreography import Choreography
@@ -15,15 +16,11 @@ def assert_checked(
     """
     report = check(choreography, ignore=ignore, limit=limit)
     failing = {"error", "warning"} if strict else {"error"}
-    told: list[str] = []
-    for finding in report.findings:
-        if finding.severity in failing:
-            told.append(f"{finding.code} {finding.title}\n  {finding.place} {finding.place.name}")
-            told += [
-                f"  {step.service} {step.reaction} {step.heard} -> {', '.join(step.emitted)} {step.note}".rstrip()
-                for step in finding.steps
-            ]
-            told.append(f"  => {'; '.join(finding.end)}\n  fix: {finding.fix}")
+    told = [
+        f"{each.severity} {each.code} {each.place} {each.place.name}\n{indent(each.text, '  ')}"
+        for each in report.findings
+        if each.severity in failing
+    ]
     if report.bounded:
         told.append(f"bounded: {report.states:,} states explored, what lies beyond was not")
     assert not told, "\n".join([f"{choreography.name}: callboard check", *told])

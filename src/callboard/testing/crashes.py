@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from callboard.simulation.choices import Deviations
 from callboard.simulation.world import LEDGERS, Scene, World
+from callboard.testing.adapters import refuse_real
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
@@ -34,6 +35,7 @@ def crash_everywhere(
     undisturbed. The workload is the choreography's own, or `flows` flows of each Flow; `pure` are the ports, or
     calls as `Port.call`, that only compute.
     """
+    refuse_real()
     scene = Scene(choreography, keepers, faults=(), flows=flows, ledgers=ledgers, pure=frozenset(pure))
     published = World(scene, 0).run().deviations
     points, undisturbed = _lived(scene, published)

@@ -1,43 +1,47 @@
-"""The pytest plugin: rehearses an app in virtual time, and says which adapter a conformance suite is run on."""
+"""The pytest plugin: rehearses an app, in virtual time or on a ledger and a broker that options name, on which the
+conformance suites run too.
+"""
 
 from __future__ import annotations
 
-import functools
-import importlib
-import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import pytest
+
+from callboard.testing.adapters import Real, new_place, refuse_real
+from callboard.testing.named import OURS, imported, maker
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from callboard.choreography import Choreography
     from callboard.simulation.hunt import Hunt
+    from callboard.simulation.world import LEDGERS
+    from callboard.testing.real import Places
     from callboard.testing.rehearsal import Keepers, Rehearsal
 
 Make = Callable[[str], Any]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """`--callboard-broker` and `--callboard-ledger` name a function that makes an adapter."""
+    """What is rehearsed on, and which seed is lived."""
     group = parser.getgroup("callboard")
     group.addoption(
         "--callboard-seed", type=int, default=None, metavar="SEED", help="live this world only, in tests that simulate"
     )
     group.addoption(
-        "--callboard-ledgers", choices=["shared", "separate", "either"], default="shared",
+        "--callboard-ledgers", choices=["shared", "separate", "either"], default=None,
         help="what the fixture `callboard` runs on: one ledger, or one for each service and a broker between",
     )  # fmt: skip
-    for promise in ("broker", "ledger"):
+    for promise, ours in OURS.items():
         group.addoption(
             f"--callboard-{promise}",
-            metavar="MODULE:FUNCTION",
-            help=f"run callboard.testing.{promise}_suite on the {promise} that FUNCTION(place) makes: "
-            "not open yet, and the same for the same place, a name that is new in each test",
+            metavar="|".join([*ours, "MODULE:FUNCTION"]),
+            help=f"fixture `callboard` and callboard.testing.{promise}_suite run on this: ours, or the {promise} that "
+            "FUNCTION(place) makes: not open yet, and the same for the same place, a name that is new in each test",
         )
 
 
@@ -51,6 +55,7 @@ def simulate(request: pytest.FixtureRequest) -> Callable[..., Hunt]:
     from callboard.simulation.story import told  # noqa: PLC0415
     from callboard.simulation.world import Scene  # noqa: PLC0415
 
+    refuse_real()
     first: int | None = request.config.getoption("--callboard-seed")
 
     def lived(choreography: Choreography, *, seeds: int = 100, **scene: Any) -> Hunt:
@@ -83,14 +88,34 @@ def callboard_keepers() -> Keepers:
 def callboard(
     request: pytest.FixtureRequest, callboard_app: Choreography, callboard_keepers: Keepers
 ) -> Iterator[Rehearsal]:
-    """The app in virtual time: `callboard.publish(...).run()`, then look at its path, state and verdict."""
+    """The app with a clock that the test turns: `callboard.publish(...).run()`, then look at its path and verdict."""
     from callboard.testing.rehearsal import Rehearsal  # noqa: PLC0415 - only a test that rehearses pays for it
 
     options = cast("Any", request.config.option)
-    seed, ledgers = options.callboard_seed or 0, options.callboard_ledgers
-    rehearsal = Rehearsal(callboard_app, callboard_keepers, seed=seed, ledgers=ledgers)
+    seed: int = options.callboard_seed or 0
+    ledgers: LEDGERS = options.callboard_ledgers or "shared"
+    places = places_of(request.config, request.getfixturevalue("tmp_path")) if Real.options else None
+    rehearsal = Rehearsal(callboard_app, callboard_keepers, seed=seed, ledgers=ledgers, places=places)
     yield rehearsal
     rehearsal.close()
+
+
+def places_of(config: pytest.Config, folder: Path) -> Places:
+    """What is real, in a test that has this folder."""
+    from callboard.testing.real import Places  # noqa: PLC0415
+
+    options = cast("Any", config.option)
+    ledgers, named = options.callboard_ledgers, options.callboard_broker
+    if ledgers == "either":
+        pytest.fail("--callboard-ledgers=either: only a seed can choose; say shared or separate", pytrace=False)
+    if ledgers == "shared" and named:
+        text = f"--callboard-broker={named}: one shared ledger needs no broker; leave one of them out"
+        pytest.fail(text, pytrace=False)
+    if ledgers == "separate" and not named:
+        named = "memory"
+    ledger = maker(options.callboard_ledger or "sqlite", "ledger", config.rootpath, folder)
+    broker = maker(named, "broker", config.rootpath, folder) if named else None
+    return Places(ledger, broker, new_place)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,6 +124,10 @@ def pytest_configure(config: pytest.Config) -> None:
         "markers",
         "callboard_faults(*names, seeds=30): run this test under so many seeds of these faults (all, if none)",
     )
+    given = {name: config.getoption(f"--callboard-{name}") for name in [*OURS, "ledgers"]}
+    told = " ".join(f"--callboard-{name}={value}" for name, value in given.items() if value)
+    before, Real.options = Real.options, told if any(given[name] for name in OURS) else ""
+    config.add_cleanup(lambda: setattr(Real, "options", before))
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -108,9 +137,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         return
     from callboard.testing.seeds import under_faults  # noqa: PLC0415 - only a test with the mark pays for it
 
-    only: int | None = item.config.getoption("--callboard-seed")
-    count: int = mark.kwargs.get("seeds", 30)
-    item.obj = under_faults(item.obj, mark.args, range(count) if only is None else range(only, only + 1))
+    item.obj = under_faults(item.obj, mark, item.config.getoption("--callboard-seed"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -122,32 +149,29 @@ def pytest_runtest_makereport(
     rehearsal = getattr(item, "funcargs", {}).get("callboard")
     if report.when == "call" and report.failed and rehearsal is not None and hasattr(rehearsal, "story"):
         error = call.excinfo.exconly(tryshort=True) if call.excinfo is not None else ""
-        again = f"  replay:  pytest {item.nodeid} --callboard-seed={rehearsal.seed}"
+        option = Real.options or f"--callboard-seed={rehearsal.seed}"
+        again = f"  replay:  pytest {item.nodeid} {option}"
         report.sections.append(("callboard", f"{rehearsal.story(error.partition(chr(10))[0])}\n{again}"))
     return report
 
 
 @pytest.fixture
-def open_broker(request: pytest.FixtureRequest) -> Make:
+def open_broker(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     """Makes the broker under test."""
-    return _maker(request, "broker")
+    return _under_test(request, "broker", tmp_path)
 
 
 @pytest.fixture
-def open_ledger(request: pytest.FixtureRequest) -> Make:
+def open_ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     """Makes the ledger under test."""
-    return _maker(request, "ledger")
+    return _under_test(request, "ledger", tmp_path)
 
 
-def _maker(request: pytest.FixtureRequest, promise: str) -> Make:
+def _under_test(request: pytest.FixtureRequest, promise: Literal["ledger", "broker"], folder: Path) -> Make:
     named: str | None = request.config.getoption(f"--callboard-{promise}")
     if not named:
         pytest.skip(f"name an adapter: --callboard-{promise}=my_package:open_{promise}")
-    module, _, name = named.partition(":")
-    if not name:
-        raise pytest.UsageError(f"--callboard-{promise}={named}: write MODULE:FUNCTION")
-    make: Make = getattr(importlib.import_module(module), name)
-    return make
+    return maker(named, promise, request.config.rootpath, folder)
 
 
 def named_app(folder: Path) -> Choreography:
@@ -155,14 +179,11 @@ def named_app(folder: Path) -> Choreography:
     file = folder / "pyproject.toml"
     table = tomllib.loads(file.read_text("utf-8")) if file.is_file() else {}
     app = str(table.get("tool", {}).get("callboard", {}).get("app", ""))
-    target, _, attribute = app.rpartition(":")
-    if not target:
-        raise pytest.UsageError(
+    if ":" not in app:
+        pytest.fail(
             f'which app? Write `app = "module:attr"` into [tool.callboard] of {file}, or a fixture '
-            "`callboard_app` that returns the Choreography"
+            "`callboard_app` that returns the Choreography",
+            pytrace=False,
         )
-    if str(folder) not in sys.path:
-        sys.path.insert(0, str(folder))
-    module = importlib.import_module(target.removesuffix(".py").replace("/", "."))
-    app_itself: Choreography = functools.reduce(getattr, attribute.split("."), cast("Any", module))
-    return app_itself
+    found: Choreography = imported(folder, app, f"[tool.callboard] app of {file}")
+    return found

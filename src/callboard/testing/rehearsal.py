@@ -1,4 +1,7 @@
-"""A choreography in a test: publish, let time pass, and look at what happened. Nothing is awaited, nothing is real."""
+"""A choreography in a test: publish, let time pass, and look at what happened. Nothing is awaited.
+
+Where it happens is a world: a simulated one, in virtual time, or a real one, on ledgers and brokers that options name.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,16 @@ from callboard.errors import CallboardError, ContractError
 from callboard.event import state_type
 from callboard.ids import FLOW_LENGTH
 from callboard.service import Service
-from callboard.simulation.hunt import Failure
+from callboard.simulation.hunt import Failure, explained
 from callboard.simulation.oracles import Violation, judge
 from callboard.simulation.story import told
 from callboard.simulation.world import LEDGERS, Scene, World
+from callboard.testing.real import Places, RealWorld
 
 if TYPE_CHECKING:
     from callboard.board import Board, FlowHandle
     from callboard.choreography import Choreography
+    from callboard.ledger import FlowRow
     from callboard.simulation.choices import Deviations
 
 T = TypeVar("T")
@@ -69,23 +74,31 @@ class Rehearsed:
         return tuple((self._row("leaked") or "").split(", ")) if self._row("leaked") else ()
 
     def _row(self, column: str) -> Any:
-        disk = self._rehearsal.home_of(self.name)
-        rows = disk.query(f"SELECT {column} FROM flow WHERE id = ?", self.id)  # noqa: S608 - our own name
-        return next((value for (value,) in rows if value is not None), None)
+        rows = [row for row in self._rehearsal.flows_like(self.name) if row.id == self.id]
+        return next((value for row in rows if (value := getattr(row, column)) is not None), None)
 
     def __repr__(self) -> str:
         return f"<{self.name} {self.verdict or 'open'}: {self.path}>"
 
 
 class Rehearsal:
-    """The services of a choreography on a ledger of their own in virtual time: the fixture `callboard`."""
+    """The services of a choreography on a ledger of their own, with a clock that the test turns: the fixture
+    `callboard`.
+    """
 
     def __init__(
-        self, choreography: Choreography, keepers: Keepers = (), *, seed: int = 0, ledgers: LEDGERS = "shared"
+        self,
+        choreography: Choreography,
+        keepers: Keepers = (),
+        *,
+        seed: int = 0,
+        ledgers: LEDGERS = "shared",
+        places: Places | None = None,
     ) -> None:
         self.choreography = choreography
         self.keepers: Keepers = keepers  # or a function that makes them; the rest are made from Protocols
         self._ledgers: LEDGERS = ledgers
+        self.places = places  # None: nothing is real
         self._restore = ExitStack()
         self.again(seed, ())
 
@@ -112,9 +125,13 @@ class Rehearsal:
                 self.choreography, keepers if callable(keepers) else lambda: keepers, self._faults,
                 ledgers=self._ledgers, silent=self._silent,
             )  # fmt: skip
-            self._world = World(scene, self.seed, forced=self._forced)
-            self._restore.enter_context(self._world.alive())
-            self._world.do(self._world.begin())
+            if self.places is None:
+                world = World(scene, self.seed, forced=self._forced)
+            else:
+                world = RealWorld(scene, self.seed, self.places)
+            self._restore.enter_context(world.alive())
+            self._world = world
+            world.do(world.begin())
         return self._world
 
     # before anything happens
@@ -208,15 +225,14 @@ class Rehearsal:
         self.world.do(self.world.finish())
         return [f"{each.oracle}: {each.text}" for each in self.world.found + self.world.do(judge(self.world))]
 
-    def home_of(self, flow: str) -> Any:
-        """The disk on which the flows of this name are."""
-        disks = self.world.disks
-        home = self.choreography.home_of(self.choreography.flows[flow]).name if flow in self.choreography.flows else ""
-        return disks.get(home) or next(iter(disks.values()))
+    def flows_like(self, flow: str) -> list[FlowRow]:
+        """What is kept where the flows of this name are."""
+        flows = self.choreography.flows
+        return self.world.flows_at(self.choreography.home_of(flows[flow]).name if flow in flows else "")
 
     def story(self, text: str) -> str:
         """What happened, told line by line."""
         deviations, (first, runs) = self.world.choices.deviations, self._shrunk
         ending = self.world.ended([])
         failure = Failure(self.seed, [Violation("test", "", text)], deviations, first or len(deviations), runs, ending)
-        return "\n".join(told(failure))
+        return "\n".join(told(explained(self.world.scene, failure)))
