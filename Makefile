@@ -79,7 +79,10 @@ typing: $(READY) ## the public API as users' type checkers see it: what they acc
 	@$(PY) -m pyright tests/typing tests/targets
 	@$(PYTEST) -q -m typing || [ $$? -eq 5 ] # 5: no test is marked so
 
-.PHONY: tutorial hunts
+.PHONY: tutorial hunts ways
+ways: $(READY) ## how far all code here goes the ways of its model, and that no flow ends as a model says none can; SEEDS=60
+	@PYTHONPATH=tests/targets $(PY) -m tests.ways $(or $(SEEDS),60)
+
 hunts: $(READY) ## hunt for planted bugs: seeds until each is found, and what is left of its story; HUNTS=20 CALM=1000
 	@$(PY) -m tests.hunts $(or $(HUNTS),20) $(or $(CALM),1000)
 

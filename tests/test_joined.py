@@ -13,17 +13,21 @@ import pytest
 from callboard import Choreography, Flow, Service, event, failure, port, state
 from callboard.check import Finding
 from callboard.checks.catalogue import check
+from callboard.checks.world import step_of
 from callboard.cli.discovery import load_app
 from callboard.simulation.codes import codes_of
 from callboard.simulation.confirming import confirm, confirm_all
 from callboard.simulation.coverage import Seen, foreign
-from callboard.simulation.guiding import guided
+from callboard.simulation.guiding import goals_of, guided
 from callboard.simulation.hunt import hunt, keep, read_kept, replay
+from callboard.simulation.inputs import Director
 from callboard.simulation.oracles import Violation
+from callboard.simulation.samples import constants_of
+from callboard.simulation.stage import Stage
 from callboard.simulation.story import told
 from callboard.simulation.world import Scene, World
 
-from . import planted
+from . import planted, ways
 from .postoffice import shell
 from .test_check_examples import DESERVED, EXAMPLES
 
@@ -161,7 +165,7 @@ def test_every_way_that_is_found_in_a_broken_choreography_is_gone_by_its_code(
 def test_an_undo_that_overtakes_what_it_undoes_is_gone_by_the_code() -> None:
     theatre = undone_by_hand()
     (finding,) = findings(theatre, "CB203")
-    said = confirm(Scene(theatre), finding)
+    said = confirm(Director(Scene(theatre)), finding)
     assert said is not None
     assert said.label == "confirmed"
     assert "your code goes this way, and then booking #seat-1 failed, and leaked stalls.hold" in said.why
@@ -170,7 +174,7 @@ def test_an_undo_that_overtakes_what_it_undoes_is_gone_by_the_code() -> None:
 def test_a_way_that_the_body_never_takes_is_not_reproduced_and_says_what_the_body_did() -> None:
     theatre = undone_by_hand(declines=False)
     (finding,) = findings(theatre, "CB203")
-    said = confirm(Scene(theatre), finding)
+    said = confirm(Director(Scene(theatre)), finding)
     assert said is not None
     assert said.label == "not reproduced"
     assert "money.charge said Paid to Asked, not Declined" in said.why
@@ -180,7 +184,7 @@ def test_a_way_that_the_body_never_takes_is_not_reproduced_and_says_what_the_bod
 def test_a_finding_without_a_way_has_nothing_to_be_forced() -> None:
     theatre = undone_by_hand()
     (finding,) = findings(theatre, "CB305")
-    assert confirm(Scene(theatre), finding) is None
+    assert confirm(Director(Scene(theatre)), finding) is None
 
 
 def in_shell(*args: str, folder: Path) -> subprocess.CompletedProcess[str]:
@@ -290,3 +294,83 @@ def test_simulate_walks_the_model_and_tells_how_far(tmp_path: Path) -> None:
     assert [each["why"] for each in document["ways"]] == [None, None]
     assert document["foreign"] == []
     assert "checkout fails by OrderCancelled" not in document["missing_ends"]
+
+
+# inputs
+
+
+@port
+class Scale(Protocol):
+    async def weigh(self, *, key: str) -> list[int]: ...
+
+
+@event
+class Weighed:
+    seat: str
+    heavy: bool
+
+
+def weighed(*, never: bool = False) -> Choreography:
+    """What is said depends on a number, and on how many there are."""
+    stalls = Service("stalls")
+
+    @stalls.reaction(keeps="to weigh changes nothing")
+    async def weigh(asked: Asked, scale: Scale) -> Weighed | Declined:
+        found = await scale.weigh(key=asked.seat)
+        if len(found) > 1 and found[1] > 250 and asked.row != "balcony" and not never:
+            return Weighed(seat=asked.seat, heavy=True)
+        return Declined(seat=asked.seat, row=asked.row)
+
+    return a_theatre(stalls, succeeds=Weighed, fails=Declined)
+
+
+def test_inputs_are_found_that_must_come_together() -> None:
+    found = guided(Scene(weighed()), 10)
+    assert [each.why for each in found.ways] == ["", ""]
+    assert len(found.ways) == 2
+
+
+def test_what_no_input_changes_is_said_to_be_ruled_out() -> None:
+    found = guided(Scene(weighed(never=True)), 10)
+    (why,) = [each.why for each in found.ways if each.why]
+    assert why.startswith("data rules it out: stalls.weigh said Declined to Asked, not Weighed, in ")
+    assert found.missing == ["stalls.weigh -> Weighed"]
+
+
+def test_a_way_is_gone_again_with_the_inputs_that_it_needs() -> None:
+    scene = Scene(weighed())
+    way = next(each for each in goals_of(scene) if "Weighed" in each.name)
+    steps = tuple(step_of(way.model.net.transitions[number].label) for number in way.path)
+    told_ = Director(scene).follow(steps)
+    assert told_.stage.given
+    assert Stage(scene, steps, told_.stage.given).run().digest == told_.ending.digest
+    without = Stage(scene, steps, {})
+    without.run()
+    assert not without.is_followed
+
+
+def test_what_a_reaction_compares_with_is_known() -> None:
+    assert {250, 251, "balcony"} <= set(constants_of(weighed()))
+
+
+def test_a_finding_that_needs_a_crash_is_confirmed_by_a_seed() -> None:
+    choreography = load_app("showcase/planted/lost_prerequisite.py:planted", EXAMPLES)
+    (finding,) = findings(choreography, "CB301")
+    said = confirm(Director(Scene(choreography)), finding)
+    assert said is not None
+    assert said.label == "confirmed"
+    assert re.match(r"seed \d+ of `callboard simulate` ends so: parcel #\S+ has no verdict", said.why)
+
+
+def test_reactions_that_answer_each_other_for_ever_are_given_up() -> None:
+    choreography = load_app("showcase/timeout.py:shop", EXAMPLES)
+    (finding,) = findings(choreography, "CB302")
+    told_ = Director(Scene(choreography)).follow(finding.way)
+    assert told_.stage.is_followed
+    assert told_.ending.events < 1000
+    assert any("still at work" in each.text for each in told_.ending.violations)
+
+
+@pytest.mark.parametrize("name", ["targets/media.py:media", "08_word_from_outside/invoice.py:invoices"])
+def test_the_code_goes_the_ways_of_its_model_as_far_as_it_did(name: str) -> None:
+    assert ways.wrong(name, ways.walked(name, seeds=0)) == []

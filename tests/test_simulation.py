@@ -26,7 +26,7 @@ from callboard.simulation.choices import Choices
 from callboard.simulation.faults import FAULTS, UnknownFault, sentence
 from callboard.simulation.hunt import Hunt, NotThisFailure, hunt, keep, read_kept
 from callboard.simulation.loop import LIFE, Life, Loop, NeverRests
-from callboard.simulation.samples import sample
+from callboard.simulation.samples import Draw, sample
 from callboard.simulation.shrinking import Shrinker
 from callboard.simulation.story import mermaid, told
 from callboard.simulation.world import LEDGERS, Scene, World
@@ -611,8 +611,13 @@ class Seen:
     notes: tuple[str, ...]
 
 
+class Least(Choices):
+    def choose(self, key: str, special: int) -> float:
+        return 0.0
+
+
 def test_a_value_is_made_for_every_kind_of_field() -> None:
-    seen = sample(Seen, lambda _: 0.0, {"bell_id": "b"})
+    seen = sample(Seen, Draw(Least(0, ()), "seen"), {"bell_id": "b"})
     assert seen == Seen(bell_id="b", spot=Spot(1.0, 1.0), kind="church", notes=("note-1",))
 
 

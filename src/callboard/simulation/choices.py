@@ -42,6 +42,10 @@ class Choices:
         digest = blake2b(f"{self.seed} {key}".encode(), digest_size=7).digest()
         return int.from_bytes(digest, "big") / (1 << 56)
 
+    def choose(self, key: str, special: int) -> float:
+        """As `draw`; where somebody looks for it on purpose, 1 + n: the n-th of so many special values."""
+        return self.draw(key)
+
     def pick(self, key: str, options: Sequence[T]) -> T:
         """One of these."""
         return options[int(self.draw(key) * len(options))]

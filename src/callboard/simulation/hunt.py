@@ -257,7 +257,8 @@ def read_kept(file: Path, scene: Scene) -> Kept:
 def replay(kept: Kept, scene: Scene) -> Failure:
     """The kept failure, lived again; without violations if it is mended."""
     scene.ledgers, scene.flows = _ledgers(kept.ledgers), kept.flows
-    world = Stage(scene, kept.script, kept.seed) if kept.script else World(scene, kept.seed, forced=kept.deviations)
+    given = kept.deviations  # of a script: its inputs
+    world = Stage(scene, kept.script, given) if kept.script else World(scene, kept.seed, forced=given)
     ending = world.run()
     failure = Failure(kept.seed, ending.violations, kept.deviations, len(kept.deviations), 0, ending)
     failure.script = kept.script

@@ -106,9 +106,8 @@ class Outside:
                 return real(*args, **named) if real is not None else self._made(call, returns)
 
             may_refuse = NoneType in get_args(returns) or returns is bool
-            if is_async:
-                return self._play(call, answer, refusal=(False if returns is bool else None, may_refuse))
-            return self._play_at_once(call, answer)
+            play = self._play if is_async else self._play_at_once
+            return play(call, answer, refusal=(False if returns is bool else None, may_refuse))
 
         return called
 
@@ -181,8 +180,7 @@ class Outside:
             raise SimulatedFailure(f"{call.name} failed (simulated)")
         slow = worker.strikes("slow", where, f"{where} is slow")
         await asyncio.sleep(world.choices.between(world.choices.visit(f"outside {where}"), 0.01, 0.2) + (slow or 0))
-        named = call.key is not None and call.key in self._answers
-        if not named and refusal[1] and worker.strikes("refuse", where, f"{where} is refused") is not None:
+        if self._refuses(worker, call, where, refusal):
             result = self._close(call, refusal[0])
         else:
             call.took_place = True
@@ -194,7 +192,7 @@ class Outside:
             raise SimulatedFailure(f"the answer of {call.name} was lost (simulated)")
         return result
 
-    def _play_at_once(self, call: Call, answer: Callable[[], Any]) -> Any:
+    def _play_at_once(self, call: Call, answer: Callable[[], Any], refusal: tuple[Any, bool]) -> Any:
         """As `_play`, for what cannot be awaited: it is never slow."""
         worker: Worker = self.world.workers[call.worker]
         where = f"{call.name} in {call.reaction}#{call.flow}"
@@ -202,13 +200,22 @@ class Outside:
             raise PowerCut
         if worker.strikes("fail", where, f"{where} fails before it takes place") is not None:
             raise SimulatedFailure(f"{call.name} failed (simulated)")
-        call.took_place = True
-        result = self._close(call, answer())
+        if self._refuses(worker, call, where, refusal):
+            result = self._close(call, refusal[0])
+        else:
+            call.took_place = True
+            result = self._close(call, answer())
         if worker.dies(f"after {where}"):
             raise PowerCut
         if worker.strikes("lose", where, f"{where}: its answer is lost") is not None:
             raise SimulatedFailure(f"the answer of {call.name} was lost (simulated)")
         return result
+
+    def _refuses(self, worker: Worker, call: Call, where: str, refusal: tuple[Any, bool]) -> bool:
+        """Nobody who has answered a call refuses it when it is made again."""
+        if not refusal[1] or (call.key is not None and call.key in self._answers):
+            return False
+        return worker.strikes("refuse", where, f"{where} is refused") is not None
 
     def _close(self, call: Call, result: Any) -> Any:
         call.answer = repr(result)
@@ -226,7 +233,7 @@ class Outside:
         if not call.asks:
             key = self.world.choices.visit(f"{call.name} #{call.flow}" if call.key else call.told)
         try:
-            made = value(returns, name, lambda at: self.world.choices.draw(f"answer {key} {at}"), "")
+            made = value(returns, name, self.world.drawing(f"answer {key}"), "")
         except (ContractError, TypeError, ValueError) as error:
             raise ContractError(call.place, f"no answer can be made for {call.name}: give a keeper: {error}") from error
         return f"{made}-{call.flow}" if isinstance(made, str) else made

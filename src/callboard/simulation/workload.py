@@ -36,10 +36,7 @@ async def publish_samples(world: World) -> None:
 
 def rows_of(world: World, state: StateType) -> list[Any]:
     """A few rows of a state that belongs to no flow."""
-
-    def draw(at: str) -> float:
-        return world.choices.draw(f"row {state.name} {at}")
-
+    draw = world.drawing(f"row {state.name}")
     return [
         sample(state.cls, draw, {state.key: f"{state.key}-{number}"}, f"{number}") for number in range(1, _TEXTS + 1)
     ]
@@ -72,4 +69,4 @@ async def _say(world: World, kind: EventType, number: int) -> None:
 
 def an_event(world: World, kind: EventType, given: dict[str, Any], name: str) -> Any:
     """An event made from its type, with the `given` fields."""
-    return sample(kind.cls, lambda at: world.choices.draw(f"event {kind} {name} {at}"), given)
+    return sample(kind.cls, world.drawing(f"event {kind} {name}"), given)

@@ -29,6 +29,7 @@ from callboard.simulation.loop import RUN, Life, Loop, TookTooLong
 from callboard.simulation.memory import Memory
 from callboard.simulation.oracles import Violation, judge
 from callboard.simulation.outside import Outside, tag_runs
+from callboard.simulation.samples import Draw, constants_of, texts_of
 from callboard.simulation.slowness import slow_reactions
 from callboard.simulation.worker import Worker
 from callboard.simulation.workload import publish_samples
@@ -67,6 +68,11 @@ class Scene:
     def memory(self) -> Memory:
         """The variables of its modules, as they are before anything happens."""
         return Memory(self.choreography)
+
+    @cached_property
+    def words(self) -> tuple[list[str], list[Any]]:
+        """What values are made of that mean something to its code: texts named for fields, and constants."""
+        return texts_of(self.choreography), constants_of(self.choreography)
 
     @cached_property
     def from_outside(self) -> list[EventType]:
@@ -327,6 +333,10 @@ class World:
         return self._outside.calls
 
     # for workloads
+
+    def drawing(self, about: str) -> Draw:
+        """Where the values come from that are made for this."""
+        return Draw(self.choices, about, *self.scene.words)
 
     def home(self, event: Any) -> Worker:
         """Whom this event is published through."""
