@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from callboard.contract import Gathered, Given, Trigger, holds, types_in
+from callboard.contract import Gathered, Given, holds, types_in
 from callboard.event import attribute
 from callboard.ledger import NO_EFFECT, Entry
 
@@ -363,10 +363,3 @@ def heard(reader: Reader, entry: Entry, outgoing: frozenset[str]) -> bool:
     if contract.options.compensates is not None:
         return failed == f"{contract.service}.{contract.options.compensates}"
     return failed.startswith(f"{contract.service}.") or entry.type in outgoing
-
-
-def trigger_types(contract: Contract) -> Iterable[EventType]:
-    """Everything that starts this reaction or one of its waits."""
-    for parameter in contract.parameters:
-        if isinstance(parameter, Trigger | Gathered):
-            yield from parameter.types

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from callboard.ledger import Ledger
 
 _KEPT = 50_000  # rows in each of two generations
-ABSENT = Row(0, 1, None)
 
 
 class Rows:
