@@ -60,12 +60,12 @@ flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]
 
 def test_an_undo_that_overtakes_is_told_with_what_goes_wrong_at_each_step() -> None:
     found = next(each for each in checked("CB203", CHECKS["CB203"].broken) if each.code == "CB203")
-    assert "(both change Shelf)" in found.title
+    assert "(both use Shelf)" in found.title
     assert [(each.reaction, each.note) for each in found.steps if each.service] == [
         ("", ""),
         ("charge", ""),
-        ("release", "nothing to undo yet"),
-        ("hold", "after its undo: it stays"),
+        ("release", "hold has not run yet"),
+        ("hold", "after its undo: nobody undoes it now"),
     ]
 
 

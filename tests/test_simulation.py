@@ -30,7 +30,7 @@ from callboard.simulation.samples import Draw, sample
 from callboard.simulation.shrinking import Shrinker
 from callboard.simulation.story import mermaid, told
 from callboard.simulation.world import LEDGERS, Scene, World
-from shop.events import OrderCreated
+from shop.events import OrderCreated, OrderShipped
 from shop.inventory import Shelf
 
 from . import planted
@@ -89,7 +89,22 @@ def test_a_timer_is_told_as_a_timer_with_the_lines_of_the_reactions_and_the_mend
     story = "\n".join(told(failure))
     assert re.search(r"timer fires     hall.expire for #lot-\d  \(planted.py:\d+\)", story)
     assert "this is CB302" in story
-    assert 'let one reaction decide: once="..."' in story
+    assert 'to mend it: let hall.expire and hall.sell share a group, once="end": the first of them wins' in story
+
+
+def test_a_run_that_says_nothing_is_told_behind_what_it_heard() -> None:
+    service = Service("road")
+
+    @service.reaction
+    def send(ordered: OrderCreated) -> OrderShipped | None:
+        return None
+
+    flow = Flow("way", key="order_id", starts=OrderCreated, succeeds=OrderShipped)
+    (failure,) = hunt(Scene(Choreography("ways", service, flows=[flow]), faults=(), flows=1), range(1)).failures
+    lines = told(failure)
+    published = next(number for number, line in enumerate(lines) if "published" in line)
+    assert "runs            road.send on OrderCreated#" in lines[published + 1]
+    assert ", and says nothing" in lines[published + 1]
 
 
 def test_an_invariant_is_told_with_the_line_that_does_not_hold() -> None:

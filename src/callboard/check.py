@@ -31,7 +31,7 @@ class Step(Struct, frozen=True):
     reaction: str
     heard: str = ""
     emitted: tuple[str, ...] = ()
-    note: str = ""  # in plain words, where events do not say it: "nothing to undo yet"
+    note: str = ""  # in plain words, where events do not say it: "reserve has not run yet"
     place: Place | None = None
 
 

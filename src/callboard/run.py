@@ -500,7 +500,7 @@ class Runner:
     async def _rest(self) -> None:
         """Sleep until something is to do: something was published, something is due, or others may have committed."""
         work = self.work
-        if work.publications or work.finished:
+        if work.publications or work.finished or (work.ready and not work.draining):
             return
         work.woken.clear()
         due = None if work.draining else work.next_due()  # nobody takes it up any more

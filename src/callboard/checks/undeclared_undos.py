@@ -30,11 +30,11 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
     fix = (
-        f"write @{undoer.service}.reaction(compensates={doer.name}) over {undoer.name}: in one flow each {doer.name} "
-        f"is then undone once, and one that comes after its undo does not run"
+        f"add compensates={doer.name} to the decorator of {undoer.name}, beside what stands there: each {doer.name} of "
+        f"a flow is then undone once, and one that comes later does not run, also where there was nothing to undo"
     )
     if done := [kind for kind in doer.emits if not kind.failure]:
-        fix += f"; give {undoer.name} a parameter `{done[0]} | None` if it must answer also where nothing was done"
+        fix += f"; where others wait for the answer of {undoer.name} even so, let it take `{done[0]} | None`"
     both = ", ".join(subject.effects.names(subject.effects.shared(doer) & subject.effects.shared(undoer)))
     for world in subject.worlds:
         for part in world.extraction.parts(doer.path):
@@ -42,8 +42,8 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
             state = world.first(bit) if bit else None
             if state is not None:
                 title = (
-                    f"{undoer.name} can run before {doer.name}, which it undoes (both change {both}): what {doer.name} "
-                    "does then stays"
+                    f"{undoer.name} can run before {doer.name}, which it undoes (both use {both}): what {doer.name} "
+                    "does afterwards is never undone"
                 )
                 early = world.bits.get("early", doer.path, part)
                 found = at_reaction(undoer, CHECK, title, fix, **told(world, state, bit | early))
@@ -51,7 +51,7 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
     return at_reaction(
         undoer,
         CHECK,
-        f"{undoer.name} looks like the undo of {doer.name} (both change {both}) and is not declared as it: "
+        f"{undoer.name} looks like the undo of {doer.name} (both use {both}) and is not declared as it: "
         "only its body can keep it from undoing twice",
         fix,
         severity="warning",
@@ -60,7 +60,7 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
 
 def _noted(steps: tuple[Step, ...], undoer: Contract, doer: Contract) -> tuple[Step, ...]:
     """The steps, with what goes wrong in the last of the two reactions' runs."""
-    notes = {undoer.path: "nothing to undo yet", doer.path: "after its undo: it stays"}
+    notes = {undoer.path: f"{doer.name} has not run yet", doer.path: "after its undo: nobody undoes it now"}
     noted = [structs.replace(it, note=notes.pop(f"{it.service}.{it.reaction}", it.note)) for it in reversed(steps)]
     return tuple(reversed(noted))
 

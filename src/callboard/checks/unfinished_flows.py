@@ -59,7 +59,7 @@ def _told_where(subject: Subject, world: World, state: int) -> tuple[str, str]:
         where = f"where {last[-1].contract.name} emits nothing"
     else:
         where = f"after {named(world.said(state))}"
-    return where, f"let every way end in an event of succeeds= or fails=: what is said {where} leads to neither"
+    return where, f"let the flow come to an event of succeeds= or fails= also {where}"
 
 
 CHECK = Check(

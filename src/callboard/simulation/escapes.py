@@ -161,7 +161,9 @@ class Sealed:
     def _tell(self, path: str, name: str, place: str) -> None:
         from callboard.simulation.oracles import Violation  # noqa: PLC0415 - it stands above this module
 
-        text = f"{path} asks {name}, which another run answers otherwise"
+        text = (
+            f"{path} asks the clock of its machine ({name}): another attempt is told another time, and so is a replay"
+        )
         if all(each.place != place for each in self._world.found):
             self._world.found.append(Violation("wall-clock", "", text, place))
 

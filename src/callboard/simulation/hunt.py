@@ -45,7 +45,7 @@ class Failure:
     runs: int
     ending: Ending
     code: str = ""  # of `callboard check`
-    fixes: list[str] = field(default_factory=list[str])  # what mends it, where that is known
+    fix: str = ""  # what mends it, where that is known
     places: dict[str, str] = field(default_factory=dict[str, str])  # where each reaction is written
     explained: str = ""  # what the code is, and whether the check finds it here
     script: list[Step] = field(default_factory=list["Step"])  # the order that was forced, where one was
@@ -188,11 +188,18 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
 
     shrinker = Shrinker(most=0 if ending.given_up else 400, places=places)
     left = shrinker.shrink(ending.deviations, fails)
-    last = ending if ending.given_up else lived(left)
+    last = ending if ending.given_up else _told(scene, ending.seed, left)
     if not last.violations:
         left, last = ending.deviations, ending
     first = sorted(last.violations, key=lambda each: each.oracle not in oracles)
     return explained(scene, Failure(ending.seed, first, left, len(ending.deviations), shrinker.runs, last))
+
+
+def _told(scene: Scene, seed: int, deviations: Deviations) -> Ending:
+    """The world once more, for its story."""
+    world = World(scene, seed, forced=deviations)
+    world.tells_runs = True
+    return world.run()
 
 
 def explained(scene: Scene, failure: Failure) -> Failure:
@@ -203,8 +210,7 @@ def explained(scene: Scene, failure: Failure) -> Failure:
         ran = {outcome.partition(" -> ")[0] for outcome in failure.ending.outcomes}
         failure.code, finding = codes.match(scene.choreography, failure.violations[0], ran)
         failure.explained = codes.told(failure.code, finding)
-        fixes = [FIXES.get(failure.violations[0].oracle, ""), "" if finding is None else finding.fix]
-        failure.fixes = [fix for fix in fixes if fix]
+        failure.fix = FIXES.get(failure.violations[0].oracle, "") if finding is None else finding.fix
     return failure
 
 
@@ -259,6 +265,7 @@ def replay(kept: Kept, scene: Scene) -> Failure:
     scene.ledgers, scene.flows = _ledgers(kept.ledgers), kept.flows
     given = kept.deviations  # of a script: its inputs
     world = Stage(scene, kept.script, given) if kept.script else World(scene, kept.seed, forced=given)
+    world.tells_runs = True
     ending = world.run()
     failure = Failure(kept.seed, ending.violations, kept.deviations, len(kept.deviations), 0, ending)
     failure.script = kept.script

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import re
 import sys
 from collections import Counter, OrderedDict, defaultdict, deque
+from linecache import getlines
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -43,6 +45,13 @@ class Memory:
                 there = now.get(name)
                 if there is not value and there != value:
                     self.changed[f"{module}.{name}"] = ", ".join(sorted(self._modules[module]))
+
+    def place_of(self, variable: str) -> str:
+        """File and line where this variable ("module.name") is made, if that can be seen."""
+        module, _, name = variable.rpartition(".")
+        file = sys.modules[module].__file__ or ""
+        made = re.compile(rf"{re.escape(name)}\s*[:=]")
+        return next((f"{file}:{number}" for number, line in enumerate(getlines(file), 1) if made.match(line)), "")
 
     def reset(self, services: Sequence[Service] | None) -> None:
         """As in the beginning: the modules of these services (None: all)."""

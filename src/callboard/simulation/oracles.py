@@ -45,7 +45,7 @@ ORACLES = {
 }
 # oracle -> what mends it, where that can be said of all that it finds
 FIXES = {
-    "stuck": "let each order of events end in a completion, and give the flow a timeout= that a reaction hears",
+    "stuck": "let what ran last lead to an event of succeeds= or fails=, and a reaction to FlowTimedOut end the rest",
     "two-verdicts": 'let one reaction decide: once="..." on those that compete, and unless=... on a timer',
     "leak": 'undo it with compensates=... when the flow fails, or say keeps="why" or pivot=True if it may stay',
     "dead-letter": "return a failure event where it may go wrong, instead of raising; or mend what raised",
@@ -54,6 +54,7 @@ FIXES = {
     "outside-left": "call the port in the compensation also where it is given None: that says that nobody knows",
     "module-state": "keep it in a @state that the reaction takes as a parameter",
     "wall-clock": "take `ctx: Context`, and ask ctx.now()",
+    "invariant": "find below what ran too early, too late or twice: needs=, unless=, once= and compensates= forbid it",
 }
 _EXPLAINED = ("(simulated)", "took longer than", "ended its process", "the outcome of", "was cut each time")
 
@@ -244,8 +245,8 @@ def _left(world: World) -> Iterator[Violation]:
 def _memory(world: World) -> Iterator[Violation]:
     world.memory.look()
     for name, services in world.memory.changed.items():
-        text = f"{name} was changed: it is gone when a worker of {services} ends"
-        yield Violation("module-state", "", text)
+        text = f"{name} is a variable of the module and was changed: it is gone when a worker of {services} ends"
+        yield Violation("module-state", "", text, world.memory.place_of(name))
 
 
 async def _invariants(world: World) -> AsyncIterator[Violation]:

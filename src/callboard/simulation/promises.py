@@ -228,10 +228,10 @@ def _waits(book: Book) -> Iterator[Found]:
         if row.reaction not in contracts or row.due is None:
             continue
         failed = "SELECT max(time) FROM note WHERE pos = ? AND reaction = ? AND what = 'failed' AND why LIKE ?"
-        ((at,),) = disk.query(failed, row.pos, row.reaction, f"attempt {row.attempts}:%")
         least = contracts[row.reaction].options.retry.wait_after(row.attempts, None, 0.0)
-        if at is not None and least is not None and row.due - at < least // timedelta(microseconds=1):
-            yield "gate", book.at[row.pos].id, f"{row.reaction} is tried again sooner than its retry= says"
+        for (at,) in disk.query(failed, row.pos, row.reaction, f"attempt {row.attempts}:%"):
+            if at is not None and least is not None and row.due - at < least // timedelta(microseconds=1):
+                yield "gate", book.at[row.pos].id, f"{row.reaction} is tried again sooner than its retry= says"
     for reaction, pos in disk.query("SELECT reaction, pos FROM parked WHERE asked IS NOT NULL"):
         event_id = book.at[pos].id if pos in book.at else ""
         yield "told", event_id, f"what an operator asked for {reaction}@{pos} was never done"

@@ -32,9 +32,9 @@ def told(failure: Failure) -> list[str]:
     violation, lines = failure.violations[0], list[str]()
     lines.append(f"FAILED  seed {failure.seed}   {violation.oracle}: {violation.text}")
     lines += _source(violation)
-    lines += [f"        also {each.oracle}: {each.text.partition(chr(10))[0]}" for each in failure.violations[1:3]]
+    lines += [f"        also {_also(each)}" for each in failure.violations[1:3]]
     lines += [f"  {failure.explained}"] if failure.explained else []
-    lines += [f"  {'or' if number else 'to mend it'}: {fix}" for number, fix in enumerate(failure.fixes)]
+    lines += [f"  to mend it: {failure.fix}"] if failure.fix else []
     lines += _needs(failure)
     lines.append("  timeline:")
     chosen = _chosen(failure)
@@ -43,6 +43,11 @@ def told(failure: Failure) -> list[str]:
     if left_out := len(_about(failure)) - len(chosen):
         lines.append(f"    {'':>11}  ({left_out} more left out: what arrived in time, what came after)")
     return lines
+
+
+def _also(violation: Violation) -> str:
+    where = f"  ({short(violation.place)})" if violation.place else ""
+    return f"{violation.oracle}: {violation.text.partition(chr(10))[0]}{where}"
 
 
 def _source(violation: Violation) -> Iterator[str]:
@@ -71,7 +76,33 @@ def _needs(failure: Failure) -> Iterator[str]:
 def _about(failure: Failure) -> list[Line]:
     """The lines of the flow that the story is about, and what struck."""
     flows = {each.flow for each in failure.violations[:1] if each.flow}
-    return [each for each in failure.ending.lines if not flows or not each.flow or each.flow in flows]
+    lines = _in_order([each for each in failure.ending.lines if not flows or not each.flow or each.flow in flows])
+    return [each for number, each in enumerate(lines) if each.what != "runs" or _is_all(each, lines[number + 1 :])]
+
+
+def _in_order(lines: list[Line]) -> list[Line]:
+    """A run stands behind the event that it heard, though both may have been committed after it."""
+    ordered: list[Line] = []
+    early: list[Line] = []
+    for line in lines:
+        if line.what == "runs" and not any(each.text.endswith(_heard(line)) for each in ordered):
+            early.append(line)
+            continue
+        heard = [run for run in early if line.text.endswith(_heard(run))]
+        ordered += [line, *heard]
+        early = [run for run in early if run not in heard]
+    return [*ordered, *early]
+
+
+def _heard(run: Line) -> str:
+    return run.text.rpartition(" on ")[2]
+
+
+def _is_all(run: Line, later: list[Line]) -> bool:
+    """Whether nothing else tells of this run: it said nothing, or was cut."""
+    path = run.text.partition(" ")[0]
+    own = (each for each in later if each.flow == run.flow and re.match(rf"{re.escape(path)}( |#)", each.text))
+    return next((each.what for each in own), "runs") == "runs"
 
 
 def _chosen(failure: Failure) -> list[Line]:
@@ -86,7 +117,7 @@ def _chosen(failure: Failure) -> list[Line]:
 
 
 _ON_THE_ROAD = ("late", "drop", "duplicate", "lost-ack", "partition", "crash", "skew")  # what arrives tells of them
-_RUNS = ("commits", "timer fires", "gives up")
+_RUNS = ("runs", "commits", "timer fires", "gives up")
 _WORDS = {"outside": "calls", "tries again later": "tries again"}
 _BROKEN_BY = {"dead-letter": "dead letter", "leak": "verdict", "outside-left": "verdict", "outside-twice": "outside"}
 
@@ -121,6 +152,8 @@ def _struck(key: str, failure: Failure) -> str:
 def _in_words(line: Line) -> tuple[str, str]:
     """What happens, and to whom: a timer that fires is more than a commit."""
     by, arrow, event = line.text.rpartition(" -> ")
+    if line.what == "runs":
+        return line.what, f"{line.text}, and says nothing"
     if line.what != "commits":
         return _WORDS.get(line.what, line.what), " ".join(line.text.split())
     if not arrow:

@@ -29,8 +29,8 @@ from callboard.simulation.loop import RUN, Life, Loop, TookTooLong
 from callboard.simulation.memory import Memory
 from callboard.simulation.oracles import Violation, judge
 from callboard.simulation.outside import Outside, tag_runs
+from callboard.simulation.runs import watched_reactions
 from callboard.simulation.samples import Draw, constants_of, texts_of
-from callboard.simulation.slowness import slow_reactions
 from callboard.simulation.worker import Worker
 from callboard.simulation.workload import publish_samples
 
@@ -113,6 +113,7 @@ class World:
     """Everything of one seed. Give `forced` to run it with these deviations only."""
 
     is_cut = False  # whether it was given up before its flows came to their ends
+    tells_runs = False  # whether its story has each run too, also one that says nothing; its trace never has
 
     def __init__(self, scene: Scene, seed: int, *, forced: Mapping[str, float] | None = None) -> None:
         self.scene = scene
@@ -159,7 +160,7 @@ class World:
     def alive(self) -> Iterator[None]:
         """It may be acted in; afterwards what lay dead is closed, and the disks are given back."""
         try:
-            with self.memory, slow_reactions(self):
+            with self.memory, watched_reactions(self):
                 yield
         finally:
             with self._sealed:
@@ -293,13 +294,16 @@ class World:
             self.tell(worker, "FAULT", told, deviation=next(reversed(self.choices.deviations)))
         return amount
 
+    def line(self, worker: str, what: str, text: str, flow: str = "", deviation: str | None = None) -> Line:
+        """One line of the story, of this moment."""
+        return Line(self.seconds, worker, what, text, flow, deviation)
+
     def tell(
         self, worker: str, what: str, text: str, flow: str = "", content: bytes = b"", *, deviation: str | None = None
     ) -> None:
         """One line of the story, and of the trace that a seed is known by."""
-        now = self.seconds
-        self.lines.append(Line(now, worker, what, text, flow, deviation))
-        self.trace.append(f"{now:.6f} {worker} {what} {text} {content.decode('utf-8', 'replace')}")
+        self.lines.append(self.line(worker, what, text, flow, deviation))
+        self.trace.append(f"{self.seconds:.6f} {worker} {what} {text} {content.decode('utf-8', 'replace')}")
 
     @property
     def seconds(self) -> float:
