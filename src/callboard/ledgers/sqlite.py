@@ -35,7 +35,7 @@ from callboard.ledgers.sqlite_layout import (
     sqlite_errors,
     unpack_open,
 )
-from callboard.ledgers.sqlite_locks import ServiceLock, refuse_fork, refuse_network_file_system
+from callboard.ledgers.sqlite_locks import ServiceLock, forks, refuse_fork, refuse_network_file_system
 from callboard.ledgers.sqlite_transaction import SqliteTransaction
 from callboard.ledgers.sqlite_upkeep import copied, faults, migrate, refuse_layout
 
@@ -78,7 +78,7 @@ class SqliteLedger:
         self._names: dict[int, str] = {}
         self._locks: dict[str, ServiceLock] = {}
         self._tokens: dict[str, int] = {}
-        self._worker = os.getpid()
+        self._forks = forks()
         self._seen_version = -1
         self._checked = -1  # the version of the database for which
         self._good: dict[str, int] = {}  # these tokens were found good,
@@ -152,7 +152,7 @@ class SqliteLedger:
 
     async def close(self) -> None:
         """Give up every service that is still owned, and close the file."""
-        if os.getpid() != self._worker:
+        if forks() != self._forks:
             return  # a fork has neither
         for lock in self._locks.values():
             lock.release()
@@ -548,7 +548,7 @@ class SqliteLedger:
             self._db.execute("ROLLBACK")
 
     def _check(self, tokens: Mapping[str, int]) -> None:
-        refuse_fork(self.url, self._worker)
+        refuse_fork(self.url, self._forks)
         version = 0 if self._in_memory else self._db.execute("PRAGMA data_version").fetchone()[0]
         if version == self._checked and tokens.items() <= self._good.items():
             return  # nobody else has committed since

@@ -77,10 +77,17 @@ class ServiceLock:
 
 
 _HELD: WeakSet[ServiceLock] = WeakSet()
+_FORKS = [0]  # how many lie between this process and the one that began
+
+
+def forks() -> int:
+    """What tells this process from one that it was forked from."""
+    return _FORKS[0]
 
 
 def _let_go() -> None:
     """A fork holds no lock: or else it would keep a standby out after the owner's death."""
+    _FORKS[0] += 1
     for lock in list(_HELD):
         lock.release()
 
@@ -88,9 +95,9 @@ def _let_go() -> None:
 os.register_at_fork(after_in_child=_let_go)
 
 
-def refuse_fork(url: str, worker: int) -> None:
+def refuse_fork(url: str, opened: int) -> None:
     """Raises LedgerLost in a fork of the process that opened the ledger: SQLite's connection is not its own."""
-    if os.getpid() != worker:
+    if _FORKS[0] != opened:
         raise LedgerLost(f"{url}: was opened before this process was forked: open a board of its own in the fork")
 
 

@@ -93,6 +93,8 @@ class SimulatedBroker:
         """
         worker = self._reach()
         self._readers.setdefault(subscription, set()).add("" if worker is None else worker.name)
+        if not self._waiting.get(subscription):
+            return ()
         now = asyncio.get_running_loop().time()
         arrived = [(held.at, place) for place, held in self._waiting.get(subscription, {}).items() if held.at <= now]
         found: list[Delivery] = []
@@ -161,7 +163,7 @@ class SimulatedBroker:
         if self._world is None or life is None:
             return None
         worker = self._world.workers[life.worker]
-        now = asyncio.get_running_loop().time()
+        now = self._world.loop.time()
         window = (worker.name, int(now // _WINDOW))
         if window not in self._windows:
             self._windows.add(window)

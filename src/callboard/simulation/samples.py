@@ -67,9 +67,11 @@ class Draw(NamedTuple):
 
     def named(self, name: str) -> list[str]:
         """The texts that some field like this one is given."""
-        return [text for text in self.texts if _stem(text) == _stem(name)]
+        stem = _stem(name)
+        return [text for text in self.texts if _stem(text) == stem]
 
 
+@cache
 def _stem(name: str) -> str:
     return re.split("[-_]", name)[0].removesuffix("s")
 
