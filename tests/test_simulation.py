@@ -102,7 +102,7 @@ def test_a_run_that_says_nothing_is_told_behind_what_it_heard() -> None:
     flow = Flow("way", key="order_id", starts=OrderCreated, succeeds=OrderShipped)
     (failure,) = hunt(Scene(Choreography("ways", service, flows=[flow]), faults=(), flows=1), range(1)).failures
     lines = told(failure)
-    published = next(number for number, line in enumerate(lines) if "published" in line)
+    published = next(number for number, line in enumerate(lines) if "  published  " in line)
     assert "runs            road.send on OrderCreated#" in lines[published + 1]
     assert ", and says nothing" in lines[published + 1]
 
