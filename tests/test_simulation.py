@@ -158,6 +158,27 @@ def test_nothing_breaks_in_the_whole_shop(ledgers: LEDGERS) -> None:
     assert found.unsteady == []
 
 
+def test_whoever_stood_behind_what_only_waits_has_its_turn_at_once() -> None:
+    """After many deaths a shipment waits for its compensation, which stood behind it in line."""
+    forced = {
+        "publish OrderCreated#order-1": 0.0,
+        "publish OrderCreated#order-4": 0.0,
+        "fail Carrier.book in shipping.ship#order-1": 1.0,
+        "crash shop after Carrier.book in shipping.ship#order-1": 600.0,
+        "crash shop before it commits payments.charge -> PaymentProcessed#order-4": 1.0,
+        "crash shop after it committed payments.charge as running in #order-4": 1.0,
+        "crash shop before it commits shipping.ship as running in #order-1 (4)": 600.0,
+        "crash shop before Carrier.book in shipping.ship#order-1 (4)": 1.0,
+        "crash shop before it commits payments.charge as running in #order-4 (2)": 1.0,
+        "crash shop before it commits shipping.ship as dead in #order-1 (2)": 600.0,
+        "crash shop after Carrier.book in shipping.ship#order-4": 1800.0,
+        "crash shop before Carrier.close in shipping.call_off#order-4": 1.0,
+    }
+    ending = World(Scene(planted.whole_shop()), 623, forced=forced).run()
+    assert set(ending.deviations) == set(forced)  # or else this is another story
+    assert ending.violations == []
+
+
 def test_nothing_breaks_in_the_whole_auction() -> None:
     assert hunt(Scene(planted.whole_auction()), range(12)).failures == []
 

@@ -54,9 +54,10 @@ async def _reconsider(work: Work, abroad: Abroad, service: str | None, limit: in
     path = intake_of(service)
     if path in abroad.idle:
         return 0
+    abroad.idle.add(path)  # before it is looked: whoever parks something or wants something meanwhile takes it out
     rows = await work.ledger.parked(reactions=[path], limit=limit)
-    if not rows:
-        abroad.idle.add(path)
+    if rows:
+        abroad.idle.discard(path)
     ready = [row for row in rows if await is_ready(work, row)]
     if ready:
         await _write(work, abroad, service, (), ready)
@@ -64,6 +65,7 @@ async def _reconsider(work: Work, abroad: Abroad, service: str | None, limit: in
 
 
 async def is_ready(work: Work, row: Parked) -> bool:
+    """Whether what could not be taken in can be now, or has waited as long as it may."""
     if row.asked is not None:
         return (row.due or 0) <= work.now()
     if row.why != "waiting":

@@ -18,6 +18,7 @@ from callboard.hops.reading import PAGE, catch_up, dispatch, hand_out, reopen
 from callboard.hops.running import collect
 from callboard.hops.settle import settle
 from callboard.hops.turns import consider_all, is_due
+from callboard.hops.work import SAVE
 
 if TYPE_CHECKING:
     from callboard.hops.deliveries import Delivery
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 _LOOK = 500_000  # microseconds between two looks for verdicts of flows with a dead letter
 _LARGEST = 2048  # events that one group emits before it commits
-_SAVE = 250_000  # microseconds that positions alone wait for a commit that takes them along
 _RAWS = 8  # runs in one commit with SQL of their own: others wait for the lock meanwhile
 
 
@@ -148,7 +148,7 @@ def _is_worth_a_commit(work: Work, group: Group) -> bool:
     if group.seen:
         work.unsaved = work.unsaved or (group.now if work.readers else 0)
         return False
-    return bool(work.unsaved) and (work.draining or group.now - work.unsaved >= _SAVE)
+    return bool(work.unsaved) and (work.draining or group.now - work.unsaved >= SAVE)
 
 
 async def _publish(work: Work, group: Group) -> None:

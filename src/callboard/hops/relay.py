@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from callboard.hops.abroad import RELAY
 from callboard.hops.envelopes import seal
+from callboard.hops.work import SAVE
 from callboard.ledger import Note, Parked, shown_batch
 
 if TYPE_CHECKING:
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from callboard.ledger import Entry, Wish
 
 _BEHIND = 4096  # positions after which the place is saved although there is more to send
-_SAVE = 250_000  # microseconds that the place waits for a group that takes it along
 
 
 async def relay(work: Work, abroad: Abroad, *, limit: int = 256) -> int:
@@ -28,7 +28,7 @@ async def relay(work: Work, abroad: Abroad, *, limit: int = 256) -> int:
     """
     entries = await work.ledger.read(abroad.sent, limit=limit)
     if not entries:
-        if abroad.refused or work.draining or work.now() - abroad.sent_at >= _SAVE:
+        if abroad.refused or work.draining or work.now() - abroad.sent_at >= SAVE:
             await _save(work, abroad)
         return await _wishes(work, abroad, limit)
     going = [entry for entry in entries if abroad.concerns(entry)]
@@ -72,10 +72,11 @@ async def _wishes(work: Work, abroad: Abroad, limit: int) -> int:
     """Dead letters of the relay that an operator wants sent again, or given up."""
     if RELAY in abroad.idle:
         return 0
+    abroad.idle.add(RELAY)  # before it is looked, as in the intake
     now = work.now()
     asked = await work.ledger.parked(reactions=[RELAY], asked=True, limit=limit)
-    if not asked:
-        abroad.idle.add(RELAY)
+    if asked:
+        abroad.idle.discard(RELAY)
     rows = {row.pos: row.asked for row in asked if row.asked is not None and (row.due or 0) <= now}
     if not rows:
         return 0

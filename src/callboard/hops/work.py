@@ -50,6 +50,7 @@ class Looks(NamedTuple):
 
 
 LOOKS = Looks(0.001, 0.02)
+SAVE = 250_000  # microseconds that a place alone waits for a commit that takes it along
 
 
 class Watcher(Protocol):

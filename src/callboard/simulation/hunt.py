@@ -175,8 +175,10 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
     """The same failure with as few deviations as it needs."""
     oracles = {each.oracle for each in ending.violations[:1]}
 
-    def lived(deviations: Deviations) -> Ending:
-        return World(scene, ending.seed, forced=deviations).run()
+    def lived(deviations: Deviations, *, tells_runs: bool = False) -> Ending:
+        world = World(scene, ending.seed, forced=deviations)
+        world.tells_runs = tells_runs
+        return world.run()
 
     def fails(deviations: Deviations) -> bool:
         return any(each.oracle in oracles for each in lived(deviations).violations)
@@ -188,18 +190,11 @@ def shrink(scene: Scene, ending: Ending) -> Failure:
 
     shrinker = Shrinker(most=0 if ending.given_up else 400, places=places)
     left = shrinker.shrink(ending.deviations, fails)
-    last = ending if ending.given_up else _told(scene, ending.seed, left)
+    last = ending if ending.given_up else lived(left, tells_runs=True)
     if not last.violations:
         left, last = ending.deviations, ending
     first = sorted(last.violations, key=lambda each: each.oracle not in oracles)
     return explained(scene, Failure(ending.seed, first, left, len(ending.deviations), shrinker.runs, last))
-
-
-def _told(scene: Scene, seed: int, deviations: Deviations) -> Ending:
-    """The world once more, for its story."""
-    world = World(scene, seed, forced=deviations)
-    world.tells_runs = True
-    return world.run()
 
 
 def explained(scene: Scene, failure: Failure) -> Failure:
@@ -267,8 +262,7 @@ def replay(kept: Kept, scene: Scene) -> Failure:
     world = Stage(scene, kept.script, given) if kept.script else World(scene, kept.seed, forced=given)
     world.tells_runs = True
     ending = world.run()
-    failure = Failure(kept.seed, ending.violations, kept.deviations, len(kept.deviations), 0, ending)
-    failure.script = kept.script
+    failure = Failure(kept.seed, ending.violations, given, len(given), 0, ending, script=kept.script)
     return explained(scene, failure)
 
 

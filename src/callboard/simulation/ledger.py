@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec.structs import replace
@@ -12,7 +13,7 @@ from callboard.errors import LedgerBusy, LedgerError
 from callboard.ledgers.sqlite import Commit, SqliteLedger
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 
     from callboard.ledger import Entry, FlowRow, Parked, Position, StateWrite
     from callboard.ledgers.sqlite_transaction import SqliteTransaction
@@ -149,10 +150,9 @@ class Perilous(Commit):
                 raise
         await super().__aexit__(cls, error, trace)
         if error is None:
-            worker = self._ledger.worker
-            worker.committed(self._ledger.disk, self._written)
-            for label in labels:
-                await worker.may_die(f"after it committed {label}")
+            self._ledger.worker.committed(self._ledger.disk, self._written)
+        for label in labels:
+            await self._ledger.worker.may_die(f"after it committed {label}")
 
     async def _before(self) -> list[str]:
         worker = self._ledger.worker
@@ -206,15 +206,21 @@ class SimulatedLedger(SqliteLedger):
         self, positions: Sequence[Position], renamed: Mapping[str, str], tokens: Mapping[str, int] | None = None
     ) -> None:
         """In no danger, since a disk that was used before knows its readers."""
-        self._is_safe = True
-        await super().register(positions, renamed, tokens)
-        self._is_safe = False
+        with self._safely():
+            await super().register(positions, renamed, tokens)
 
     async def tell_hearers(self, hears: Mapping[str, Collection[str]]) -> None:
         """In no danger either."""
+        with self._safely():
+            await super().tell_hearers(hears)
+
+    @contextmanager
+    def _safely(self) -> Iterator[None]:
         self._is_safe = True
-        await super().tell_hearers(hears)
-        self._is_safe = False
+        try:
+            yield
+        finally:
+            self._is_safe = False
 
     def transaction(self, tokens: Mapping[str, int]) -> Commit:
         """As ever, but it may be the last, or fail."""

@@ -78,11 +78,7 @@ def _delay(world: World, path: str, given: tuple[Any, ...]) -> float:
 
 def _about(world: World, given: tuple[Any, ...]) -> tuple[list[Any], str]:
     """The events that it is given, and the key of their flow."""
-    events = [each for each in given if _is_event(each)]
+    events = [each for each in given if is_event(type(each)) or type(each) in SPEAKS_OF]
     keys = [flow.key for flow in world.scene.choreography.flows.values()]
     found = (attribute(event, key) for event in events for key in keys)
     return events, next((str(key) for key in found if key is not None), "")
-
-
-def _is_event(given: object) -> bool:
-    return is_event(type(given)) or type(given) in SPEAKS_OF
