@@ -20,7 +20,7 @@ from callboard import (
     event,
 )
 from callboard.hops import reading
-from tests.support.desk import Clerk, Desk, on_stage, told
+from tests.support.desk import Clerk, Desk, Trouble, on_stage, parked_as, told
 from tests.support.ledger import Crash, Trick, busy, crash, disk_full
 from tests.support.outside import Next, Outside
 from tests.support.stage import Stage
@@ -404,6 +404,37 @@ async def test_a_good_end_waits_for_no_compensation(what: Literal["wait", "fail"
     async with on_stage(Choreography("orders", bank, flows=[order()], incoming=SAID), tmp_path, outside) as stage:
         await stage.say(X, HELD, CANCEL, SHIPPED, INVOICED)
         assert await verdict(stage) == "succeeded"
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_what_may_have_acted_and_waits_again_is_not_closed_by_the_verdict(again: bool, tmp_path: Path) -> None:
+    outside, trouble = Outside(), Trouble()
+    bank = Service("bank")
+
+    @bank.reaction(retry=Retry(first_wait=HOUR, max_wait=HOUR, jitter=0))
+    def weigh(held: ItemHeld) -> None:
+        trouble.at("weigh")
+
+    @bank.reaction(needs=ItemHeld)
+    async def charge(ordered: Ordered, desk: Desk) -> Charged:
+        await desk.take(ordered.order)
+        return Charged(order=ordered.order)
+
+    outside.next("take", "lose" if again else "answer")
+    if not again:
+        trouble.times["weigh"] = 1
+    async with on_stage(Choreography("orders", bank, flows=[order()], incoming=SAID), tmp_path, outside) as stage:
+        await stage.say(X, HELD)
+        if again:  # one more of what it needs came before its second attempt, and is not handled yet
+            trouble.times["weigh"] = 1
+            await stage.say(HELD)
+            await stage.advance(seconds=5)
+        assert ("bank.charge", "waiting") in await parked_as(stage)
+        await stage.say(SHIPPED, INVOICED)
+        assert await verdict(stage) == "succeeded"
+        await stage.advance(hours=2)
+        assert outside.made("take") == ["x", "x"] * again
+        assert await stage.count(Charged) == again
 
 
 # deadlines

@@ -62,3 +62,9 @@ def test_every_promise_is_broken_in_three_ways_or_more() -> None:
     planted = Counter(saboteur.promise for saboteur in SABOTEURS)
     assert len(promises) >= 12
     assert {promise: planted[int(promise)] for promise in promises if planted[int(promise)] < 3} == {}
+
+
+def test_every_saboteur_fits_the_source_that_it_breaks() -> None:
+    source = HERE.parent / "src" / "callboard"
+    changes = [change for saboteur in SABOTEURS for change in saboteur.changes]
+    assert [(c.file, c.old) for c in changes if (source / c.file).read_text("utf-8").count(c.old) != 1] == []

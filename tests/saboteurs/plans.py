@@ -312,11 +312,13 @@ SABOTEURS = (
         " for effect in effects]\n",
         "recovery",
     ),
-    Saboteur(
+    _plan(
         7,
         "an_attempt_that_gave_way_is_closed_with_the_verdict",
-        (Change("tracker.py", " and parked.attempts == 0  # or else it may have acted", ""),),
-        ("tests/model/test_agree.py",),
+        "tracker.py",
+        " and parked.attempts == 0  # or else it may have acted",
+        "",
+        "flows",
     ),
     # 8. Failures have a path
     _plan(
@@ -480,7 +482,7 @@ SABOTEURS = (
         11,
         "a_stop_cuts_what_runs",
         "run.py",
-        "            if not (work.running or work.finished or work.publications or work.group):\n",
+        "            if not (work.running or work.finished or work.publications or work.group or work.unsaved):\n",
         "            if True:\n",
         "drain",
     ),
@@ -625,7 +627,7 @@ SABOTEURS = (
         12,
         "a_fork_commits",
         "ledgers/sqlite_locks.py",
-        "    if os.getpid() != worker:\n",
+        "    if _FORKS[0] != opened:\n",
         "    if False:\n",
         "limits",
     ),
