@@ -75,7 +75,7 @@ def test_a_finding_tells_the_way_that_leads_to_it_where_it_is_and_what_mends_it(
         ["2", "stock", "hold", "Ordered"],
         ["3", "money", "charge", "Held"],
     ]
-    assert "=> order failed; the effect of stock.hold stands (Shelf)" in shown
+    assert "=> the flow order failed; the effect of stock.hold stands (Shelf)" in shown
     assert "compensates=hold" in shown
     assert "1 error, 1 warning in " in shown
 

@@ -193,7 +193,7 @@ def test_a_failure_tells_the_sequence_and_the_seed_that_lives_it_again(project: 
     assert "- OrderCreated > OrderCancelled" in text
     assert "inventory.reserve -> ItemsReserved#o-1" in text
     assert "called asyncio" in text
-    shrunk = r"to 1 in \d+ runs; it needs only:\n    - Bank\.charge in payments\.charge#o-1 takes place, and its answer"
+    shrunk = r"to 1 in \d+ runs; it takes only:\n    - Bank\.charge in payments\.charge#o-1 takes place, and its answer"
     assert len(re.findall(shrunk, text)) == 3  # also where the test is awaited
     assert text.count("its answer is lost  <<<") == 3
     assert "asynchronous generator" not in text  # of a world, which the loop of the test has nothing to do with

@@ -416,7 +416,8 @@ class Runner:
         work = self.work
         await self._take_over()
         try:
-            done = await react(work) + await self.fold()
+            done = await react(work)
+            folded = await self.fold()
         except LedgerBusy:
             await asyncio.sleep(work.chance.uniform(0.0005, 0.004))
             return
@@ -427,16 +428,17 @@ class Runner:
             await asyncio.sleep(_AFTER_ERROR)
             return
         self._next_complaint = 0.0
-        work.rounds, work.quiet = work.rounds + 1, not done
+        work.rounds, work.quiet = work.rounds + 1, not (done or folded)
         await self.board.notify()
         if self._traffic is not None:
             self._traffic.wake()
         await self._prune()
-        if done:
+        if done or folded:
             self._look = work.looks.first
+        if folded or (done and (work.busy or work.later or work.lags)):
             await asyncio.sleep(0)
-            return
-        await self._rest()
+        else:
+            await self._rest()
 
     async def fold(self, *, draining: bool = False) -> int:
         """Some of what the projections have not come to is in their rows."""

@@ -251,19 +251,8 @@ class Tracker:
             event = FlowTimedOut(started=started, deadline=deadline)
             kind = f"callboard.FlowTimedOut[{start.type}]"
             event_id = child(start.id, tag(f"deadline {row.name}"))
-            group.append(
-                Entry(
-                    0,
-                    event_id,
-                    kind,
-                    row.number,
-                    group.now,
-                    work.codec.encode(event),
-                    None,
-                    start.pos,
-                    "callboard.tracker",
-                )
-            )
+            told, by = work.codec.encode(event), "callboard.tracker"
+            group.append(Entry(0, event_id, kind, row.number, group.now, told, None, start.pos, by))
             before = replace(row)
             row.timed_out = True
             _change(group, changed, row, before)

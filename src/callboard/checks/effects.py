@@ -56,6 +56,11 @@ class Effects:
         """The events that stand for its effect, where its compensations are given one."""
         return frozenset(kind for each in self.compensations.get(contract.path, ()) for kind in each.effect_types)
 
+    def undoers(self, contract: Contract) -> set[str]:
+        """The paths of what undoes it, declared or not."""
+        undeclared = {undoer for undoer, doer in self.undeclared.items() if doer is contract}
+        return undeclared | {each.path for each in self.compensations.get(contract.path, ())}
+
     def _undeclared(self) -> list[tuple[str, Contract]]:
         """Reactions on a failure path that write what an earlier reaction of their service wrote, and which one."""
         contracts = list(self._choreography.contracts.values())

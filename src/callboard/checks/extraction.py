@@ -16,7 +16,7 @@ from callboard.flow import Flow
 
 OUTCOME_UNKNOWN = "a dead letter: outcome unknown"
 ATTEMPT_FAILED, GAVE_UP = "an attempt fails, it will be tried again", "gives up after its last attempt: a dead letter"
-ITS_TIME = "its time has come"
+ITS_TIME = "its timer fires"
 
 OBSERVED = {"slot", "half", "unknown", "hollow", "twice", "leaked", "late", "again", "succeeded", "failed"}
 

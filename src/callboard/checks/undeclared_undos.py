@@ -8,6 +8,7 @@ from callboard.check import Check, Finding, Step
 from callboard.checks.effects import answers
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.contract import Contract
+from callboard.options import NAMES, Options
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -29,12 +30,17 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 
 def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
+    given = [f"{name}=..." for name in NAMES if getattr(undoer.options, name) != getattr(Options(), name)]
+    said = ", ".join([f"compensates={doer.name}", *given])
     fix = (
-        f"add compensates={doer.name} to the decorator of {undoer.name}, beside what stands there: each {doer.name} of "
-        f"a flow is then undone once, and one that comes later does not run, also where there was nothing to undo"
+        f"write @{undoer.service}.reaction({said}) above {undoer.name}. Each {doer.name} of a flow is then undone "
+        f"once, and a {doer.name} that comes after its undo does not run"
     )
-    if done := [kind for kind in doer.emits if not kind.failure]:
-        fix += f"; where others wait for the answer of {undoer.name} even so, let it take `{done[0]} | None`"
+    if (done := [kind for kind in doer.emits if not kind.failure]) and undoer.emits:
+        fix += (
+            f". Where no {doer.name} has run {undoer.name} is skipped: if others wait for {undoer.emits[0]}, give it "
+            f"one more parameter, `done: {done[0]} | None`, and it runs there too, with None"
+        )
     both = ", ".join(subject.effects.names(subject.effects.shared(doer) & subject.effects.shared(undoer)))
     for world in subject.worlds:
         for part in world.extraction.parts(doer.path):

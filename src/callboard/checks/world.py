@@ -177,11 +177,15 @@ class World:
         for flow in self.flows:
             verdict = self.verdict(flow, state)
             words = {True: "succeeded", False: "failed", None: "has no verdict"}
-            lines.append(f"{flow.name} {words[verdict]}")
-        effects = self.extraction.effects
-        lines += [f"the effect of {each.path} stands ({_named(effects.shared(each))})" for each in self.standing(state)]
+            lines.append(f"the flow {flow.name} {words[verdict]}")
+        effects, waiting = self.extraction.effects, self.waiting(state)
+        next_ = {contract.path for contract, what in waiting if what == ITS_TURN}
+        for each in self.standing(state):
+            undo = next(iter(sorted(next_ & effects.undoers(each))), None)
+            until = f" until {undo} runs, which is still to come" if undo else ""
+            lines.append(f"the effect of {each.path} stands ({_named(effects.shared(each))}){until}")
         lines += [f"nobody knows whether {each.path} took effect" for each in self.standing(state, "unknown")]
-        lines += [f"{contract.path} waits for {what}" for contract, what in self.waiting(state) if what != ITS_TURN]
+        lines += [f"{contract.path} waits for {what}" for contract, what in waiting if what != ITS_TURN]
         return (*lines, MAY_BE_SHORTER) if state in self._may_be_shorter else tuple(lines)
 
 

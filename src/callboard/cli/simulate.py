@@ -94,10 +94,9 @@ def command(words: tuple[str, ...], app: str | None, **options: Any) -> int:
         return _trace(scene, options)
     folder = Path(options["folder"])
     again = _kept_before(scene, folder, options)
-    found = Hunt(scene)
+    found, begun = Hunt(scene), time.monotonic()
     if not again:
         seeds = range(options["seed"], options["seed"] + options["seeds"])
-        begun = time.monotonic()
         if options["guided"]:
             found = guided(scene, options["seeds"], most=options["most"])
         else:
@@ -107,14 +106,18 @@ def command(words: tuple[str, ...], app: str | None, **options: Any) -> int:
             found.unsteady += [] if found.failures or options["as_json"] else _elsewhere(found, spec, options)
         found.foreign += foreign(choreography, found.seen)
         _clear()
-        _tell(found, time.monotonic() - begun, options)
+    passed = time.monotonic() - begun
     files = {**again, **{keep(failure, scene, folder): failure for failure in found.failures}}
     if options["as_json"]:
         say_json("simulate", _document(found, [*files.values()]))
+        return int(bool(files or found.unsteady or found.foreign))
+    for file, failure in files.items():
+        _tell_story(failure, _line(file, spec, options), options)
+        say("           --pdb stops in each reaction, --mermaid draws it\n", "quiet")
+    if again:
+        say(f"no new seed is run while what is kept in {folder} fails")
     else:
-        for file, failure in files.items():
-            _tell_story(failure, _line(file, spec, options), options)
-            say("           --pdb stops in each reaction, --mermaid draws it", "quiet")
+        _tell(found, passed)
     return int(bool(files or found.unsteady or found.foreign))
 
 
@@ -210,9 +213,7 @@ def _clear() -> None:
         click.echo("\r" + " " * 60 + "\r", nl=False, err=True)
 
 
-def _tell(found: Hunt, seconds: float, options: dict[str, Any]) -> None:
-    if options["as_json"]:
-        return
+def _tell(found: Hunt, seconds: float) -> None:
     rate = found.seeds / seconds if seconds else 0
     say(f"{counted(found.seeds, 'seed')}, {counted(found.flows, 'flow')}, {counted(found.events, 'event')} in "
         f"{seconds:.1f} s ({rate:.0f} seeds/s); digest {found.digest}")  # fmt: skip
@@ -229,7 +230,9 @@ def _tell(found: Hunt, seconds: float, options: dict[str, Any]) -> None:
             f"a flow ended as `callboard check` says none can, so callboard is wrong in one of the two: {text}",
             "failure",
         )
-    if not found.failures and not found.unsteady and not found.foreign:
+    if found.failures:
+        say(f"{len(found.failures)} failed, and there it stopped: --most N goes on to the N-th", "failure")
+    elif not found.unsteady and not found.foreign:
         say("nothing broke", "success")
 
 
@@ -244,7 +247,6 @@ def _tell_ways(found: Hunt) -> None:
 
 
 def _tell_story(failure: Failure, line: str, options: dict[str, Any]) -> None:
-    say("")
     for number, text in enumerate(told(failure)):
         say(text, "failure" if number == 0 else "wait" if text.endswith("<<<") else "")
     if options["drawn"]:

@@ -41,23 +41,9 @@ class Publication:
     """What one call publishes together: events, and state rows changed from outside under their versions."""
 
     __slots__ = (
-        "ask",
-        "entries",
-        "error",
-        "event_id",
-        "events",
-        "flow",
-        "flows",
-        "future",
-        "idempotency_key",
-        "loads",
-        "number",
-        "outdated",
-        "placed",
-        "service",
-        "supplied",
-        "writes",
-    )
+        "ask", "entries", "error", "event_id", "events", "flow", "flows", "future", "idempotency_key", "loads",
+        "number", "outdated", "placed", "service", "supplied", "writes",
+    )  # fmt: skip
 
     def __init__(
         self,

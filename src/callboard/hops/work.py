@@ -414,6 +414,11 @@ class Work:
             or self.read < self.head
         )
 
+    @property
+    def lags(self) -> bool:
+        """Whether a reaction that fell behind reads on."""
+        return any(reader.lag is not None for reader in self.readers.values())
+
     def next_due(self) -> int | None:
         """When something becomes due, in microseconds."""
         dues = [self.agenda.next(), self.guards.next(self.time), self.watcher.next_deadline() if self.watcher else None]

@@ -9,23 +9,10 @@ from weakref import WeakSet
 
 from callboard.errors import LedgerError, LedgerLost
 
-_NETWORKED = frozenset(
-    (
-        "nfs",
-        "nfs4",
-        "cifs",
-        "smb",
-        "smb3",
-        "smbfs",
-        "9p",
-        "afs",
-        "ceph",
-        "glusterfs",
-        "fuse.sshfs",
-        "fuse.glusterfs",
-        "lustre",
-    )
-)
+_NETWORKED = {
+    "nfs", "nfs4", "cifs", "smb", "smb3", "smbfs", "9p", "afs", "ceph", "glusterfs", "fuse.sshfs", "fuse.glusterfs",
+    "lustre",
+}  # fmt: skip
 
 
 class ServiceLock:

@@ -132,19 +132,9 @@ class SqliteTransaction:
             values: list[object] = []
             for p in page:
                 values += (
-                    p.reaction,
-                    p.pos,
-                    p.effect,
-                    p.flow,
-                    p.line,
-                    p.why,
-                    p.due,
-                    p.attempts,
-                    p.error,
-                    p.missing,
-                    pack_wish(p.asked).decode() if p.asked else None,
-                    p.data,
-                )
+                    p.reaction, p.pos, p.effect, p.flow, p.line, p.why, p.due, p.attempts, p.error, p.missing,
+                    pack_wish(p.asked).decode() if p.asked else None, p.data,
+                )  # fmt: skip
             self._db.execute(_PUT_PARKED + marks(len(page), 12), values)
 
     async def unpark(self, keys: Sequence[tuple[str, int, int]]) -> None:

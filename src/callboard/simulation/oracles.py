@@ -54,7 +54,7 @@ FIXES = {
     "outside-left": "call the port in the compensation also where it is given None: that says that nobody knows",
     "module-state": "keep it in a @state that the reaction takes as a parameter",
     "wall-clock": "take `ctx: Context`, and ask ctx.now()",
-    "invariant": "find below what ran too early, too late or twice: needs=, unless=, once= and compensates= forbid it",
+    "invariant": "find above what ran too early, too late or twice: needs=, unless=, once= and compensates= forbid it",
 }
 _EXPLAINED = ("(simulated)", "took longer than", "ended its process", "the outcome of", "was cut each time")
 

@@ -1,4 +1,4 @@
-"""How a failure is told: what broke, what it needs, a timeline with the deviating lines marked, and a drawing."""
+"""How a failure is told: what broke, what it takes, a timeline with the deviating lines marked, and a drawing."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from callboard.simulation.oracles import Violation
     from callboard.simulation.world import Line
 
+_SAID = r""", f?["']"""  # of an assertion: it is told already
 _MOST = 60  # lines of a timeline
 
 
@@ -34,15 +35,14 @@ def told(failure: Failure) -> list[str]:
     lines += _source(violation)
     lines += [f"        also {_also(each)}" for each in failure.violations[1:3]]
     lines += [f"  {failure.explained}"] if failure.explained else []
-    lines += [f"  to mend it: {failure.fix}"] if failure.fix else []
-    lines += _needs(failure)
+    lines += _takes(failure)
     lines.append("  timeline:")
     chosen = _chosen(failure)
     width = max((len(line.worker) for line in chosen), default=0)
     lines += [f"    {_told(line, width)}" for line in _named(chosen, failure)]
     if left_out := len(_about(failure)) - len(chosen):
         lines.append(f"    {'':>11}  ({left_out} more left out: what arrived in time, what came after)")
-    return lines
+    return [*lines, *([f"  to mend it: {failure.fix}"] if failure.fix else [])]
 
 
 def _also(violation: Violation) -> str:
@@ -53,23 +53,25 @@ def _also(violation: Violation) -> str:
 def _source(violation: Violation) -> Iterator[str]:
     file, _, line = violation.place.rpartition(":")
     if file:
-        yield f"    {short(violation.place)}: {getline(file, int(line) if line.isdigit() else 0).strip()}".rstrip(": ")
+        text = getline(file, int(line) if line.isdigit() else 0).strip()
+        yield f"    {short(violation.place)}: {re.split(_SAID, text)[0]}".rstrip(": ")
 
 
-def _needs(failure: Failure) -> Iterator[str]:
+def _takes(failure: Failure) -> Iterator[str]:
     if failure.script:
         found = f"found in run {failure.runs}, seeking {failure.way}; " if failure.way else ""
-        yield f"  {found}it needs only this order:"
+        yield f"  {found}it takes only this order:"
         for number, step in enumerate(failure.script, 1):
             said = " + ".join(step.emitted) or "nothing"
             words = [f"{step.reaction}:" if step.reaction else "", f"{step.heard} ->" if step.heard else "", said]
             note = f"   [{step.note}]" if step.note else ""
             yield f"    {number}. {step.service} {' '.join(filter(None, words))}{note}"
         return
-    shrunk = f"shrunk {failure.first} deviations to {len(failure.deviations)} in {failure.runs} runs; it needs only:"
-    before = "kept from before; it needs only:"
-    unshrunk = "not shrunk, as it takes so long; it had:" if failure.ending.given_up else before
-    yield f"  {shrunk if failure.runs else unshrunk}"
+    left = f"{failure.first} publications and faults to {len(failure.deviations)}"
+    unshrunk = (
+        "not shrunk, as it takes so long; it had:" if failure.ending.given_up else "kept from before; it takes only:"
+    )
+    yield f"  shrunk {left} in {failure.runs} runs; it takes only:" if failure.runs else f"  {unshrunk}"
     yield from (f"    - {sentence(key, amount)}" for key, amount in failure.deviations.items())
 
 
@@ -132,7 +134,7 @@ def _until_broken(lines: list[Line], violation: Violation) -> list[Line]:
 
 def _named(lines: list[Line], failure: Failure) -> Iterator[Line]:
     """These lines in words; each reaction has its file and line where it is named first."""
-    places = dict(failure.places)
+    places, ended = dict(failure.places), set[str]()
     for line in lines:
         if line.deviation is not None:
             yield replace(line, text=_struck(line.deviation, failure))
@@ -141,7 +143,11 @@ def _named(lines: list[Line], failure: Failure) -> Iterator[Line]:
         path = re.match(r"[\w.]+", text)
         if path is not None and what in _RUNS and (place := places.pop(path[0], "")):
             text = f"{text}  ({Path(place).name})"
-        yield replace(line, what=what, text=text)
+        if what == "verdict":
+            ended.add(line.flow)
+        yield replace(
+            line, what=what, text=f"{text}  [after the verdict]" if line.flow in ended and what in _RUNS else text
+        )
 
 
 def _struck(key: str, failure: Failure) -> str:
