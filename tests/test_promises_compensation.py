@@ -8,7 +8,7 @@ import pytest
 
 from callboard import Choreography, Context, Flow, FlowTimedOut, ReactionFailed, Retry, Service, event, failure, state
 from callboard.errors import LedgerError
-from tests.support.desk import Desk, Trouble, on_stage, told
+from tests.support.desk import Desk, Trouble, on_stage, parked_as, told
 from tests.support.ledger import Crash, Trick, busy, crash, disk_full
 from tests.support.outside import Next, Outside
 from tests.support.stage import Stage
@@ -373,6 +373,32 @@ async def test_what_is_parked_does_not_run_while_its_compensation_is_being_asked
         await later(stage)
         assert outside.calls == [("take", "x1"), ("void", "x1")]
         assert await refunds(stage) == [0]
+
+
+@pytest.mark.parametrize("again", ["retry", "dead"])
+async def test_a_compensation_that_needs_what_its_reaction_hears_does_not_wait_for_it(
+    again: str, tmp_path: Path
+) -> None:
+    outside, desk = Outside(), Service("desk")
+
+    @desk.reaction(retry=Retry(max_attempts=1 if again == "dead" else 5))
+    async def charge(held: ItemHeld, desk: Desk) -> Charged:
+        await desk.take(held.order)
+        return Charged(order=held.order, number=1)
+
+    @desk.reaction(compensates=charge, needs=ItemHeld)
+    async def refund(why: CancelAsked, charged: Charged | None, desk: Desk) -> Refunded:
+        await desk.void(why.order)
+        return Refunded(order=why.order, number=0)
+
+    outside.next("take", "lose")
+    async with on_stage(orders(desk), tmp_path, outside) as stage:
+        await stage.say(X, HELD)
+        assert [why for _, why in await parked_as(stage)] == [again]
+        await stage.say(CANCEL)
+        assert (await stage.count(Refunded), outside.held) == (1, set())
+        await later(stage)
+        assert outside.made("take") == ["x"]
 
 
 # many effects

@@ -217,10 +217,14 @@ def _gather(delivery: Delivery, gathered: Gathered, scattered: EventType, seen: 
 
 
 def _missing(delivery: Delivery, contract: Contract, seen: Seen) -> Wait | None:
-    """What of `needs=` this service has not finished with in this flow (and part)."""
+    """What of `needs=` this service has not finished with in this flow (and part).
+
+    For what it undoes a compensation waits as a barrier, and not here: once asked, it is that which waits.
+    """
     needs = contract.options.needs
     if needs is None:
         return None
+    aside = (delivery.reader.path, f"{contract.service}.{contract.options.compensates}")
     ready: set[EventType] = set()
     came: set[EventType] = set()
     reasons: list[str] = []
@@ -230,7 +234,7 @@ def _missing(delivery: Delivery, contract: Contract, seen: Seen) -> Wait | None:
             reasons.append(kind.name)
             continue
         hearers = seen.world.hearers[contract.service].get(kind.name, ())
-        behind = next((r for r in hearers if r is not delivery.reader and not r.finished(entry.pos)), None)
+        behind = next((r for r in hearers if r.path not in aside and not r.finished(entry.pos)), None)
         if behind is None:
             ready.add(kind)
             came.add(kind)
