@@ -1,5 +1,6 @@
 """A projection holds what the log says: each event once, in order, and as often anew as somebody wants it rebuilt."""
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
@@ -26,10 +27,11 @@ from callboard import (
     failure,
     state,
 )
+from callboard.hops.react import react
 from callboard.ledger import on_record
 from callboard.ledgers.sqlite import SqliteLedger
 from callboard.rebuild import drop, keep, places, rebuild, switch
-from tests.support.ledger import Crash, busy, crash, disk_full
+from tests.support.ledger import Crash, busy, crash, disk_full, ticks
 from tests.support.stage import Stage
 
 DAY = timedelta(days=1)
@@ -189,6 +191,24 @@ async def test_a_commit_that_fails_is_made_again(stage: Stage, trick: Callable[[
         await buy(stage, "2")
     except Exception:  # a full disk is told, and tried again
         await stage.run()
+    await stage.run()
+    assert await cents(stage) == 200
+
+
+@pytest.mark.parametrize("trick", [busy, disk_full])
+async def test_a_board_stops_although_its_last_fold_cannot_be_committed(
+    stage: Stage, trick: Callable[[], None]
+) -> None:
+    await buy(stage, "1")
+    said = asyncio.ensure_future(stage.board.publish(Bought(order="2")))
+    await ticks()
+    await react(stage.work)
+    assert (await said).id
+    stage.ledger.before.append(trick)
+    await stage.runner.stop(timedelta(0))
+    assert not stage.ledger.before
+    assert await cents(stage) == (200 if trick is busy else 100)
+    await stage.restart()
     await stage.run()
     assert await cents(stage) == 200
 

@@ -472,6 +472,21 @@ async def test_a_loaded_board_neither_starves_it_nor_is_stopped_by_it(stage: Sta
     await asyncio.gather(*tasks)
 
 
+async def test_a_stop_begins_none_that_waits_for_its_sql_and_comes_to_rest(stage: Stage, book: Book) -> None:
+    await stage.say(Paid(order_id="first"))
+    said = [asyncio.ensure_future(stage.board.publish(Paid(order_id=f"o{number:02}"))) for number in range(20)]
+    await ticks()
+    await stage.groups_until(lambda: asyncio.sleep(0, len(stage.work.raws)))
+    await asyncio.gather(*said)
+    written = len(bookings(stage))
+    await stage.run(draining=True)
+    assert (len(bookings(stage)), bool(stage.work.raws)) == (written, True)
+    await stage.close()
+    await stage.open()
+    await stage.run()
+    assert len(bookings(stage)) == book.runs == 21
+
+
 async def test_one_line_goes_in_order_also_behind_a_run_that_failed(tmp_path: Path, book: Book) -> None:
     bells = Service("bells")
     order: list[str] = []
