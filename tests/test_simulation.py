@@ -12,12 +12,13 @@ import threading
 import urllib.request
 from collections.abc import Callable
 from contextvars import Context
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 import pytest
 
-from callboard import Choreography, Flow, Service, event, port
+from callboard import Choreography, Flow, FlowTimedOut, Service, event, port
 from callboard import run as running
 from callboard.hops.react import react
 from callboard.hops.work import Work
@@ -28,7 +29,7 @@ from callboard.simulation.hunt import Hunt, NotThisFailure, hunt, keep, read_kep
 from callboard.simulation.loop import LIFE, Life, Loop, NeverRests
 from callboard.simulation.samples import Draw, sample
 from callboard.simulation.shrinking import Shrinker
-from callboard.simulation.story import mermaid, told
+from callboard.simulation.story import clock, mermaid, told
 from callboard.simulation.world import LEDGERS, Scene, World
 from shop.events import OrderCreated, OrderShipped
 from shop.inventory import Shelf
@@ -144,6 +145,12 @@ def test_a_test_of_the_users_fails_with_the_story(simulate: Callable[..., Hunt])
     with pytest.raises(pytest.fail.Exception, match="two-verdicts: lot #lot-") as told:
         simulate(planted.no_unless(), seeds=20)
     assert "--callboard-seed=" in str(told.value)
+
+
+def test_a_test_of_the_users_without_a_world_is_refused(simulate: Callable[..., Hunt]) -> None:
+    for seeds in (0, -4):
+        with pytest.raises(pytest.fail.Exception, match="at least one"):
+            simulate(planted.whole_auction(), seeds=seeds)
 
 
 def test_a_test_of_the_users_with_a_fault_that_there_is_not_is_told(simulate: Callable[..., Hunt]) -> None:
@@ -264,6 +271,8 @@ def test_each_fault_strikes_by_its_name_and_is_told_in_words(fault: str) -> None
 
 def test_a_deviation_is_told_in_words() -> None:
     assert sentence("late Paid#o-1 -> orders (2)", 1800) == "Paid#o-1 reaches orders 30 min late, the 2nd time"
+    assert "the 31st time" in sentence("late Paid#o-1 -> orders (31)", 1800)
+    assert "the 112th time" in sentence("late Paid#o-1 -> orders (112)", 1800)
     assert sentence("skew orders", -60) == "the clock of orders is 1 min behind"
 
 
@@ -567,6 +576,82 @@ def test_the_command_keeps_a_failure_tells_it_first_and_forgets_it_once_it_is_me
     assert not kept.exists()
 
 
+def test_a_failure_of_which_nothing_happens_says_nothing_and_stays(tmp_path: Path) -> None:
+    (failure,) = hunt(Scene(planted.no_unless()), range(20)).failures
+    failure.deviations = {f"publish Nobody#{number}": 0.0 for number in range(2)}
+    kept = keep(failure, Scene(planted.no_unless()), tmp_path / ".callboard" / "failures")
+    (tmp_path / "auction.py").write_text("from tests.planted import whole_auction\nauction = whole_auction()\n")
+    replayed = in_shell("replay", str(kept), "auction.py:auction", folder=tmp_path)
+    assert replayed.returncode == 2
+    assert "nothing of it happens here, so it says nothing" in replayed.stderr
+    ran = in_shell("auction.py:auction", "--seeds", "1", folder=tmp_path)
+    assert "nothing of it happens here" in ran.stderr
+    assert kept.exists()
+
+
+@event
+class Ping:
+    order_id: str
+
+
+@event
+class Pong:
+    order_id: str
+
+
+def players() -> Choreography:
+    left, right = Service("left"), Service("right")
+
+    @left.reaction
+    def serve(what: OrderCreated | Pong) -> Ping:
+        return Ping(order_id=what.order_id)
+
+    @right.reaction
+    def answer(ping: Ping) -> Pong:
+        return Pong(order_id=ping.order_id)
+
+    flow = Flow("match", key="order_id", starts=OrderCreated, succeeds=OrderShipped, timeout=None)
+    return Choreography("match", left, right, flows=[flow])
+
+
+@pytest.mark.parametrize("ledgers", ["shared", "separate"])
+def test_events_that_follow_from_each_other_without_an_end_are_told_soon(ledgers: LEDGERS) -> None:
+    (failure,) = hunt(Scene(players(), ledgers=ledgers), range(1)).failures
+    assert failure.violations[0].oracle == "endless"
+    assert re.search(r"goes round and round: \d+ events and no end: ", failure.violations[0].text)
+    assert "left.serve -> Ping" in failure.violations[0].text
+    assert "right.answer -> Pong, and again" in failure.violations[0].text.replace("left.serve -> Ping, and", "and")
+    assert len(failure.deviations) == 1
+    assert "CB401" in failure.explained
+    assert failure.ending.events < 5000
+
+
+def test_what_a_timer_begins_anew_is_no_circle() -> None:
+    desk = Service("desk")
+
+    @desk.reaction
+    def look(what: OrderCreated | Pong) -> Ping:
+        return Ping(order_id=what.order_id)
+
+    @desk.reaction(wait=timedelta(minutes=5), unless=FlowTimedOut[OrderCreated])
+    def look_again(ping: Ping) -> Pong:
+        return Pong(order_id=ping.order_id)
+
+    @desk.reaction
+    def end(late: FlowTimedOut[OrderCreated]) -> OrderShipped:
+        return OrderShipped(order_id=late.started.order_id, tracking="none")
+
+    flow = Flow("match", key="order_id", starts=OrderCreated, succeeds=OrderShipped, timeout=timedelta(hours=20))
+    scene = Scene(Choreography("looks", desk, flows=[flow]), faults=(), flows=1)
+    found = hunt(scene, range(1))
+    assert found.events > 400
+    assert found.failures == []
+
+
+def test_a_time_of_a_story_is_never_sixty_seconds() -> None:
+    assert [clock(each) for each in (0.0, 59.9996, 119.9994)] == ["0:00.000", "1:00.000", "1:59.999"]
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [
@@ -575,6 +660,8 @@ def test_the_command_keeps_a_failure_tells_it_first_and_forgets_it_once_it_is_me
         (["--seeds", "-1"], "-1 is not in the range"),
         (["--seed", "-1"], "-1 is not in the range"),
         (["--jobs", "-1"], "-1 is not in the range"),
+        (["--pure", "Bnk"], "--pure: no reaction takes 'Bnk': did you mean 'Bank'?"),
+        (["--pure", "Bank.chrge"], "--pure: no reaction takes 'Bank.chrge'"),
         (["--pdb"], "callboard simulate replay FILE [APP] --pdb"),
         (["--guided", "--jobs", "2"], "leave --jobs away"),
         (["other:shop"], "one app, or `replay FILE` and an app"),

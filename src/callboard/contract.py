@@ -37,29 +37,10 @@ from callboard.shape import (
 from callboard.signature import hints_of, is_async, refuse_generator, return_of, source_of
 
 __all__ = [
-    "AllOf",
-    "ContextOf",
-    "Contract",
-    "EventShape",
-    "Gathered",
-    "Given",
-    "Many",
-    "Nothing",
-    "OneOf",
-    "Options",
-    "Parameter",
-    "PortOf",
-    "Shape",
-    "StateOf",
-    "Trigger",
-    "allowed",
-    "holds",
-    "read_contract",
-    "shape_of",
-    "source_of",
-    "types_in",
-    "ways",
-]
+    "AllOf", "ContextOf", "Contract", "EventShape", "Gathered", "Given", "Many", "Nothing", "OneOf", "Options",
+    "Parameter", "PortOf", "Shape", "StateOf", "Trigger", "allowed", "holds", "read_contract", "shape_of", "source_of",
+    "types_in", "ways",
+]  # fmt: skip
 
 
 class Contract(Struct, frozen=True, eq=False, dict=True):
@@ -140,16 +121,9 @@ def read_contract(
     undone = tuple(each for each in compensated.emits if not each.failure) if compensated else ()
     parameters = tuple(_decided(each, read, undone, where) for each in read_parameters(function, hints, where))
     return Contract(
-        service,
-        name,
-        parameters,
-        returns,
-        read,
-        awaited or is_async(function),
-        file,
-        line,
+        service, name, parameters, returns, read, awaited or is_async(function), file, line,
         tuple(each for each in undone if any(each in it.types for it in of_kind(parameters, Given))),
-    )
+    )  # fmt: skip
 
 
 def _decided(heard: Parameter | Heard, options: Options, undone: tuple[EventType, ...], where: str) -> Parameter:

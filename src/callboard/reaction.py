@@ -50,21 +50,9 @@ class Context:
     """Who asks, which attempt it is, what time it is, the keys for calls outside. In a test: `Context(attempt=3)`."""
 
     __slots__ = (
-        "_inputs_of",
-        "_known_as",
-        "_lender",
-        "_log",
-        "_now",
-        "_transaction",
-        "_used",
-        "attempt",
-        "causation_id",
-        "event_id",
-        "flow_id",
-        "flow_key",
-        "inputs",
-        "reaction",
-    )
+        "_inputs_of", "_known_as", "_lender", "_log", "_now", "_transaction", "_used", "attempt", "causation_id",
+        "event_id", "flow_id", "flow_key", "inputs", "reaction",
+    )  # fmt: skip
 
     attempt: int  # counted from 1
     event_id: str  # of the event that made it run

@@ -149,13 +149,6 @@ def joins_wait_for_what_is_said(contract: Contract) -> Iterator[str]:
 
 
 RULES: tuple[Rule, ...] = (
-    it_has_a_trigger,
-    lists_are_gathered,
-    each_event_has_one_role,
-    parts_are_told_apart,
-    lines_have_one_key,
-    rows_are_found,
-    joins_wait_for_what_is_said,
-    waits_make_sense,
-    options_agree,
-)
+    it_has_a_trigger, lists_are_gathered, each_event_has_one_role, parts_are_told_apart, lines_have_one_key,
+    rows_are_found, joins_wait_for_what_is_said, waits_make_sense, options_agree,
+)  # fmt: skip

@@ -255,21 +255,10 @@ def discard(**wish: Any) -> int:
 
 
 def _carry_out(
-    what: str,
-    ask: Callable[[DeadLetters, list[DeadLetter], str | None, str], Awaitable[Batch]],
-    *,
-    ledger: str | None,
-    letters: Sequence[str],
-    every: bool,
-    late: bool,
-    by: str | None,
-    remark: str,
-    patience: timedelta | None,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-    **wanted: Any,
-) -> int:
+    what: str, ask: Callable[[DeadLetters, list[DeadLetter], str | None, str], Awaitable[Batch]], *,
+    ledger: str | None, letters: Sequence[str], every: bool, late: bool, by: str | None, remark: str,
+    patience: timedelta | None, dry_run: bool, yes: bool, as_json: bool, **wanted: Any,
+) -> int:  # fmt: skip
     url = ledger_url(ledger)
     if not (letters or every or any(wanted[name] for name in ("reaction", "flow", "error", "group"))):
         raise Refusal(2, "which ones? Name their ids, or say --reaction, --flow, --error, --group, or --all")

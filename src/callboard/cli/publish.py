@@ -50,16 +50,9 @@ _GRACE = timedelta(seconds=2)
 )
 @json_option
 def command(
-    *,
-    event: str,
-    data: str | None,
-    app: str | None,
-    ledger: str | None,
-    broker: str | None,
-    idempotency_key: str | None,
-    patience: timedelta | None,
-    as_json: bool,
-) -> int:
+    *, event: str, data: str | None, app: str | None, ledger: str | None, broker: str | None,
+    idempotency_key: str | None, patience: timedelta | None, as_json: bool,
+) -> int:  # fmt: skip
     """Publish EVENT with what it carries as JSON; several at once, in one commit, as a JSON list.
 
     It is durable when the command ends. A worker that runs on the ledger reacts to it, now or when it is started. With

@@ -54,17 +54,9 @@ def run_options(function: F) -> F:
 @run_options
 @option("--log-level", type=click.Choice(_LEVELS), default="info", help="What is logged, on stderr.")
 def command(
-    *,
-    app_argument: str | None,
-    app: str | None,
-    ledger: str | None,
-    broker: str | None,
-    ports: str | None,
-    services: str | None,
-    grace: str | None,
-    keep: str | None,
-    log_level: str,
-) -> int:
+    *, app_argument: str | None, app: str | None, ledger: str | None, broker: str | None, ports: str | None,
+    services: str | None, grace: str | None, keep: str | None, log_level: str,
+) -> int:  # fmt: skip
     """Run the services of APP on the ledger until SIGTERM or SIGINT, then finish what runs.
 
     A service that another worker owns is taken over when that worker is gone. The ledger is created if need be.

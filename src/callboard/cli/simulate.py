@@ -163,6 +163,11 @@ def _scene(choreography: Choreography, options: dict[str, Any]) -> Scene:
     for name in names:
         if name not in FAULTS:
             raise Refusal(2, f"there is no fault {name!r}{meant(name, list(FAULTS))}")
+    ports = {kind.__name__: kind for kind in choreography.ports}
+    for name in _words(options["pure"]):
+        port, _, call = name.partition(".")
+        if port not in ports or (call and not hasattr(ports[port], call)):
+            raise Refusal(2, f"--pure: no reaction takes {name!r}{meant(name, list(ports))}")
     return Scene(
         choreography, keepers_of(options["ports"]), named(names), swarm=options["swarm"], flows=options["flows"],
         ledgers=options["ledgers"], ignored=frozenset(ignored), pure=frozenset(_words(options["pure"])),
@@ -292,6 +297,8 @@ def _kept_before(scene: Scene, folder: Path, options: dict[str, Any]) -> dict[Pa
         failure = replay(kept, _scene(scene.choreography, options))
         if failure.violations:
             found[file] = failure
+        elif kept.deviations and not failure.ending.deviations:
+            note(f"{file}: nothing of it happens here: another --ports or workload, or changed code; remove it if so")
         else:
             file.unlink()
             note(f"{file.name} does not fail any more")
@@ -308,6 +315,8 @@ def _replay(scene: Scene, file: Path, options: dict[str, Any], spec: str) -> int
     kept = read_kept(file, scene)
     failure = _debugged(scene, lambda: replay(kept, scene)) if options["pdb"] else replay(kept, scene)
     if not failure.violations:
+        if kept.deviations and not failure.ending.deviations:
+            raise Refusal(2, f"{file}: nothing of it happens here, so it says nothing: is the workload another one?")
         struck = f"{len(failure.ending.deviations)} of its {counted(len(kept.deviations), 'deviation')} struck"
         say(f"{file} does not fail any more: {struck}, and nothing broke", "success")
         return 0

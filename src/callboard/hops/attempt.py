@@ -43,18 +43,8 @@ class Attempt:
     """A run that has begun: of one delivery, and for a compensation of one effect."""
 
     __slots__ = (
-        "delivery",
-        "effect",
-        "error",
-        "finished",
-        "inputs",
-        "lent",
-        "limit",
-        "result",
-        "session",
-        "task",
-        "time",
-    )
+        "delivery", "effect", "error", "finished", "inputs", "lent", "limit", "result", "session", "task", "time",
+    )  # fmt: skip
 
     def __init__(
         self,

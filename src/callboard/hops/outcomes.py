@@ -263,15 +263,6 @@ def wait_for(work: Work, delivery: Delivery, missing: str, now: int, *, half: bo
 
 
 __all__ = [
-    "NO_EFFECT",
-    "UNKNOWN",
-    "close",
-    "dead",
-    "failed",
-    "micros",
-    "parked",
-    "refused",
-    "skipped",
-    "succeeded",
+    "NO_EFFECT", "UNKNOWN", "close", "dead", "failed", "micros", "parked", "refused", "skipped", "succeeded",
     "wait_for",
-]
+]  # fmt: skip

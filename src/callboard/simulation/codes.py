@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING
 
 from callboard.checks.catalogue import check
@@ -21,10 +22,11 @@ CODES = {
     "outside-left": ("CB201", "CB203", "CB206"),
     "outside-twice": ("CB204", "CB202"),
     "contract": ("CB501",),
+    "endless": ("CB401", "CB402"),
     "invariant": ("CB203", "CB205", "CB204", "CB202", "CB201", "CB601"),
 }
 _BY_TEXT = {"never came: ": ("CB303",), "does not allow": ("CB501",)}  # of dead letters
-_SURE = ("two-verdicts", "stuck", "leak", "outside-left", "contract", "dead-letter")
+_SURE = ("two-verdicts", "stuck", "leak", "outside-left", "contract", "endless", "dead-letter")
 
 
 def codes_of(violation: Violation) -> tuple[str, ...]:
@@ -35,17 +37,18 @@ def codes_of(violation: Violation) -> tuple[str, ...]:
 
 
 def match(choreography: Choreography, violation: Violation, ran: set[str]) -> tuple[str, Finding | None]:
-    """The code, and what the check finds of it here; no code where the property is none of the check's. Of an invariant
-    only what the reactions that ran can do.
+    """The code, and what the check finds of it here; no code where the property is none of the check's. Only what the
+    reactions that ran can do, and where the violation names reactions, what is found of these.
     """
     codes = codes_of(violation)
     if not codes:
         return "", None
     report = check(choreography, select=codes, limit=STATES)
+    named = {path for path in choreography.contracts if re.search(rf"\b{re.escape(path)}\b", violation.text)}
     found = {
         each.code: each
         for each in reversed([*report.findings, *report.allowed])
-        if each.severity != "information" and (violation.oracle in _SURE or _can(each, ran))
+        if each.severity != "information" and _can(each, ran) and (not named or _speaks_of(each, named))
     }
     finding = next((found[code] for code in codes if code in found), None)
     if finding is not None:
@@ -55,6 +58,10 @@ def match(choreography: Choreography, violation: Violation, ran: set[str]) -> tu
 
 def _can(finding: Finding, ran: set[str]) -> bool:
     return all(f"{step.service}.{step.reaction}" in ran for step in finding.steps if step.reaction and step.emitted)
+
+
+def _speaks_of(finding: Finding, paths: set[str]) -> bool:
+    return not paths.isdisjoint(" ".join((finding.about, *finding.end)).split())
 
 
 def short(place: str) -> str:

@@ -61,7 +61,7 @@ def sentence(key: str, amount: float) -> str:
     fault, _, rest = key.partition(" ")
     where, count = rest, ""
     if visit := re.fullmatch(r"(.*) \((\d+)\)", rest):
-        where, count = visit[1], f", the {visit[2]}{ {'2': 'nd', '3': 'rd'}.get(visit[2], 'th') } time"
+        where, count = visit[1], f", the {_ordinal(int(visit[2]))} time"
     if fault not in FAULTS:
         return f"{where} is published{count}"
     count += f", {amount:g} times in a row" if FAULTS[fault].is_counted and amount > 1 else ""
@@ -79,6 +79,11 @@ def sentence(key: str, amount: float) -> str:
         )
         + count
     )
+
+
+def _ordinal(number: int) -> str:
+    ends = {} if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}
+    return f"{number}{ends.get(number % 10, 'th')}"
 
 
 def span(seconds: float) -> str:

@@ -15,7 +15,7 @@ from callboard.simulation import codes, coverage
 from callboard.simulation.choices import PUBLISH, Deviations
 from callboard.simulation.escapes import uncollected
 from callboard.simulation.faults import FAULTS
-from callboard.simulation.oracles import FIXES, Violation
+from callboard.simulation.oracles import Violation, fix_of
 from callboard.simulation.shrinking import Shrinker
 from callboard.simulation.stage import Stage
 from callboard.simulation.world import Ending, Scene, World
@@ -205,7 +205,7 @@ def explained(scene: Scene, failure: Failure) -> Failure:
         ran = {outcome.partition(" -> ")[0] for outcome in failure.ending.outcomes}
         failure.code, finding = codes.match(scene.choreography, failure.violations[0], ran)
         failure.explained = codes.told(failure.code, finding)
-        failure.fix = FIXES.get(failure.violations[0].oracle, "") if finding is None else finding.fix
+        failure.fix = fix_of(failure.violations[0]) if finding is None else finding.fix
     return failure
 
 

@@ -28,6 +28,7 @@ ORACLES = {
     "two-verdicts": "a flow saw a success and a failure",
     "leak": "a flow failed, and an effect of it is left that nobody undoes",
     "dead-letter": "a reaction gave up for a reason that no fault explains",
+    "endless": "events of a flow follow from each other, and there is no end",
     "contract": "an event was emitted that the signature does not declare",
     "order": "a line was handled out of order",
     "outside-twice": "a call outside took place twice for one event, because nothing names it",
@@ -49,6 +50,7 @@ FIXES = {
     "two-verdicts": 'let one reaction decide: once="..." on those that compete, and unless=... on a timer',
     "leak": 'undo it with compensates=... when the flow fails, or say keeps="why" or pivot=True if it may stay',
     "dead-letter": "return a failure event where it may go wrong, instead of raising; or mend what raised",
+    "endless": "let one of them end it: once=, unless=, or no event where there is nothing more to do",
     "contract": "name it in the annotation of what the reaction returns",
     "outside-twice": "pass ctx.idempotency_key() to the call as its key: each attempt has the same",
     "outside-left": "call the port in the compensation also where it is given None: that says that nobody knows",
@@ -56,7 +58,15 @@ FIXES = {
     "wall-clock": "take `ctx: Context`, and ask ctx.now()",
     "invariant": "find above what ran too early, too late or twice: needs=, unless=, once= and compensates= forbid it",
 }
+_NEVER = "never came: "
 _EXPLAINED = ("(simulated)", "took longer than", "ended its process", "the outcome of", "was cut each time")
+
+
+def fix_of(violation: Violation) -> str:
+    """What mends it, where that can be said; "" otherwise."""
+    if violation.oracle == "dead-letter" and _NEVER in violation.text:
+        return "let what it needs come in every case, or take it as `E | None` and say what to do without it"
+    return FIXES.get(violation.oracle, "")
 
 
 class Violation(Struct, frozen=True):
@@ -151,7 +161,8 @@ def _dead(world: World) -> Iterator[Violation]:
     told: set[tuple[str, str]] = set()
     for line in world.lines:
         reaction, _, error = line.text.partition(": ")
-        if line.what == "dead letter" and not _is_simulated(line.text) and (line.flow, reaction) not in told:
+        known = _is_simulated(line.text) or (_NEVER in line.text and _explained(world, line.flow))
+        if line.what == "dead letter" and not known and (line.flow, reaction) not in told:
             told.add((line.flow, reaction))
             path = reaction.partition("#")[0]
             contract = world.scene.choreography.contracts.get(path)

@@ -20,12 +20,14 @@ if TYPE_CHECKING:
 
 _SAID = r""", f?["']"""  # of an assertion: it is told already
 _MOST = 60  # lines of a timeline
+_LONGEST = 20  # what it takes, where that could not be shrunk
+_ROUND = 24  # lines of a circle
 
 
 def clock(seconds: float) -> str:
     """Time since the world began, as the story has it: `30:00.018`."""
-    minutes, rest = divmod(seconds, 60)
-    return f"{int(minutes)}:{rest:06.3f}"
+    minutes, rest = divmod(round(seconds * 1000), 60_000)
+    return f"{minutes}:{rest / 1000:06.3f}"
 
 
 def told(failure: Failure) -> list[str]:
@@ -67,12 +69,16 @@ def _takes(failure: Failure) -> Iterator[str]:
             note = f"   [{step.note}]" if step.note else ""
             yield f"    {number}. {step.service} {' '.join(filter(None, words))}{note}"
         return
+    if not (failure.runs or failure.deviations):
+        return
     left = f"{failure.first} publications and faults to {len(failure.deviations)}"
     unshrunk = (
         "not shrunk, as it takes so long; it had:" if failure.ending.given_up else "kept from before; it takes only:"
     )
     yield f"  shrunk {left} in {failure.runs} runs; it takes only:" if failure.runs else f"  {unshrunk}"
-    yield from (f"    - {sentence(key, amount)}" for key, amount in failure.deviations.items())
+    yield from (f"    - {sentence(key, amount)}" for key, amount in [*failure.deviations.items()][:_LONGEST])
+    if (more := len(failure.deviations) - _LONGEST) > 0:
+        yield f"    - and {more} more, which its file has"
 
 
 def _about(failure: Failure) -> list[Line]:
@@ -113,9 +119,16 @@ def _chosen(failure: Failure) -> list[Line]:
     struck = [key for line in lines if (key := line.deviation) is not None and key.partition(" ")[0] in _ON_THE_ROAD]
     words = set(" ".join(struck).split())
     chosen = [each for each in lines if each.what != "arrives" or each.worker in words or each.text in words]
+    first = {(each.what, each.text): each for each in reversed(chosen) if _ends(each)}
+    chosen = [each for each in chosen if not _ends(each) or each is first[each.what, each.text]]
     if len(chosen) <= _MOST:
         return chosen
     return [each for each in chosen if each.deviation is not None][: _MOST // 3] + chosen[-2 * _MOST // 3 :]
+
+
+def _ends(line: Line) -> bool:
+    """A verdict or a dead letter: the same again, as where an operator has tried it in vain, says nothing more."""
+    return line.what in ("verdict", "dead letter") or " -> ReactionFailed[" in line.text
 
 
 _ON_THE_ROAD = ("late", "drop", "duplicate", "lost-ack", "partition", "crash", "skew")  # what arrives tells of them
@@ -126,6 +139,8 @@ _BROKEN_BY = {"dead-letter": "dead letter", "leak": "verdict", "outside-left": "
 
 def _until_broken(lines: list[Line], violation: Violation) -> list[Line]:
     """Up to the line with which it was broken, where that is known."""
+    if violation.oracle == "endless":
+        return lines[:_ROUND]
     what = _BROKEN_BY.get(violation.oracle)
     call = violation.text.partition(" ")[0] if what == "outside" else ""
     last = max((n for n, each in enumerate(lines) if each.what == what and each.text.startswith(call)), default=None)

@@ -14,6 +14,7 @@ from callboard.choreography import pick_keepers
 from callboard.hops.work import Looks
 from callboard.run import open_board
 from callboard.simulation.choices import Steady
+from callboard.simulation.circles import GoesRound
 from callboard.simulation.ledger import SimulatedLedger
 from callboard.simulation.loop import LIFE, Life, never
 from callboard.simulation.samples import START
@@ -161,6 +162,10 @@ class Worker:
             source = self._source(entry)
             flow = world.flow_name(entry.id)
             world.log.append((self.name, entry))
+            try:
+                world.circles.watch(self.name, entry, flow)
+            except GoesRound as error:
+                world.loop.failed = error
             if source == "the arrived ":
                 world.tell(self.name, "arrives", world.label(entry.type, entry.id), flow, entry.data)
             else:

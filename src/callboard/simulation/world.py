@@ -22,6 +22,7 @@ from callboard.ledger import Note, Wish
 from callboard.ledgers.sqlite_layout import GET_FLOW, flow_of
 from callboard.simulation.broker import SimulatedBroker
 from callboard.simulation.choices import Choices, Deviations
+from callboard.simulation.circles import Circles, GoesRound
 from callboard.simulation.escapes import Sealed
 from callboard.simulation.faults import FAULTS
 from callboard.simulation.ledger import Disk
@@ -123,6 +124,7 @@ class World:
         self.lines: list[Line] = []
         self.trace: list[str] = []
         self.log: list[tuple[str, Entry]] = []  # every entry that was committed, and by whom
+        self.circles = Circles(scene.choreography)
         self.parked: list[tuple[str, Parked]] = []  # every retry and dead letter that was committed, and by whom
         self.failed_at: dict[tuple[str, int], int] = {}  # of failed flows: how much was in `log` at each
         self.published: list[Any] = []
@@ -151,6 +153,8 @@ class World:
             try:
                 self.do(self.live())
                 violations = self.do(judge(self))
+            except GoesRound as error:
+                self.is_cut, violations = True, [Violation("endless", error.flow, str(error))]
             except CallboardError as error:
                 self.given_up, self.is_cut = isinstance(error, TookTooLong), True
                 violations = [Violation("trouble", "", f"{type(error).__name__}: {error}")]

@@ -59,6 +59,8 @@ def simulate(request: pytest.FixtureRequest) -> Callable[..., Hunt]:
     first: int | None = request.config.getoption("--callboard-seed")
 
     def lived(choreography: Choreography, *, seeds: int = 100, **scene: Any) -> Hunt:
+        if seeds < 1 or (first or 0) < 0:
+            pytest.fail(f"simulate(seeds={seeds}), seed {first}: seeds are 0 and more, and at least one", pytrace=False)
         if "faults" in scene:
             scene["faults"] = named(scene["faults"])
         found = hunt(Scene(choreography, **scene), range(seeds) if first is None else [first])

@@ -171,7 +171,9 @@ class Rehearsal:
 
     def _refuse_late(self, what: str) -> None:
         if self._world is not None:
-            raise CallboardError(f"{what}() comes before anything is published: the services are running by now")
+            raise CallboardError(
+                f"{what}() comes before the first put() and publish(): the services are running by now"
+            )
 
     # what happens
 
@@ -198,7 +200,9 @@ class Rehearsal:
 
     def advance(self, **time: float) -> None:
         """So much time passes, given as to `timedelta`: `advance(minutes=31)`."""
-        self.world.do(self.world.pass_time(timedelta(**time).total_seconds()))
+        if (span := timedelta(**time)) < timedelta(0):
+            raise CallboardError(f"advance({span}): time goes forward only")
+        self.world.do(self.world.pass_time(span.total_seconds()))
 
     # what is seen
 

@@ -58,7 +58,8 @@ def under_faults(test: Callable[..., Any], mark: pytest.Mark, only: int | None) 
 
 def _rehearsal(given: dict[str, Any]) -> Rehearsal:
     if "callboard" not in given:
-        pytest.fail("a test under faults takes the fixture `callboard`", pytrace=False)
+        text = "a test under faults takes the fixture `callboard` itself, not through another: each seed has a new one"
+        pytest.fail(text, pytrace=False)
     refuse_real()
     found: Rehearsal = given["callboard"]
     return found
