@@ -399,3 +399,90 @@ async def test_what_another_ledger_could_not_undo_has_leaked(tmp_path: Path) -> 
         await town.rest(upto=timedelta(minutes=30))
         done = await flow.completion(timedelta(0))
         assert (done.verdict, done.leaked) == ("failed", ("rental.take",))
+
+
+# a wait in one ledger, and the verdict in another
+
+
+@event
+class TableAsked:
+    table_id: str
+
+
+@event
+class TableLaid:
+    table_id: str
+
+
+@event
+class GuestsGone:
+    table_id: str
+
+
+@event
+class DishServed:
+    table_id: str
+
+
+house, kitchen = Service("house"), Service("kitchen")
+
+
+@house.reaction
+def lay(asked: TableAsked) -> TableLaid:
+    return TableLaid(table_id=asked.table_id)
+
+
+@kitchen.reaction(needs=DishServed, within=timedelta(minutes=5))
+def cook(laid: TableLaid) -> None: ...
+
+
+@kitchen.reaction(within=timedelta(minutes=5))
+def clear(laid: TableLaid, served: DishServed) -> None: ...
+
+
+TABLES = Choreography(
+    "tables",
+    house,
+    kitchen,
+    incoming=GuestsGone | DishServed,
+    flows=[Flow("table", key="table_id", starts=TableAsked, succeeds=GuestsGone, timeout=timedelta(hours=9))],
+)
+
+
+@pytest.mark.parametrize("crashes", [False, True])
+@pytest.mark.parametrize("ended", [True, False])
+async def test_what_waits_in_another_ledger_is_closed_without_noise_once_the_flow_has_its_verdict(
+    ended: bool, crashes: bool, tmp_path: Path
+) -> None:
+    async with a_town(TABLES, tmp_path) as town:
+        await town.settle("house", house)
+        store = await town.settle("kitchen", kitchen)
+        await town.sites["house"].publish(TableAsked(table_id="t-1"))
+        await town.rest(upto=timedelta(minutes=1))
+        if ended:
+            await town.sites["house"].publish(GuestsGone(table_id="t-1"))
+        if crashes:
+            town.clock.advance(timedelta(minutes=5))
+            town.faults.crash = town.faults.redelivered = 0.1
+            for _ in range(300):
+                await town.step()
+            town.faults.stop()
+        await town.rest(upto=timedelta(minutes=6))  # they have waited long enough, and ask
+        assert {row.why for row in await store.work.ledger.parked()} == {"waiting", "half"}
+        await town.rest(upto=timedelta(minutes=11))
+        left = [(row.reaction, row.why) for row in await store.work.ledger.parked()]
+        assert sorted(left) == ([] if ended else [("kitchen.clear", "dead"), ("kitchen.cook", "dead")])
+        assert [entry.id for entry in await store.work.ledger.read(0, limit=99)] == list(
+            dict.fromkeys(entry.id for entry in await store.work.ledger.read(0, limit=99))
+        )
+
+
+async def test_a_wait_for_a_home_that_is_away_ends_as_a_dead_letter(tmp_path: Path) -> None:
+    async with a_town(TABLES, tmp_path) as town:
+        home, store = await town.settle("house", house), await town.settle("kitchen", kitchen)
+        await home.publish(TableAsked(table_id="t-1"))
+        await town.rest(upto=timedelta(minutes=1))
+        del town.sites["house"]
+        await home.close()
+        await town.rest(upto=timedelta(minutes=16))
+        assert {row.why for row in await store.work.ledger.parked()} == {"dead"}

@@ -247,6 +247,12 @@ SABOTEURS = (
         "        if False:\n            self.wants",
         "waiting",
     ),
+    _road(
+        6,
+        "a_wait_does_not_ask_whether_its_flow_has_ended_elsewhere",
+        "separate_ledgers",
+        Change("hops/turns.py", "        if any(entry.id not in known for entry in asked):\n", "        if False:\n"),
+    ),
     # 7. Compensation is a barrier
     _plan(
         7,

@@ -19,8 +19,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "shop": lambda: Scene(whole_shop()),
     "auction": lambda: Scene(whole_auction()),
     "rides": lambda: Scene(rides),
-    # what waits elsewhere is not closed by a verdict, but becomes a dead letter
-    "workshop apart": lambda: Scene(workshop.workshop, ledgers="separate", ignored=_LETTERS),
+    "workshop apart": lambda: Scene(workshop.workshop, ledgers="separate"),
 }
 SAME_EACH_TIME = {"glutton"}  # two seeds are enough
 SCENES_OF: dict[int, tuple[str, ...]] = {  # by promise: where it is at stake

@@ -325,18 +325,9 @@ async def _watch(batch: Batch, patience: timedelta) -> None:
 @ledger_option
 @changing
 def edit(
-    *,
-    letter: str,
-    data: str | None,
-    fields: tuple[str, ...],
-    app: str | None,
-    ledger: str | None,
-    by: str | None,
-    remark: str,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
-) -> int:
+    *, letter: str, data: str | None, fields: tuple[str, ...], app: str | None, ledger: str | None, by: str | None,
+    remark: str, dry_run: bool, yes: bool, as_json: bool,
+) -> int:  # fmt: skip
     """Change what the next replay of a dead letter gives to the reaction that failed, and to nobody else.
 
     Give all of it, or some fields with --set. It must be an event of its type, and stays in its line and flow; its

@@ -29,6 +29,7 @@ from callboard.simulation.story import mermaid, told
 from callboard.simulation.world import Scene, World
 
 _ELSEWHERE = 5  # seeds that are lived in a second program too
+_SHOWN = 5  # flows that the model does not have
 _LOOK = 0.5  # seconds between two lines of progress
 
 
@@ -230,11 +231,13 @@ def _tell(found: Hunt, seconds: float) -> None:
         say(f"no {'order' if found.ways else 'seed'} has reached: {', '.join(missing)}", "quiet")
     for text in found.unsteady:
         say(text, "failure")
-    for text in found.foreign:
+    for text in found.foreign[:_SHOWN]:
         say(
             f"a flow ended as `callboard check` says none can, so callboard is wrong in one of the two: {text}",
             "failure",
         )
+    if len(found.foreign) > _SHOWN:
+        say(f"and {len(found.foreign) - _SHOWN} more", "failure")
     if found.failures:
         say(f"{len(found.failures)} failed, and there it stopped: --most N goes on to the N-th", "failure")
     elif not found.unsteady and not found.foreign:

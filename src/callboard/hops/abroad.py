@@ -27,7 +27,8 @@ RELAY = "(relay)"
 PUBLISHED = "callboard.Published["  # an event on its way to the ledger that keeps its flow
 REFUSED = "callboard.FlowRefused["  # what that ledger answers: it was not let in,
 ENDED = "callboard.FlowEnded["  # or the flow that it was let into has its verdict
-DIRECTED = (PUBLISHED, REFUSED, ENDED)
+ASKED = "callboard.FlowAsked["  # whether a flow has its verdict: what waits in it for nothing is then closed
+DIRECTED = (PUBLISHED, REFUSED, ENDED, ASKED)
 RECEIVED = "callboard.Received"  # what could not be read; kept as it came
 
 _FAILED = "callboard.ReactionFailed["
@@ -99,7 +100,8 @@ class Abroad:
     def declarations(self) -> Iterable[tuple[str, Collection[str]]]:
         """Every subscription that somebody may send to: nothing is lost while those who receive are not there yet."""
         for service, kinds in self.heard.items():
-            yield self.subscription(service), {*kinds, f"{PUBLISHED}{self.subscription(service)}]"}
+            here = self.subscription(service)
+            yield here, {*kinds, f"{PUBLISHED}{here}]", f"{ASKED}{here}]"}
         yield self.address, [f"{REFUSED}{self.address}]", f"{ENDED}{self.address}]"]
 
     def keeps(self, flow: str) -> bool:
@@ -109,6 +111,10 @@ class Abroad:
     def request_type(self, flow: str) -> str:
         """The type of an envelope that asks the ledger of this Flow."""
         return f"{PUBLISHED}{self.subscription(self._homes[flow])}]"
+
+    def questions(self) -> set[str]:
+        """The types of envelopes that ask the other ledgers that keep flows whether one has its verdict."""
+        return {f"{ASKED}{self.subscription(home)}]" for home in self._homes.values() if home not in self.here}
 
     def is_full(self, head: int) -> bool:
         """Whether so much waits for the broker that nothing more may be published here."""

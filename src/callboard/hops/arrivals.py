@@ -11,7 +11,7 @@ from callboard.broker import Delivery
 from callboard.envelope import Envelope
 from callboard.errors import CallboardError, CodecError, NoSuchFlow
 from callboard.event import EventType, attribute
-from callboard.hops.abroad import DIRECTED, ENDED, PUBLISHED, RECEIVED, REFUSED, Refusal, Request
+from callboard.hops.abroad import ASKED, DIRECTED, ENDED, PUBLISHED, RECEIVED, REFUSED, Refusal, Request
 from callboard.hops.answers import ending, read_answer, refusal, watched
 from callboard.hops.envelopes import kind_of, mark_of, opened
 from callboard.hops.group import Group
@@ -87,7 +87,7 @@ class Arrivals:
 
     def _is_too_old(self, envelope: Envelope) -> bool:
         """Whether it may have been here, in a flow that was pruned. An answer that nobody waits for is dropped."""
-        if envelope.flow in self._numbers or envelope.type.startswith((REFUSED, ENDED)):
+        if envelope.flow in self._numbers or envelope.type.startswith((REFUSED, ENDED, ASKED)):
             return False
         own = envelope.choreography == self._abroad.name
         began = (own and began_at(envelope.flow)) or envelope.time or 0
@@ -148,6 +148,8 @@ class Arrivals:
                 self._keep(delivery, "dead", error=delivery.error)
             elif envelope.type.startswith(PUBLISHED):
                 await self._let_in(delivery, envelope)
+            elif envelope.type.startswith(ASKED):
+                await self._tell_if_ended(envelope)
             elif envelope.type.startswith(DIRECTED):
                 self._hear_answer(envelope)
             elif (kind := kind_of(self._work, envelope.type)) is None:
@@ -257,6 +259,15 @@ class Arrivals:
             told = ending(row, memory, entries, self._group.now)
             if all(entry.id != told.id for entry in entries):  # it asked before, and was told with the verdict
                 self._append(told)
+
+    async def _tell_if_ended(self, envelope: Envelope) -> None:
+        """Something waits elsewhere in this flow, and has waited long enough."""
+        number = self._numbers.get(envelope.flow)
+        rows = await self._work.ledger.flows_by_number([] if number is None else [number])
+        rows = [row for row in rows if row.name]
+        if rows and all(row.verdict is not None for row in rows):
+            memory = watched(rows[0].number, rows[0].name, envelope.ledger or "", envelope.id, rows[0].number)
+            self._append(ending(rows[0], memory, (), self._group.now))
 
     def _append(self, entry: Entry) -> None:
         self._group.append(entry)

@@ -134,14 +134,9 @@ def skipped(work: Work, delivery: Delivery, why: str, now: int, *, closes: bool 
 
 
 def parked(
-    delivery: Delivery,
-    why: Why,
-    *,
-    due: int | None = None,
-    missing: str | None = None,
-    error: str | None = None,
+    delivery: Delivery, why: Why, *, due: int | None = None, missing: str | None = None, error: str | None = None,
     effect: int = 0,
-) -> Outcome:
+) -> Outcome:  # fmt: skip
     """It waits in the ledger; `attempts` says how many runs it had."""
     outcome = Outcome(delivery)
     before = delivery.parked

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
 from callboard.errors import CodecError
+from callboard.hops.answers import BY
 from callboard.hops.applying import apply, put_off, release, rows_held, uncommitted
 from callboard.hops.gate import Arm, Dead, Ready, Seen, Skip, Wait, decide, entries_of
 from callboard.hops.limits import BEHIND
-from callboard.hops.outcomes import dead, failed, parked, refused, skipped, wait_for
+from callboard.hops.outcomes import dead, failed, micros, parked, refused, skipped, wait_for
 from callboard.hops.running import begin_run
 from callboard.hops.work import TIMER
+from callboard.ids import child
+from callboard.ledger import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from callboard.hops.deliveries import Delivery, Key
     from callboard.hops.group import Group, Outcome
     from callboard.hops.work import Work
+
+_ANSWER = timedelta(minutes=10)  # that another ledger has to say that a flow has its verdict
 
 
 async def prepare(work: Work, deliveries: Iterable[Delivery]) -> list[Delivery]:
@@ -142,13 +148,29 @@ def _is_over(delivery: Delivery, now: int) -> bool:
 
 
 async def _never_came(work: Work, group: Group, delivery: Delivery) -> Outcome:
-    """The wait is over: a dead letter that says what is missing, or nothing if the flow has its verdict."""
+    """The wait is over: a dead letter that says what is missing, or nothing if the flow has its verdict.
+
+    Where the flow is kept in another ledger, that is asked first.
+    """
     row = delivery.parked
     assert row is not None
     flows = await work.ledger.flows_by_number([row.flow])
     if row.attempts == 0 and flows and all(flow.verdict is not None for flow in flows) and not row.for_newer_build:
         return skipped(work, delivery, "no longer needed", group.now)
+    if work.abroad is not None and row.attempts == 0 and not any(flow.name for flow in flows):
+        asked = [_question(delivery, kind, group.now) for kind in sorted(work.abroad.questions())]
+        known = {entry.id for entry in work.views[row.flow].entries}
+        if any(entry.id not in known for entry in asked):
+            outcome = parked(delivery, row.why, due=group.now + micros(_ANSWER), missing=row.missing)
+            outcome.entries = [entry for entry in asked if entry.id not in known]
+            return outcome
     return dead(work, delivery, f"never came: {row.missing}", group.now, effect=row.effect)
+
+
+def _question(delivery: Delivery, kind: str, now: int) -> Entry:
+    trigger = delivery.trigger
+    event_id = child(trigger.id, delivery.reader.tag, 0, (kind,))
+    return Entry(0, event_id, kind, trigger.flow, now, b"{}", None, trigger.pos, BY)
 
 
 def _comes_later(work: Work, group: Group, delivery: Delivery) -> bool:

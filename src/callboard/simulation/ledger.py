@@ -114,8 +114,8 @@ class Written:
 
     @property
     def ended(self) -> list[FlowRow]:
-        """The flows that got their verdict, some of which began in this transaction too."""
-        return [row for row in (*self.flows, *self.changed) if row.verdict is not None]
+        """The flows that are kept here and got their verdict, some of which began in this transaction too."""
+        return [row for row in (*self.flows, *self.changed) if row.verdict is not None and row.name]
 
     @staticmethod
     def _heard(write: Callable[[Any], Awaitable[None]], into: list[Any]) -> Callable[[Any], Awaitable[None]]:

@@ -112,14 +112,9 @@ class Outside:
         return called
 
     def _open(
-        self,
-        port: type[Any],
-        name: str,
-        method: Any,
-        args: tuple[Any, ...],
-        named: dict[str, Any],
+        self, port: type[Any], name: str, method: Any, args: tuple[Any, ...], named: dict[str, Any],
         frame: FrameType | None,
-    ) -> Call:
+    ) -> Call:  # fmt: skip
         attempt, place, path = self._caller(frame)
         world, life = self.world, LIFE.get()
         delivery = flow = ""

@@ -87,14 +87,9 @@ class Rehearsal:
     """
 
     def __init__(
-        self,
-        choreography: Choreography,
-        keepers: Keepers = (),
-        *,
-        seed: int = 0,
-        ledgers: LEDGERS = "shared",
+        self, choreography: Choreography, keepers: Keepers = (), *, seed: int = 0, ledgers: LEDGERS = "shared",
         places: Places | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.choreography = choreography
         self.keepers: Keepers = keepers  # or a function that makes them; the rest are made from Protocols
         self._ledgers: LEDGERS = ledgers
