@@ -626,6 +626,25 @@ def test_events_that_follow_from_each_other_without_an_end_are_told_soon(ledgers
     assert failure.ending.events < 5000
 
 
+def test_a_story_tells_what_a_crash_has_cut() -> None:
+    forced = {"publish OrderCreated#order-1": 0.0, "crash shop after Bank.charge in payments.charge#order-1": 5.0}
+    world = World(Scene(planted.whole_shop(), ledgers="shared", flows=1), 0, forced=forced)
+    lines = world.run().lines
+    died = next(number for number, line in enumerate(lines) if line.what == "FAULT")
+    assert (lines[died + 1].what, lines[died + 1].text) == ("is cut", "payments.charge#order-1")
+
+
+def test_what_is_so_in_each_world_takes_nothing() -> None:
+    choreography = planted.whole_shop()
+
+    @choreography.invariant
+    def never(_: World) -> bool:
+        return False
+
+    (failure,) = hunt(Scene(choreography), range(1)).failures
+    assert any("it takes none: it is so in each world" in line for line in told(failure))
+
+
 def test_what_a_timer_begins_anew_is_no_circle() -> None:
     desk = Service("desk")
 

@@ -75,7 +75,8 @@ def _takes(failure: Failure) -> Iterator[str]:
     unshrunk = (
         "not shrunk, as it takes so long; it had:" if failure.ending.given_up else "kept from before; it takes only:"
     )
-    yield f"  shrunk {left} in {failure.runs} runs; it takes only:" if failure.runs else f"  {unshrunk}"
+    takes = "it takes only:" if failure.deviations else "it takes none: it is so in each world"
+    yield f"  shrunk {left} in {failure.runs} runs; {takes}" if failure.runs else f"  {unshrunk}"
     yield from (f"    - {sentence(key, amount)}" for key, amount in [*failure.deviations.items()][:_LONGEST])
     if (more := len(failure.deviations) - _LONGEST) > 0:
         yield f"    - and {more} more, which its file has"
