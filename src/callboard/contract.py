@@ -21,45 +21,14 @@ from callboard.parameters import (
     of_kind,
     read_parameters,
 )
-from callboard.shape import (
-    AllOf,
-    EventShape,
-    Many,
-    Nothing,
-    OneOf,
-    Shape,
-    allowed,
-    holds,
-    shape_of,
-    types_in,
-    ways,
-)
+from callboard.shape import AllOf, EventShape, Many, Nothing, OneOf, Shape, allowed, holds, shape_of, types_in, ways
 from callboard.signature import hints_of, is_async, refuse_generator, return_of, source_of
 
 __all__ = [
-    "AllOf",
-    "ContextOf",
-    "Contract",
-    "EventShape",
-    "Gathered",
-    "Given",
-    "Many",
-    "Nothing",
-    "OneOf",
-    "Options",
-    "Parameter",
-    "PortOf",
-    "Shape",
-    "StateOf",
-    "Trigger",
-    "allowed",
-    "holds",
-    "read_contract",
-    "shape_of",
-    "source_of",
-    "types_in",
-    "ways",
-]
+    "AllOf", "ContextOf", "Contract", "EventShape", "Gathered", "Given", "Many", "Nothing", "OneOf", "Options",
+    "Parameter", "PortOf", "Shape", "StateOf", "Trigger", "allowed", "holds", "read_contract", "shape_of",
+    "source_of", "types_in", "ways",
+]  # fmt: skip
 
 
 class Contract(Struct, frozen=True, eq=False, dict=True):
