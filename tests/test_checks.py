@@ -94,3 +94,108 @@ def test_a_timer_that_the_first_round_of_a_loop_stops_for_good_is_found() -> Non
         "Declined stops the timer of lapse for good: it leads to another Held, which finds it said"
     ]
     assert titles(f'{armed}, per="sku"') == []
+
+
+UNDO = """
+@stock.reaction
+def hold(ordered: Ordered, {effect}) -> Held: ...
+
+@money.reaction
+def charge(held: Held) -> Paid | Declined | NotSent: ...
+
+@stock.reaction({options})
+def release({heard}, {effect}) -> Released: ...
+
+flows, incoming = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=Released{fails})], {incoming}
+"""
+UNDOS: dict[str, tuple[str, str, str | None]] = {  # options, what it hears, words from outside
+    "half of a join": ("", "why: Declined | NotSent, held: Held", None),
+    "beside a word from outside": ("", "why: Declined | NotSent | Cancelled, held: Held", "Cancelled"),
+    "with a prerequisite": ("needs=Held", "why: Declined | NotSent, held: Held", None),
+    "with the latest": ("", "why: Declined | NotSent, held: Held | None", None),
+}
+
+
+def undo(options: str, heard: str, incoming: str | None, *, effect: str = "shelf: Shelf", fails: str = "") -> str:
+    return UNDO.format(options=options, heard=heard, incoming=incoming, effect=effect, fails=fails)
+
+
+def about_effects(lines: str) -> list[tuple[str, str]]:
+    return [(each.code, each.about) for each in checked("CB203", lines) if each.code in ("CB201", "CB203")]
+
+
+@pytest.mark.parametrize("effect", ["shelf: Shelf", "bank: Bank"])
+@pytest.mark.parametrize("name", UNDOS)
+def test_an_undo_that_takes_the_effect_and_does_not_say_so_is_told_as_that(name: str, effect: str) -> None:
+    options, heard, incoming = UNDOS[name]
+    assert about_effects(undo(options, heard, incoming, effect=effect)) == [("CB203", "stock.release")]
+    assert about_effects(undo(f"compensates=hold, {options}", heard, incoming, effect=effect)) == []
+
+
+def test_the_fix_of_an_undo_that_takes_the_effect_says_what_becomes_of_that() -> None:
+    (found,) = [each for each in checked("CB203", undo(*UNDOS["half of a join"])) if each.code == "CB203"]
+    assert found.severity == "error"
+    assert "it takes Held, and both use Shelf" in found.title
+    assert found.fix.startswith(
+        "write @stock.reaction(compensates=hold) above release: Held is then the effect that it"
+    )
+    assert "one more parameter" not in found.fix
+    assert 'say keeps="why" there' in found.fix
+
+
+def test_an_effect_with_an_undo_that_does_not_say_so_and_is_not_asked_points_at_that() -> None:
+    lines = undo("", "why: Declined, held: Held", None, fails=" | NotSent")
+    (found,) = [each for each in checked("CB201", lines) if each.code == "CB201"]
+    assert found.about == "stock.hold"
+    assert found.title.endswith("stays: release, which looks like its undo, does not run")
+    assert found.fix == "write compensates=hold on release, and let it hear NotSent too"
+    mended = undo("compensates=hold", "why: Declined | NotSent, held: Held", None)
+    assert about_effects(mended) == []
+
+
+TWO_UNDOS = """
+@stock.reaction
+def pack(ordered: Ordered, shelf: Shelf) -> Packed: ...
+
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@money.reaction
+def charge(held: Held, packed: Packed) -> Paid | Declined: ...
+
+@stock.reaction({holding})
+def release(why: Declined, held: Held, shelf: Shelf) -> Released: ...
+
+@stock.reaction({packing})
+def unpack(why: Declined, packed: Packed, shelf: Shelf) -> Restocked: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=tuple[Released, Restocked])]
+"""
+
+
+def test_of_two_reactions_on_one_state_an_undo_is_that_of_the_one_whose_event_it_takes() -> None:
+    found = checked("CB203", TWO_UNDOS.format(holding="", packing=""))
+    fixes = [each.fix.partition(":")[0] for each in found if each.code == "CB203"]
+    assert fixes == [
+        "write @stock.reaction(compensates=hold) above release",
+        "write @stock.reaction(compensates=pack) above unpack",
+    ]
+    assert about_effects(TWO_UNDOS.format(holding="compensates=hold", packing="compensates=pack")) == []
+
+
+SECOND_BANK = """
+@money.reaction
+def charge(ordered: Ordered, bank: Bank) -> Paid | Declined: ...
+
+@desk.reaction
+def note(ordered: Ordered) -> Noted: ...
+
+@money.reaction
+def charge_again(why: Declined, noted: Noted, bank: Bank) -> Paid | NotSent: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=NotSent)]
+"""
+
+
+def test_another_try_that_takes_nothing_of_the_first_is_no_undo() -> None:
+    assert about_effects(SECOND_BANK) == []
