@@ -6,6 +6,8 @@ import pytest
 
 from callboard.check import Check, Finding
 from callboard.checks.catalogue import CHECKS, check
+from callboard.checks.subject import Subject
+from callboard.checks.world import step_of
 from callboard.contracts.reading import read
 from callboard.contracts.writing import write
 from tests.fragments import choreography
@@ -199,3 +201,47 @@ flows = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=NotSent
 
 def test_another_try_that_takes_nothing_of_the_first_is_no_undo() -> None:
     assert about_effects(SECOND_BANK) == []
+
+
+JOINED = """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@money.reaction
+def charge(held: Held) -> Paid | Declined | NotSent: ...
+
+@desk.reaction
+def tell(why: Declined | NotSent, held: Held) -> Cancelled: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=Cancelled)]
+"""
+
+
+def test_a_join_is_told_with_the_events_that_came() -> None:
+    (found,) = [each for each in checked("CB201", JOINED) if each.code == "CB201"]
+    assert [each.heard for each in found.steps if each.reaction == "tell"] == ["Declined + Held"]
+
+
+GATHERED = """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> list[Held] | SoldOut: ...
+
+@money.reaction(per="sku")
+def charge(held: Held) -> Paid | Declined: ...
+
+@desk.reaction(gathers=Held)
+def tell(parts: list[Paid | Declined]) -> Cancelled: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Closed, fails=Cancelled | SoldOut)]
+"""
+
+
+def test_a_gather_is_told_with_the_parts_that_came() -> None:
+    (found,) = [each for each in checked("CB201", GATHERED) if each.code == "CB201"]
+    assert [each.heard for each in found.steps if each.reaction == "tell"] == ["Paid#1 + Paid#2"]
+
+
+def test_a_join_of_which_no_way_is_known_is_told_as_it_is_written() -> None:
+    world = Subject(choreography(JOINED)).worlds[0]
+    heard = {step_of(each).heard for each in world.happened if each.contract and each.contract.name == "tell"}
+    assert heard == {"(Declined | NotSent) + Held"}
