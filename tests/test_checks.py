@@ -245,3 +245,63 @@ def test_a_join_of_which_no_way_is_known_is_told_as_it_is_written() -> None:
     world = Subject(choreography(JOINED)).worlds[0]
     heard = {step_of(each).heard for each in world.happened if each.contract and each.contract.name == "tell"}
     assert heard == {"(Declined | NotSent) + Held"}
+
+
+OUTSIDE = """
+@stock.reaction
+def hold(ordered: Ordered) -> Held: ...
+
+@desk.reaction(needs=Held, once="end")
+def close(paid: Paid) -> Closed: ...
+
+@desk.reaction({lates_needs}once="end")
+def expire(late: FlowTimedOut[Ordered] | NotSent) -> Cancelled: ...
+{more}
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Closed, fails=Cancelled{timeout})]
+incoming = Paid | NotSent
+"""
+HOUR = ", timeout=timedelta(hours=1)"
+
+
+def losses(lines: str) -> list[tuple[str, str]]:
+    return [(each.severity, each.title) for each in checked("CB305", lines) if each.code == "CB305"]
+
+
+def test_words_from_outside_do_not_hide_a_loss_that_leaves_the_flow_open() -> None:
+    broken = OUTSIDE.format(lates_needs="needs=Held, ", timeout=HOUR, more="")
+    (found,) = losses(broken)
+    assert found[0] == "information"
+    assert "a dead letter of desk.expire or stock.hold leaves order without a verdict" in found[1]
+    mended = OUTSIDE.format(lates_needs="", timeout=HOUR, more="")
+    assert "a dead letter of desk.expire leaves" in losses(mended)[0][1]
+
+
+def test_without_a_deadline_a_loss_is_a_warning_beside_the_silence_of_the_world() -> None:
+    lines = OUTSIDE.format(lates_needs="", timeout="", more="").replace("FlowTimedOut[Ordered] | ", "")
+    found = losses(lines)
+    assert [severity for severity, _ in found] == ["warning", "warning"]
+    assert "a dead letter of desk.close, desk.expire or stock.hold leaves order" in found[0][1]
+    assert "order may wait for ever for " in found[1][1]
+
+
+def test_what_the_silence_of_the_world_explains_is_no_loss() -> None:
+    lines = """
+@money.reaction
+def ask(ordered: Ordered, post: Post) -> None: ...
+
+@desk.reaction
+def close(paid: Paid) -> Closed: ...
+
+flows, incoming = [Flow("order", key="order", starts=Ordered, succeeds=Closed)], Paid
+"""
+    assert [title for _, title in losses(lines)] == [
+        "a dead letter of desk.close leaves order without a verdict",
+        "order may wait for ever for Paid from outside",
+    ]
+
+
+def test_of_words_from_outside_those_are_told_that_would_still_help() -> None:
+    hear = "\n@stock.reaction\ndef look(noted: Noted) -> None: ...\n"
+    lines = OUTSIDE.format(lates_needs="needs=Held, ", timeout=HOUR, more=hear).replace("-> Held:", "-> Held | Noted:")
+    lines = lines.replace(" | NotSent)", ")") + "\n@desk.reaction\ndef call_off(why: NotSent) -> Cancelled: ...\n"
+    assert "order may wait for ever for NotSent from outside" in losses(lines)[1][1]
