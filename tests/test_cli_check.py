@@ -211,7 +211,7 @@ def test_verbose_says_what_the_broker_is_believed_to_keep(app: Path, broker: str
     ("arguments", "code", "said"),
     [
         (["--select", "CB999"], 2, "there is no check CB999"),
-        (["--explain", "CB999"], 4, "there is no check CB999"),
+        (["--explain", "CB999"], 2, "there is no check CB999"),
         (["--write-baseline"], 2, "--baseline FILE"),
         (["--broker", "pigeon"], 2, "pigeon"),
     ],

@@ -67,10 +67,21 @@ def test_the_readme_prints_what_it_says(tmp_path: Path) -> None:
 def test_the_readme_shows_what_check_finds(tmp_path: Path) -> None:
     theatre = blocks(README, "python")[2].replace("taken: PaymentTaken | None", "taken: PaymentTaken")
     (tmp_path / "theatre.py").write_text(theatre)
-    done = python("-m", "callboard", "check", "theatre.py:theatre", "--select", "CB301", cwd=tmp_path)
+    done = python("-m", "callboard", "check", "theatre.py:theatre", cwd=tmp_path)
     told = [re.sub(r"\s*theatre\.py:\d+.*", "", line) for line in done.stdout.splitlines()]
     shown = blocks(README, "console")[0].splitlines()[1:]
-    assert [line for line in told if line.strip()][: len(shown)] == shown
+    told = [line for line in told if line.strip()]
+    assert told[: len(shown)] == shown
+    assert [line[:13] for line in told[len(shown) :: 2]] == ["warning CB305", "theatre: 1 er"]
+
+
+def test_the_undo_of_the_readme_without_what_it_undoes_is_told_as_that(tmp_path: Path) -> None:
+    theatre = blocks(README, "python")[2].replace("@seats.reaction(compensates=hold)", "@seats.reaction")
+    (tmp_path / "theatre.py").write_text(theatre)
+    done = python("-m", "callboard", "check", "theatre.py:theatre", cwd=tmp_path)
+    told = [line for line in done.stdout.splitlines() if line.startswith(("error", "warning", "   fix"))]
+    assert [line[:13] for line in told[::2]] == ["error CB203  ", "warning CB305"]
+    assert "write @seats.reaction(compensates=hold) above give_back: SeatHeld is then the effect" in told[1]
 
 
 def test_the_readme_shows_a_flow_that_recovers_before_it_speaks_of_the_inside() -> None:

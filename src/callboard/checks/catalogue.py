@@ -3,9 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from callboard.check import SEVERITIES, Check, Report
-from callboard.checks import (
-    allowances as allowances_of,
-)
+from callboard.checks import allowances as allowances_of
 from callboard.checks import (
     assumed_order,
     both_outcomes,

@@ -1,11 +1,12 @@
 """What is an effect, who answers for it, and who undoes it without saying so."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import product
 
 from callboard.checks.outcomes import Outcome
 from callboard.checks.paths import Paths
 from callboard.choreography import Choreography
-from callboard.contract import Contract
+from callboard.contract import Contract, types_in
 from callboard.event import EventType
 
 
@@ -61,28 +62,37 @@ class Effects:
         undeclared = {undoer for undoer, doer in self.undeclared.items() if doer is contract}
         return undeclared | {each.path for each in self.compensations.get(contract.path, ())}
 
-    def _undeclared(self) -> list[tuple[str, Contract]]:
-        """Reactions on a failure path that write what an earlier reaction of their service wrote, and which one."""
-        contracts = list(self._choreography.contracts.values())
+    def taken(self, undoer: Contract, doer: Contract) -> list[EventType]:
+        """What stands for the effect of one, where the other takes it beside a failure."""
+        done = [kind for kind in doer.emits if not kind.failure]
+        needed = types_in(undoer.options.needs) if undoer.options.needs is not None else ()
+        heard = [*(set(each.types) for each in undoer.triggers), *({kind} for kind in needed)]
+        if not any(each & self._paths.bad and not each.intersection(done) for each in heard):
+            return []
+        heard += [set(each.types) for each in undoer.givens]
+        return [kind for kind in done if any(kind in each for each in heard)]
+
+    def _undeclared(self) -> Iterator[tuple[str, Contract]]:
+        """Reactions that hear a failure and write what an earlier reaction of their service wrote, and which one: that
+        whose event they take too, if they take one. Without it they are undos only where they hear nothing else.
+        """
         takers = [
             each
-            for each in contracts
+            for each in self._choreography.contracts.values()
             if each.options.compensates is None and each.options.keeps is None and self.shared(each)
         ]
-        found: list[tuple[str, Contract]] = []
-        for undoer in takers:
-            if not self._paths.on_failure(undoer) or undoer.options.pivot:
-                continue
-            for doer in takers:
-                if (
-                    doer.service == undoer.service
-                    and not self._paths.on_failure(doer)
-                    and not doer.options.pivot
-                    and self.shared(doer) & self.shared(undoer)
-                ):
-                    found.append((undoer.path, doer))
-                    break
-        return found
+        pairs = [
+            (undoer, doer)
+            for undoer, doer in product(takers, takers)
+            if doer.service == undoer.service
+            and doer is not undoer
+            and not (undoer.options.pivot or doer.options.pivot or self._paths.on_failure(doer))
+            and self.shared(doer) & self.shared(undoer)
+            and (self._paths.on_failure(undoer) or self.taken(undoer, doer))
+        ]
+        undoers = {undoer for undoer, _ in pairs}
+        pairs.sort(key=lambda it: not self.taken(*it))
+        return ((undoer.path, doer) for undoer, doer in reversed(pairs) if doer not in undoers)  # the first one stays
 
 
 def answers(compensation: Contract) -> bool:

@@ -24,7 +24,8 @@ def _of(subject: Subject, world: World, contract: Contract) -> Iterator[Finding]
             bit = world.bits.get(what, contract.path, part)
             for flow in world.flows if bit else ():
                 about = bit | world.extraction.verdict(flow, good=False)
-                state = world.first(about, ends=True)
+                leaked = world.bits.get("leaked", contract.path, part)  # after its undo: CB203 tells that
+                state = next((end for end in world.exploration.ends if end & about == about and not end & leaked), None)
                 if state is not None:
                     title, fix = _text(subject, world, contract, what, state)
                     yield at_reaction(contract, CHECK, title, fix, **told(world, state, about))
@@ -52,6 +53,11 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, state: 
         return (
             f"the flow fails and what {contract.name} did stays: {undoers[0].name} is not asked",
             f"let {undoers[0].name} hear {why} too",
+        )
+    if looks := [path.partition(".")[2] for path in sorted(subject.effects.undoers(contract))]:
+        return (
+            f"the flow fails and what {contract.name} did stays: {looks[0]}, which looks like its undo, does not run",
+            f"write compensates={contract.name} on {looks[0]}, and let it hear {why} too",
         )
     return (
         f"the flow fails and what {contract.name} did stays: nothing undoes it",

@@ -6,6 +6,8 @@ every state in which nothing more can happen is still reached, and bits that are
 on the way.
 """
 
+from collections.abc import Collection
+
 from msgspec import Struct
 
 from callboard.checks.net import Net, each_bit, union
@@ -113,8 +115,7 @@ def trimmed(net: Net, way: list[int], goal: int) -> list[int]:
 def _leads_to(net: Net, way: list[int], goal: int) -> bool:
     state = net.initial
     for number in way:
-        on, off, _, _ = net.transitions[number]
-        if state & on != on or state & off:
+        if not net.transitions[number].may(state):
             return False
         state = net.after(state, number)
     return state & goal == goal
@@ -129,15 +130,18 @@ def _toward(net: Net, state: int, goal: int) -> list[int]:
     return [number for number in enabled if fewest >> number & 1]
 
 
-def find_end(net: Net, start: int, *, on: int, off: int, limit: int, reduced: bool) -> tuple[int | None, bool]:
-    """An end with these bits on, and on the way there never one of those; and whether the search stopped at `limit`
-    states, before all were seen. It goes deep first.
+def find_end(
+    net: Net, starts: Collection[int], *, on: int, off: int, known: Collection[int], limit: int, reduced: bool
+) -> tuple[int | None, bool]:
+    """An end with these bits on, not all of those of a known one, and on the way there never one of `off`; and whether
+    the search stopped at `limit` states, before all were seen. It goes deep first, from the last start.
     """
-    seen, todo = {start}, [start]
+    todo = [start for start in starts if not start & off]
+    seen = set(todo)
     while todo:
         state = todo.pop()
         enabled = net.enabled(state)
-        if state & on == on and net.is_end(enabled):
+        if state & on == on and net.is_end(enabled) and all(each & ~state for each in known):
             return state, False
         for number in stubborn(net, state, enabled) if reduced and len(enabled) > 1 else enabled:
             after = net.after(state, number)

@@ -195,10 +195,9 @@ class Extraction:
         """The delivery and its place in every order."""
         return self.slot_bit(slot) | union(self._order(slot, other) for other in self.rivals(slot))
 
-    def takes_up(self, transition: Transition, path: str) -> bool:
-        """Whether it is a run of this reaction, not only its timer that fires."""
-        slots = map(self.slot_bit, self.by_path.get(path, ()))
-        return any(transition.on & bit == bit for bit in slots)
+    def taken_up(self, transition: Transition, path: str) -> list[Slot]:
+        """The delivery that it takes up, if it is a run of this reaction and not only its timer that fires."""
+        return [slot for slot in self.by_path.get(path, ()) if not self.slot_bit(slot) & ~transition.on]
 
     # the net
 

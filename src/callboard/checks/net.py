@@ -32,6 +32,10 @@ class Transition(NamedTuple):
     switches: tuple[Switch, ...]
     label: Any = None
 
+    def may(self, state: int) -> bool:
+        """Whether it is enabled."""
+        return state & self.on == self.on and not state & self.off
+
     def fire(self, state: int) -> int:
         """The state after it."""
         kept, put = self.change(state)

@@ -1,27 +1,27 @@
 """CB305: one dead letter, or a word that the world never says, and the flow has no verdict."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from callboard.check import Check, Finding, Severity
 from callboard.checks.exploration import find_end
 from callboard.checks.extraction import GAVE_UP, Happening
-from callboard.checks.net import Switch, Transition, union
+from callboard.checks.net import Switch, Transition, each_bit, union
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow
 from callboard.checks.world import World
 from callboard.event import EventType, FlowTimedOut
 from callboard.flow import Flow
 
-FIRST = 60_000  # states that are looked at for all losses together
+FIRST = 90_000  # states that are looked at for all losses together
 
 
 def find(subject: Subject) -> Iterator[Finding]:
     """Flows that end in nothing if one reaction gives up, or if the world stays silent."""
     for world in subject.worlds:
         each = max(FIRST // max(len(world.before), 1), 500)
-        losing = None if world.extraction.instances.incoming else Losing(subject, world)
+        losing = Losing(subject, world)
         for flow in world.flows:
-            paths = [path for path in sorted(world.before) if losing and losing.stalls(flow, path, each)]
+            paths = [path for path in sorted(world.before) if losing.stalls(flow, path, each)]
             severity: Severity = "warning" if flow.timeout is None or _leaves(subject, flow) else "information"
             if paths:
                 title = f"a dead letter of {_some(paths)} leaves {flow.name} without a verdict{_listed(flow)}"
@@ -49,18 +49,21 @@ def _is_heard(subject: Subject, flow: Flow) -> bool:
 class Losing:
     """The net of a world in which one reaction, as chosen at the start, takes up its deliveries and gives up.
 
-    Where the world has a word in the flow, its silence has the same effect, and is told instead.
+    An end that the silence of the world explains, since without a loss too that leaves the flow open, is none of it.
     """
 
     def __init__(self, subject: Subject, world: World) -> None:
         self.subject, self.world = subject, world
         self.lost = world.bits.of("lost")
         transitions = list(world.net.transitions)
+        self.losses: dict[str, range] = {}  # of each reaction, by number
         for path in world.before:
+            first = len(transitions)
             for number in world.of_reaction.get(path, ()):
                 each = transitions[number]
                 transitions[number] = each._replace(off=each.off | self._choice(path))
                 transitions += self._giving_up(path, each)
+            self.losses[path] = range(first, len(transitions))
         observed = self.lost | union(map(world.extraction.verdicts, world.flows))
         self.net = world.net.replaced(transitions, observed)
 
@@ -85,19 +88,37 @@ class Losing:
 
     def stalls(self, flow: Flow, path: str, limit: int) -> bool:
         """Whether the flow has no verdict at some end, if this reaction never does its work: it is a dead letter."""
-        verdicts, choice = self.world.extraction.verdicts(flow), self._choice(path)
-        here = self.world.before[path] | choice  # the nearest place where it can be lost: most stalls are seen there
-        lost = (after for each in self.net.enabled(here) if (after := self.net.after(here, each)) & self.lost)
-        starts = [after for after in lost if not after & verdicts]
-        bounded = False
-        for start in (*starts, self.net.initial | choice):
+        verdicts, reduced = self.world.extraction.verdicts(flow), self.world.exploration.reduced
+        known, bounded = self._silences(verdicts), False
+        for starts in self._starts(path):
             state, bounded = find_end(
-                self.net, start, on=self.lost, off=verdicts, limit=limit, reduced=self.world.exploration.reduced
+                self.net, starts, on=self.lost, off=verdicts, known=known, limit=limit, reduced=reduced
             )
             if state is not None:
                 return True
         self.subject.cut_short |= bounded
         return False
+
+    def _starts(self, path: str) -> Iterator[set[int]]:
+        """Where the reaction is lost: at the nearest place, most stalls are seen there; then everywhere."""
+        yield self._lost(path, (self.world.before[path],))
+        exploration = self.world.exploration
+        yield {self.net.initial | self._choice(path)} if exploration.reduced else self._lost(path, exploration.came)
+
+    def _lost(self, path: str, states: Collection[int]) -> set[int]:
+        begun = [state | self._choice(path) for state in states]
+        losses = [(number, self.net.transitions[number]) for number in self.losses[path]]
+        return {self.net.after(state, number) for number, each in losses for state in begun if each.may(state)}
+
+    def _silences(self, verdicts: int) -> set[int]:
+        """What the world has not said at each end without a verdict, where nothing is lost; every word, if ends may be
+        unknown.
+        """
+        exploration, words = self.world.exploration, self.world.extraction
+        may_come = union(map(words.may_come, words.instances.incoming))
+        if exploration.bounded:
+            return set(each_bit(may_come))
+        return {end & may_come for end in exploration.ends if not end & verdicts} - {0}
 
 
 def _never_said(world: World, flow: Flow) -> tuple[list[EventType], bool] | None:
@@ -106,7 +127,8 @@ def _never_said(world: World, flow: Flow) -> tuple[list[EventType], bool] | None
     open_ends = [end for end in world.exploration.ends if not end & verdicts and world.silent(end)]
     if not open_ends:
         return None
-    return world.silent(open_ends[0]), any(world.standing(end) for end in open_ends)
+    fewest = min(map(world.silent, open_ends), key=len)  # the others would not have helped
+    return fewest, any(world.standing(end) for end in open_ends)
 
 
 def _some(paths: list[str]) -> str:

@@ -4,15 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from callboard.check import (
-    Check,
-    Extent,
-    Finding,
-    Step,
-    place_of_choreography,
-    place_of_contract,
-    place_of_flow,
-)
+from callboard.check import Check, Extent, Finding, Step, place_of_choreography, place_of_contract, place_of_flow
 from callboard.checks.effects import Effects
 from callboard.checks.extraction import Extraction
 from callboard.checks.paths import Paths

@@ -6,8 +6,10 @@ from msgspec import structs
 
 from callboard.check import Check, Finding, Step
 from callboard.checks.effects import answers
+from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.contract import Contract
+from callboard.event import EventType
 from callboard.options import NAMES, Options
 
 
@@ -30,23 +32,14 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 
 def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
-    given = [f"{name}=..." for name in NAMES if getattr(undoer.options, name) != getattr(Options(), name)]
-    said = ", ".join([f"compensates={doer.name}", *given])
-    fix = (
-        f"write @{undoer.service}.reaction({said}) above {undoer.name}. Each {doer.name} of a flow is then undone "
-        f"once, and a {doer.name} that comes after its undo does not run"
-    )
-    if (done := [kind for kind in doer.emits if not kind.failure]) and undoer.emits:
-        fix += (
-            f". Where no {doer.name} has run {undoer.name} is skipped: if others wait for {undoer.emits[0]}, give it "
-            f"one more parameter, `done: {done[0]} | None`, and it runs there too, with None"
-        )
+    taken = subject.effects.taken(undoer, doer)
+    fix = _fix(undoer, doer, taken)
     both = ", ".join(subject.effects.names(subject.effects.shared(doer) & subject.effects.shared(undoer)))
     for world in subject.worlds:
         for part in world.extraction.parts(doer.path):
             bit = world.bits.get("leaked", doer.path, part)
             state = world.first(bit) if bit else None
-            if state is not None:
+            if state is not None and any(each.contract is undoer for each in world.happenings(state)):
                 title = (
                     f"{undoer.name} can run before {doer.name}, which it undoes (both use {both}): what {doer.name} "
                     "does afterwards is never undone"
@@ -54,14 +47,34 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
                 early = world.bits.get("early", doer.path, part)
                 found = at_reaction(undoer, CHECK, title, fix, **told(world, state, bit | early))
                 return structs.replace(found, steps=_noted(found.steps, undoer, doer))
-    return at_reaction(
-        undoer,
-        CHECK,
-        f"{undoer.name} looks like the undo of {doer.name} (both use {both}) and is not declared as it: "
-        "only its body can keep it from undoing twice",
-        fix,
-        severity="warning",
-    )
+    looks = f"{undoer.name} looks like the undo of {doer.name}"
+    if taken:
+        title = (
+            f"{looks} (it takes {named(taken)}, and both use {both}) and is not declared as it: a flow that fails is "
+            f"recorded with {doer.name} not undone"
+        )
+        goes_on = any(subject.paths.leads_to(kind, subject.paths.successes()) for kind in undoer.emits)
+        return at_reaction(undoer, CHECK, title, fix, severity="warning" if goes_on else "error")
+    title = f"{looks} (both use {both}) and is not declared as it: only its body can keep it from undoing twice"
+    return at_reaction(undoer, CHECK, title, fix, severity="warning")
+
+
+def _fix(undoer: Contract, doer: Contract, taken: list[EventType]) -> str:
+    needs, done = undoer.options.needs, [kind for kind in doer.emits if not kind.failure]
+    asked = needs is None or bool(set(undoer.hears).difference(taken))  # by what is left to make it run
+    names = [name for name in NAMES if getattr(undoer.options, name) != getattr(Options(), name)]
+    given = [f"{name}=..." for name in names if asked or name != "needs"]
+    fix = f"write @{undoer.service}.reaction({', '.join([f'compensates={doer.name}', *given])}) above {undoer.name}"
+    if set(taken) & set(undoer.hears):
+        more = "" if asked else f", and {needs} has to be that, as a parameter"
+        fix += f": {named(taken)} is then the effect that it undoes, and no trigger{more}"
+    fix += f". Each run of {doer.name} is then undone once, and {doer.name} does not run after its undo"
+    if done and undoer.emits and not taken:
+        fix += (
+            f". Where {doer.name} has not run {undoer.name} is skipped: if others wait for {undoer.emits[0]}, give it "
+            f"one more parameter, `done: {done[0]} | None`, and it runs there too, with None"
+        )
+    return fix + f'. If {undoer.name} undoes nothing, say keeps="why" there'
 
 
 def _noted(steps: tuple[Step, ...], undoer: Contract, doer: Contract) -> tuple[Step, ...]:
@@ -78,9 +91,10 @@ CHECK = Check(
     find=find,
     meaning="On a failure path a reaction writes the state, or takes the port, of an earlier reaction of its service, "
     "and does not say compensates=. Nothing keeps it from running first: then it undoes nothing, the earlier "
-    "reaction takes effect after it, and that stays for good. With compensates= the two go one at a time, and "
-    "undoing closes the other. Also a compensation that is asked with None (`E | None`) and lacks the port to "
-    "find out.",
+    "reaction takes effect after it, and that stays for good. Where it waits for an event of the earlier reaction, "
+    "a flow that fails is recorded with the effect not undone all the same. With compensates= the two go one at a "
+    "time, and undoing closes the other. Also a compensation that is asked with None (`E | None`) and lacks the "
+    "port to find out.",
     broken="""
 @stock.reaction
 def hold(ordered: Ordered, shelf: Shelf) -> Held: ...

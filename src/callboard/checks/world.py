@@ -6,7 +6,7 @@ from functools import cached_property
 from callboard.check import Step, place_of_contract
 from callboard.checks.exploration import Exploration, explore, shortest, trimmed
 from callboard.checks.extraction import Extraction, Happening
-from callboard.checks.instances import Slot
+from callboard.checks.instances import Instance, Slot
 from callboard.checks.net import Transition
 from callboard.contract import Contract, types_in
 from callboard.event import EventType
@@ -45,7 +45,7 @@ class World:
         found: dict[str, list[int]] = {}
         for number, each in enumerate(self.net.transitions):
             contract = each.label.contract
-            if contract is not None and self.extraction.takes_up(each, contract.path):
+            if contract is not None and self.extraction.taken_up(each, contract.path):
                 found.setdefault(contract.path, []).append(number)
         return found
 
@@ -104,16 +104,30 @@ class World:
         way = self.way(state)
         kept = self._involved(way, about) if about else [True] * len(way)
         steps: list[Step] = []
+        came: list[Instance] = []
         left_out = 0
         for (transition, _, _), involved in zip(way, kept, strict=True):
+            heard = self._heard(transition, came)
+            came += transition.label.emitted
             if not involved:
                 left_out += 1
                 continue
             if left_out:
                 steps.append(_folded(left_out))
                 left_out = 0
-            steps.append(step_of(transition.label))
+            steps.append(step_of(transition.label, heard))
         return (*steps, _folded(left_out)) if left_out else tuple(steps)
+
+    def _heard(self, transition: Transition, came: list[Instance]) -> str:
+        """What a join or a gather took of what came before: the first of each parameter, or all parts."""
+        contract, instances = transition.label.contract, self.extraction.instances
+        slots = self.extraction.taken_up(transition, contract.path) if contract is not None else []
+        if contract is None or not slots or slots[0].heard is not None:
+            return ""
+        mine = [one for one in came if one.kind in contract.hears and instances.slot(contract, one) == slots[0]]
+        if contract.gathered is None:
+            mine = [next(one for one in mine if one.kind in each.types) for each in contract.triggers]
+        return " + ".join(dict.fromkeys(map(str, mine)))
 
     @staticmethod
     def _involved(way: list[tuple[Transition, int, int]], about: int) -> list[bool]:
@@ -197,8 +211,8 @@ def _folded(number: int) -> Step:
     return Step("", "", note=f"{number} more {'step' if number == 1 else 'steps'} that have no part in it")
 
 
-def step_of(happening: Happening) -> Step:
-    """What happened, told."""
+def step_of(happening: Happening, heard: str = "") -> Step:
+    """What happened, told; `heard` is what a join took, where it is known."""
     emitted = tuple(map(str, happening.emitted))
     contract = happening.contract
     if contract is None:
@@ -207,6 +221,8 @@ def step_of(happening: Happening) -> Step:
         is_deadline = emitted[0].startswith("FlowTimedOut")
         note = f"the deadline of {happening.flow.name} passes" if is_deadline else "somebody calls it off"
         return Step("(tracker)" if is_deadline else "(outside)", "", emitted=emitted, note=note)
-    heard = str(happening.heard) if happening.heard is not None else " + ".join(map(str, contract.hears))
+    shapes = [" | ".join(map(str, each.types)) for each in contract.triggers] or list(map(str, contract.hears))
+    every = " + ".join(f"({shape})" if " | " in shape else shape for shape in shapes)
+    heard = heard or str(happening.heard or every)
     note = happening.note or ("" if emitted else "emits nothing")
     return Step(contract.service, contract.name, heard, emitted, note, place_of_contract(contract))

@@ -139,7 +139,7 @@ def _teach(code: str) -> int:
     from callboard.cli.check_text import teach
 
     if code.upper() not in CHECKS:
-        raise Refusal(4, f"there is no check {code}{meant(code.upper(), list(CHECKS))}")
+        raise Refusal(2, f"there is no check {code}{meant(code.upper(), list(CHECKS))}")
     teach(CHECKS[code.upper()])
     return 0
 

@@ -80,12 +80,7 @@ async def _print(ledger: Ledger, entry: Entry, known: dict[int, str], address: s
     if as_json:
         causes = await ledger.entries([entry.cause]) if entry.cause else []
         members = cloud_event(entry, address, entry.causation_id or next((each.id for each in causes), None))
-        line = {
-            "schema": "callboard.event/v1",
-            **members,
-            "flow": known[entry.flow],
-            "position": entry.pos,
-        }
+        line = {"schema": "callboard.event/v1", **members, "flow": known[entry.flow], "position": entry.pos}
         click.echo(json.dumps(line, ensure_ascii=False))
         return
     moment = instant(entry.time)[11:-1]

@@ -22,15 +22,7 @@ from callboard.contract import (
     Trigger,
     types_in,
 )
-from callboard.contracts.file import (
-    SCHEMA,
-    ContractFile,
-    FieldSaid,
-    FlowSaid,
-    ParameterSaid,
-    ReactionSaid,
-    RowSaid,
-)
+from callboard.contracts.file import SCHEMA, ContractFile, FieldSaid, FlowSaid, ParameterSaid, ReactionSaid, RowSaid
 from callboard.event import EventType
 from callboard.flow import Flow
 from callboard.parameters import shown

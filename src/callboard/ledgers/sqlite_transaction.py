@@ -12,17 +12,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Collection, Sequence
 
-    from callboard.ledger import (
-        Entry,
-        FlowRow,
-        Memory,
-        Note,
-        Parked,
-        Position,
-        StateKey,
-        StateWrite,
-        Supplied,
-    )
+    from callboard.ledger import Entry, FlowRow, Memory, Note, Parked, Position, StateKey, StateWrite, Supplied
 
 _LOG_ROWS = 64
 # The driver takes an int, a str and a bytearray as they are, and looks long for how None and bytes are to be adapted.
