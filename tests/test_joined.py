@@ -142,7 +142,7 @@ def test_a_failure_does_not_name_a_finding_of_other_reactions() -> None:
     found = Violation("leak", "seat-1", "#seat-1 failed, and nothing undoes what stalls.hold did")
     code, finding = match(undone_by_hand(), found, ran)
     assert finding is not None
-    assert (code, finding.about) == ("CB201", "stalls.hold")
+    assert (code, finding.about) == ("CB203", "stalls.release")
 
 
 def test_a_dead_letter_is_explained_by_one_before_it_that_a_fault_has_made() -> None:

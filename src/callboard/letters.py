@@ -164,14 +164,9 @@ class DeadLetters:
     # which there are
 
     async def find(
-        self,
-        *ids: str,
-        reaction: str | None = None,
-        flow: str | None = None,
-        error: str | None = None,
-        group: str | None = None,
-        limit: int | None = None,
-    ) -> list[DeadLetter]:
+        self, *ids: str, reaction: str | None = None, flow: str | None = None, error: str | None = None,
+        group: str | None = None, limit: int | None = None,
+    ) -> list[DeadLetter]:  # fmt: skip
         """Those that are meant, the oldest first; of `ids` only those that are there.
 
         `reaction` may be a service, `flow` is NAME/KEY or a key, `error` a part of its text, `group` the beginning of a
@@ -208,15 +203,9 @@ class DeadLetters:
     # what is wanted of them
 
     async def replay(
-        self,
-        letters: Iterable[DeadLetter],
-        *,
-        by: str | None = None,
-        note: str = "",
-        rate: float | None = None,
-        stop_on_failure: bool = False,
-        even_though_ended: bool = False,
-    ) -> Batch:
+        self, letters: Iterable[DeadLetter], *, by: str | None = None, note: str = "", rate: float | None = None,
+        stop_on_failure: bool = False, even_though_ended: bool = False,
+    ) -> Batch:  # fmt: skip
         """One more attempt of each, by log order, at most `rate` a second; only the reaction that failed is run.
 
         One that fails again keeps back the others of its line, with `stop_on_failure` all that are not begun. Flows
@@ -281,14 +270,9 @@ class DeadLetters:
         return _differences(letter.data, await self._checked(letter, changes))
 
     async def edit(
-        self,
-        letter: DeadLetter,
-        changes: Mapping[str, Any] | bytes,
-        *,
-        by: str | None = None,
-        note: str = "",
+        self, letter: DeadLetter, changes: Mapping[str, Any] | bytes, *, by: str | None = None, note: str = "",
         even_though_ended: bool = False,
-    ) -> list[str]:
+    ) -> list[str]:  # fmt: skip
         """The next replay gives these fields (or these bytes, for all of it) to the reaction that failed, and to
         nobody else; its idempotency key stays. Returns what is different now, field by field, as it is recorded.
 

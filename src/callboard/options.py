@@ -131,21 +131,8 @@ def _one_word_of(*words: str) -> Callable[[Any, str, str], Any]:
 
 
 READERS: dict[str, Callable[[Any, str, str], Any]] = {
-    "needs": _events,
-    "wait": _wait,
-    "unless": _events,
-    "per": read_text,
-    "once": read_text,
-    "compensates": read_text,
-    "pivot": _claim,
-    "keeps": read_text,
-    "within": read_duration,
-    "retry": _retry,
-    "timeout": read_duration,
-    "order": _one_word_of("strict", "loose"),
-    "concurrency": _count,
-    "blocking": _claim,
-    "was": read_text,
-    "since": _one_word_of("now", "beginning"),
-    "gathers": _event,
-}
+    "needs": _events, "wait": _wait, "unless": _events, "per": read_text, "once": read_text, "compensates": read_text,
+    "pivot": _claim, "keeps": read_text, "within": read_duration, "retry": _retry, "timeout": read_duration,
+    "order": _one_word_of("strict", "loose"), "concurrency": _count, "blocking": _claim, "was": read_text,
+    "since": _one_word_of("now", "beginning"), "gathers": _event,
+}  # fmt: skip

@@ -1,6 +1,8 @@
 """CB203: an undo that does not say what it undoes, or does not undo all of it."""
 
+import re
 from collections.abc import Iterator
+from linecache import getline
 
 from msgspec import structs
 
@@ -10,7 +12,7 @@ from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.contract import Contract
 from callboard.event import EventType
-from callboard.options import NAMES, Options
+from callboard.options import Options
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -62,9 +64,8 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
 def _fix(undoer: Contract, doer: Contract, taken: list[EventType]) -> str:
     needs, done = undoer.options.needs, [kind for kind in doer.emits if not kind.failure]
     asked = needs is None or bool(set(undoer.hears).difference(taken))  # by what is left to make it run
-    names = [name for name in NAMES if getattr(undoer.options, name) != getattr(Options(), name)]
-    given = [f"{name}=..." for name in names if asked or name != "needs"]
-    fix = f"write @{undoer.service}.reaction({', '.join([f'compensates={doer.name}', *given])}) above {undoer.name}"
+    given = _given(undoer) if asked else ""
+    fix = f"write @{undoer.service}.reaction(compensates={doer.name}{', ' if given else ''}{given}) above {undoer.name}"
     if set(taken) & set(undoer.hears):
         more = "" if asked else f", and {needs} has to be that, as a parameter"
         fix += f": {named(taken)} is then the effect that it undoes, and no trigger{more}"
@@ -75,6 +76,18 @@ def _fix(undoer: Contract, doer: Contract, taken: list[EventType]) -> str:
             f"one more parameter, `done: {done[0]} | None`, and it runs there too, with None"
         )
     return fix + f'. If {undoer.name} undoes nothing, say keeps="why" there'
+
+
+def _given(contract: Contract) -> str:
+    """What stands between the brackets of its decorator; `...` where that is not to be read."""
+    if contract.options == Options():
+        return ""
+    text, line = "", contract.line
+    while line > max(1, contract.line - 12) and not text.startswith("@"):
+        line -= 1
+        text = getline(contract.file, line).strip() + text
+    found = re.fullmatch(r"@[\w.]+\((.*?),?\)", text)
+    return found[1] if found else "..."
 
 
 def _noted(steps: tuple[Step, ...], undoer: Contract, doer: Contract) -> tuple[Step, ...]:

@@ -47,20 +47,9 @@ class Baseline(msgspec.Struct):
 @option("--explain", metavar="CODE", help="Teach a property, by an example and its repair.")
 @option("-v", "--verbose", is_flag=True, help="Say what is taken for granted, and what was allowed.")
 def command(
-    *,
-    apps: tuple[str, ...],
-    app: str | None,
-    output: str,
-    select: str | None,
-    ignore: str | None,
-    broker: str | None,
-    baseline: Path | None,
-    max_states: int,
-    explain: str | None,
-    against: str | None,
-    ports: str | None,
-    **flags: bool,
-) -> int:
+    *, apps: tuple[str, ...], app: str | None, output: str, select: str | None, ignore: str | None, broker: str | None,
+    baseline: Path | None, max_states: int, explain: str | None, against: str | None, ports: str | None, **flags: bool,
+) -> int:  # fmt: skip
     """Say what can go wrong with the choreography of APP, and how, from its signatures alone. Opens no connection.
 
     Several apps, and files of `callboard contract export`, are checked as the one choreography that they make together.

@@ -128,15 +128,9 @@ async def _committed(board: Board, events: list[Any], key: str | None) -> list[F
 
 
 async def _publish(
-    choreography: Choreography,
-    url: str,
-    events: list[Any],
-    key: str | None,
-    patience: timedelta | None,
-    *,
-    broker: str | None,
-    as_json: bool,
-) -> int:
+    choreography: Choreography, url: str, events: list[Any], key: str | None, patience: timedelta | None, *,
+    broker: str | None, as_json: bool,
+) -> int:  # fmt: skip
     async with choreography.open(url, broker=broker, services=[], grace=_GRACE) as board:
         handles = await _committed(board, events, key) if events else []
         rows = [await _row(handle, patience) for handle in handles]

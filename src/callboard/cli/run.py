@@ -72,15 +72,9 @@ def command(
 
 
 async def _run(
-    choreography: Choreography,
-    url: str,
-    broker: str | None,
-    keepers: Any,
-    names: list[str] | None,
-    *,
-    grace: timedelta,
-    keep: timedelta,
-) -> int:
+    choreography: Choreography, url: str, broker: str | None, keepers: Any, names: list[str] | None, *,
+    grace: timedelta, keep: timedelta,
+) -> int:  # fmt: skip
     loop = asyncio.get_running_loop()
     stopped: asyncio.Future[signal.Signals] = loop.create_future()
     for each in (signal.SIGTERM, signal.SIGINT):

@@ -114,7 +114,7 @@ def command(words: tuple[str, ...], app: str | None, **options: Any) -> int:
         return int(bool(files or found.unsteady or found.foreign))
     for file, failure in files.items():
         _tell_story(failure, _line(file, spec, options), options)
-        say("           --pdb stops in each reaction, --mermaid draws it\n", "quiet")
+        say("           --pdb stops in each reaction, --mermaid draws it; once it is mended, it says so\n", "quiet")
     if again:
         say(f"no new seed is run while what is kept in {folder} fails")
     else:

@@ -46,15 +46,9 @@ class Publication:
     )  # fmt: skip
 
     def __init__(
-        self,
-        events: Sequence[Any],
-        *,
-        idempotency_key: str | None = None,
-        flow: tuple[int, str] | None = None,
-        ask: tuple[str, str] | None = None,
-        event_id: str | None = None,
-        number: int | None = None,
-    ) -> None:
+        self, events: Sequence[Any], *, idempotency_key: str | None = None, flow: tuple[int, str] | None = None,
+        ask: tuple[str, str] | None = None, event_id: str | None = None, number: int | None = None,
+    ) -> None:  # fmt: skip
         self.events = events
         self.idempotency_key = idempotency_key
         self.flow = flow

@@ -32,6 +32,11 @@ class Circles:
         self._came: dict[str, tuple[str, str | None]] = {}  # event -> "reaction -> type", and the event that it answers
         self._many: Counter[str] = Counter()
 
+    def emitter(self, worker: str, pos: int) -> str:
+        """The reaction that emitted what stands there in this worker's log."""
+        said, _ = self._came.get(self._ids.get((worker, pos), ""), ("", None))
+        return said.partition(" -> ")[0]
+
     def watch(self, worker: str, entry: Entry, flow: str) -> None:
         """One more entry of this flow. Raises GoesRound."""
         self._ids[worker, entry.pos] = entry.id

@@ -26,10 +26,11 @@ class Seen(NamedTuple):
     start: str
     kinds: frozenset[str]
     verdicts: frozenset[tuple[str, str]]
+    gave_up: bool = False  # a reaction of it has a dead letter: the model says nothing of that
 
 
 def observe(world: World) -> set[Seen]:
-    """Each flow of a world that came to its end by itself: where a reaction gave up, the model says nothing."""
+    """Each flow of a world that came to its end."""
     if world.is_cut:
         return set()
     starts = {flow.start.name for flow in world.scene.choreography.flows.values()}
@@ -44,8 +45,8 @@ def observe(world: World) -> set[Seen]:
     found: set[Seen] = set()
     for flow, said in kinds.items():
         name, start = world.flow_name(flow), next(iter(said))
-        if start in starts and name not in dead:
-            found.add(Seen(start, frozenset(said), frozenset(verdicts.get(name, ()))))
+        if start in starts:
+            found.add(Seen(start, frozenset(said), frozenset(verdicts.get(name, ())), name in dead))
     return found
 
 
@@ -56,7 +57,7 @@ def foreign(choreography: Choreography, seen: Collection[Seen]) -> list[str]:
         start = model.extraction.instances.start.kind.name
         names, ends = _ends(model)
         for each in seen if not model.exploration.bounded else ():
-            if each.start == start and (each.kinds & names, each.verdicts) not in ends:
+            if each.start == start and not each.gave_up and (each.kinds & names, each.verdicts) not in ends:
                 stands = ", ".join(sorted(f"{flow} {word}" for flow, word in each.verdicts)) or "no verdict"
                 told.append(f"{stands} with {', '.join(sorted(each.kinds))}")
     return told

@@ -53,10 +53,12 @@ FIXES = {
     "endless": "let one of them end it: once=, unless=, or no event where there is nothing more to do",
     "contract": "name it in the annotation of what the reaction returns",
     "outside-twice": "pass ctx.idempotency_key() to the call as its key: each attempt has the same",
-    "outside-left": "call the port in the compensation also where it is given None: that says that nobody knows",
+    "outside-left": "call the port in the compensation also where it is given None: what it undoes has not committed "
+    "then, and its call may have taken place all the same",
     "module-state": "keep it in a @state that the reaction takes as a parameter",
     "wall-clock": "take `ctx: Context`, and ask ctx.now()",
-    "invariant": "find above what ran too early, too late or twice: needs=, unless=, once= and compensates= forbid it",
+    "invariant": "find above what ran too early (needs= forbids it), after its undo or its flow's end (compensates= on "
+    "the undo, or unless=), or twice (once=, or the key of a call)",
 }
 _NEVER = "never came: "
 _EXPLAINED = ("(simulated)", "took longer than", "ended its process", "the outcome of", "was cut each time")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from itertools import zip_longest
 from linecache import getline
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ def told(failure: Failure) -> list[str]:
     width = max((len(line.worker) for line in chosen), default=0)
     lines += [f"    {_told(line, width)}" for line in _named(chosen, failure)]
     if left_out := len(_about(failure)) - len(chosen):
-        lines.append(f"    {'':>11}  ({left_out} more left out: what arrived in time, what came after)")
+        lines.append(f"    {'':>11}  ({left_out} lines left out: what arrived in time, and what came after)")
     return [*lines, *([f"  to mend it: {failure.fix}"] if failure.fix else [])]
 
 
@@ -151,11 +152,13 @@ def _until_broken(lines: list[Line], violation: Violation) -> list[Line]:
 def _named(lines: list[Line], failure: Failure) -> Iterator[Line]:
     """These lines in words; each reaction has its file and line where it is named first."""
     places, ended = dict(failure.places), set[str]()
-    for line in lines:
+    for line, after in zip_longest(lines, lines[1:]):
         if line.deviation is not None:
             yield replace(line, text=_struck(line.deviation, failure))
             continue
         what, text = _in_words(line)
+        if what == "calls" and after is not None and (after.deviation or "").startswith("lose "):
+            text = text.rpartition(" = ")[0]  # nobody hears what was answered
         path = re.match(r"[\w.]+", text)
         if path is not None and what in _RUNS and (place := places.pop(path[0], "")):
             text = f"{text}  ({Path(place).name})"

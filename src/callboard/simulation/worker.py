@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from callboard.checks.effects import answers
 from callboard.choreography import pick_keepers
 from callboard.hops.work import Looks
 from callboard.run import open_board
@@ -66,19 +67,10 @@ class Worker:
     async def _live(self, life: Life) -> None:
         world = self.world
         async with open_board(
-            world.scene.choreography,
-            SimulatedLedger(self.disk, self),
-            broker=world.broker,
-            ports=world.keepers,
-            services=self.services,
-            grace=_GRACE,
-            clock=self,
-            codec=world.codec,
-            chance=Steady(f"{world.choices.seed} {self.name} {life.number}"),
-            looks=_LOOKS,
-            keep=None,
-            watched=False,
-        ) as board:
+            world.scene.choreography, SimulatedLedger(self.disk, self), broker=world.broker, ports=world.keepers,
+            services=self.services, grace=_GRACE, clock=self, codec=world.codec,
+            chance=Steady(f"{world.choices.seed} {self.name} {life.number}"), looks=_LOOKS, keep=None, watched=False,
+        ) as board:  # fmt: skip
             self.board = board
             self._stopping.clear()
             self._gone.clear()
@@ -159,6 +151,15 @@ class Worker:
             return "the arrived "
         return f"{entry.by} -> " if entry.by else "the published "
 
+    def _given(self, entry: Entry, source: str) -> str:
+        """The same; of a compensation that could be given an effect and was not, with that."""
+        contract = self.world.scene.choreography.contracts.get(entry.by or "")
+        if contract is None or contract.options.compensates is None or not answers(contract):
+            return source
+        undone = f"{contract.service}.{contract.options.compensates}"
+        given = any(self.world.circles.emitter(self.name, pos) == undone for pos in entry.causes)
+        return source if given else f"{entry.by} (given None) -> "
+
     def committed(self, disk: Disk, written: Written) -> None:
         """It is in the log: it is told in the story."""
         world = self.world
@@ -174,7 +175,7 @@ class Worker:
                 world.tell(self.name, "arrives", world.label(entry.type, entry.id), flow, entry.data)
             else:
                 name = world.label(entry.type, entry.id)
-                world.tell(self.name, "commits", f"{source}{name}", flow, entry.data)
+                world.tell(self.name, "commits", f"{self._given(entry, source)}{name}", flow, entry.data)
         for row in written.rows:
             if row.why in ("retry", "dead"):
                 world.parked.append((self.name, replace(row)))
