@@ -106,9 +106,12 @@ class Losing:
         yield {self.net.initial | self._choice(path)} if exploration.reduced else self._lost(path, exploration.came)
 
     def _lost(self, path: str, states: Collection[int]) -> set[int]:
-        begun = [state | self._choice(path) for state in states]
-        losses = [(number, self.net.transitions[number]) for number in self.losses[path]]
-        return {self.net.after(state, number) for number, each in losses for state in begun if each.may(state)}
+        choice, after, found = self._choice(path), self.net.after, set[int]()
+        for number in self.losses[path]:
+            each = self.net.transitions[number]
+            on, off = each.on & ~choice, each.off
+            found |= {after(state | choice, number) for state in states if state & on == on and not state & off}
+        return found
 
     def _silences(self, verdicts: int) -> set[int]:
         """What the world has not said at each end without a verdict, where nothing is lost; every word, if ends may be
