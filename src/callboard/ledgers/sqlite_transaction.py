@@ -35,6 +35,10 @@ _PUT_PARKED = (
 )
 _PUT_FLOW = "INSERT INTO flow (number, name, id, key, started, deadline) VALUES "
 _PUT_ENDED = "INSERT INTO flow (number, name, id, key, started, deadline, verdict, ended, by) VALUES "
+_ADVANCE = (
+    "UPDATE reaction SET pos = max(pos, ?), open = nullif(?, ''), paused = nullif(?, 0), by = nullif(?, '') "
+    "WHERE reaction = ?"
+)
 _SET_FLOW = (
     "UPDATE flow SET deadline = ?, timed_out = ?, failing = ?, verdict = ?, ended = ?, by = ?, leaked = ? "
     "WHERE number = ? AND name = ? AND coalesce(verdict, ?) IS ?"
@@ -151,9 +155,10 @@ class SqliteTransaction:
 
     async def advance(self, positions: Sequence[Position]) -> None:
         """Move these reactions to where they stand now; never back, though their owner may be reading the log again."""
-        rows = [(p.pos, pack(p.open) if p.open else None, p.paused, p.by, p.reaction) for p in positions]
-        query = "UPDATE reaction SET pos = max(pos, ?), open = ?, paused = ?, by = ? WHERE reaction = ?"
-        self._many(query, rows)
+        rows = [
+            (p.pos, bytearray(pack(p.open)) if p.open else "", p.paused or 0, p.by or "", p.reaction) for p in positions
+        ]
+        self._many(_ADVANCE, rows)
 
     async def supply(self, rows: Sequence[Supplied]) -> None:
         """Remember these idempotency keys and ids from outside."""
