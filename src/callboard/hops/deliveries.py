@@ -30,25 +30,9 @@ class Delivery:
     """One event on its way through one reaction of this process."""
 
     __slots__ = (
-        "announced",
-        "announced_in",
-        "attempts",
-        "broken",
-        "effects",
-        "entry",
-        "keys",
-        "line",
-        "logged",
-        "parked",
-        "part",
-        "reader",
-        "repeats",
-        "running",
-        "standing",
-        "suspect",
-        "trigger",
-        "value",
-    )
+        "announced", "announced_in", "attempts", "broken", "effects", "entry", "keys", "line", "logged", "parked",
+        "part", "reader", "repeats", "running", "standing", "suspect", "trigger", "value",
+    )  # fmt: skip
 
     def __init__(self, reader: Reader, entry: Entry, parked: Parked | None = None) -> None:
         self.reader = reader

@@ -22,19 +22,9 @@ class Outcome:
     """What came of one delivery (or of one run of it): everything that its commit writes."""
 
     __slots__ = (
-        "attempt",
-        "before",
-        "delivery",
-        "direct",
-        "done",
-        "drops",
-        "entries",
-        "loads",
-        "memories",
-        "notes",
-        "parks",
+        "attempt", "before", "delivery", "direct", "done", "drops", "entries", "loads", "memories", "notes", "parks",
         "writes",
-    )
+    )  # fmt: skip
 
     def __init__(self, delivery: Delivery, attempt: Attempt | None = None) -> None:
         self.delivery = delivery
