@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from callboard.broker import Broker
     from callboard.choreography import Choreography
     from callboard.contract import Contract
+    from callboard.envelope import Envelope
     from callboard.event import EventType
     from callboard.flow import Flow
     from callboard.ledger import Entry
@@ -31,6 +32,7 @@ DIRECTED = (PUBLISHED, REFUSED, ENDED)
 RECEIVED = "callboard.Received"  # what could not be read; kept as it came
 
 _FAILED = "callboard.ReactionFailed["
+_KEPT = 10_000  # ids of what was sent and comes back
 _MOST = 100_000  # entries that may wait for the broker; then `publish` refuses
 
 
@@ -82,6 +84,8 @@ class Abroad:
         self.here = frozenset(here)
         self.heard = {service: types_heard(choreography, service) for service in choreography.services}
         outside = [kinds for service, kinds in self.heard.items() if service not in self.here]
+        self._inside = frozenset[str]().union(*(self.heard[service] for service in self.here))
+        self._own: set[str] = set()  # ids of what is in the log here, was sent, and comes back
         self.outside = frozenset[str]().union(*outside, (kind.name for kind in choreography.outgoing))
         self.token: int | None = None  # of the relay, if this process owns it
         self.sent = 0  # everything up to here is with the broker
@@ -118,6 +122,16 @@ class Abroad:
         """Where the relay stands; where the broker is away, since when and why."""
         since, why = self.away or (None, None)
         return Position(RELAY, 0, self.sent, (), paused=since, by=why)
+
+    def goes(self, entries: Iterable[Entry]) -> None:
+        """These go to the broker; those that are heard here too come back, and are known then."""
+        if len(self._own) > _KEPT:
+            self._own.clear()
+        self._own.update(entry.id for entry in entries if entry.type in self._inside)
+
+    def comes_back(self, envelope: Envelope | None) -> bool:
+        """Whether this process has sent it; of what it does not remember the log knows."""
+        return envelope is not None and envelope.ledger == self.address and envelope.id in self._own
 
     def concerns(self, entry: Entry) -> bool:
         """Whether the entry began here and somebody outside waits for it."""

@@ -44,6 +44,7 @@ async def _send(work: Work, abroad: Abroad, entries: Sequence[Entry]) -> dict[st
     """All are with the broker but those that are returned, by id, and why."""
     if not entries:
         return {}
+    abroad.goes(entries)
     ids = {entry.pos: entry.id for entry in entries}
     if missing := {entry.cause for entry in entries if entry.cause} - ids.keys():
         ids.update({entry.pos: entry.id for entry in await work.ledger.entries(missing)})
