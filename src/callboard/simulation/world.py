@@ -419,7 +419,8 @@ class World:
         while True:
             board = await worker.up()
             try:
-                return await asyncio.wait_for(step(board), self.patience)
+                async with asyncio.timeout(self.patience):
+                    return await step(board)
             except TimeoutError:
                 continue
             except CallboardError:
