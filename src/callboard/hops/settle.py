@@ -175,8 +175,9 @@ def _positions(work: Work, group: Group) -> list[Position]:
     """Where the touched reactions stand after this group; from time to time where all of them do."""
     everyone = work.groups % _EVERY == 0 or (work.unsaved and not group.seen) or not work.guards.told
     positions = [_position(work, reader) for reader in (work.readers.values() if everyone else group.touched)]
-    if work.abroad is not None and work.abroad.token is not None and not work.abroad.refused:
-        positions.append(work.abroad.position())
+    abroad = work.abroad
+    if abroad is not None and abroad.token is not None and not abroad.refused and abroad.sent != abroad.saved:
+        positions.append(abroad.position())
     if work.watcher is not None and (group.seen or everyone):
         positions += [Position(path, 0, work.read, ()) for path in work.watcher.paths]
     return positions
