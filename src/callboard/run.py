@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -126,14 +126,15 @@ def _refuse_strangers(choreography: Choreography, owned: Sequence[object]) -> No
             raise ContractError("open(services=)", f"{service!r} is no service of {choreography.name}")
 
 
-def _names(choreography: Choreography) -> set[str]:
+@lru_cache(256)
+def _names(choreography: Choreography) -> frozenset[str]:
     """Every name that the log may hold."""
     types = set(choreography.events)
     own = {name for name in types if not name.startswith("callboard.")}
     for kind in ("ReactionFailed", "FlowTimedOut", "FlowCancelled"):
         types |= {f"callboard.{kind}[{name}]" for name in own}
     types |= {f"callboard.Timer[{path}]" for path, c in choreography.contracts.items() if c.options.wait is not None}
-    return types | set(choreography.contracts) | {"callboard.tracker"}
+    return frozenset(types) | set(choreography.contracts) | {"callboard.tracker"}
 
 
 def _states(choreography: Choreography) -> list[str]:

@@ -571,8 +571,11 @@ class SqliteLedger:
             return int(self._db.execute(query).fetchone()[0])
 
     def _all(self, query: str, values: Sequence[Any]) -> list[Any]:
-        with self._errors:
+        try:
             return self._db.execute(query, values).fetchall()
+        except sqlite3.Error:
+            with self._errors:
+                raise
 
 
 @lru_cache(4096)
