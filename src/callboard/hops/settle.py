@@ -191,6 +191,8 @@ def _position(work: Work, reader: Reader) -> Position:
 
 def _beside(reader: Reader, pos: int) -> tuple[int, ...]:
     """What the position alone does not say: what up to it is not finished, and what behind it is."""
+    if not (reader.open or reader.done):
+        return ()
     unfinished = [each for each in reader.open if each <= pos]
     return tuple(sorted(unfinished + [done for done in reader.done if done > pos]))
 
