@@ -673,7 +673,7 @@ SABOTEURS = (
         "what_comes_back_is_taken_in",
         "intake",
         Change("hops/arrivals.py", "envelope.id in self._logged:", "False:"),
-        Change("hops/abroad.py", "envelope.id in self._own\n", "False\n"),
+        Change("hops/abroad.py", "envelope.id in self.own\n", "False\n"),
     ),
     _road(
         3,

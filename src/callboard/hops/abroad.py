@@ -32,7 +32,6 @@ DIRECTED = (PUBLISHED, REFUSED, ENDED)
 RECEIVED = "callboard.Received"  # what could not be read; kept as it came
 
 _FAILED = "callboard.ReactionFailed["
-_KEPT = 10_000  # ids of what was sent and comes back
 _MOST = 100_000  # entries that may wait for the broker; then `publish` refuses
 
 
@@ -84,8 +83,7 @@ class Abroad:
         self.here = frozenset(here)
         self.heard = {service: types_heard(choreography, service) for service in choreography.services}
         outside = [kinds for service, kinds in self.heard.items() if service not in self.here]
-        self._inside = frozenset[str]().union(*(self.heard[service] for service in self.here))
-        self._own: set[str] = set()  # ids of what is in the log here, was sent, and comes back
+        self.own: set[str] = set()  # ids of events that were sent lately; those that are heard here come back
         self.outside = frozenset[str]().union(*outside, (kind.name for kind in choreography.outgoing))
         self.token: int | None = None  # of the relay, if this process owns it
         self.sent = 0  # everything up to here is with the broker
@@ -123,15 +121,9 @@ class Abroad:
         since, why = self.away or (None, None)
         return Position(RELAY, 0, self.sent, (), paused=since, by=why)
 
-    def goes(self, entries: Iterable[Entry]) -> None:
-        """These go to the broker; those that are heard here too come back, and are known then."""
-        if len(self._own) > _KEPT:
-            self._own.clear()
-        self._own.update(entry.id for entry in entries if entry.type in self._inside)
-
     def comes_back(self, envelope: Envelope | None) -> bool:
         """Whether this process has sent it; of what it does not remember the log knows."""
-        return envelope is not None and envelope.ledger == self.address and envelope.id in self._own
+        return envelope is not None and envelope.ledger == self.address and envelope.id in self.own
 
     def concerns(self, entry: Entry) -> bool:
         """Whether the entry began here and somebody outside waits for it."""

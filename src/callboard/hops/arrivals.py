@@ -126,13 +126,11 @@ class Arrivals:
         await tx.append(self._group.entries)
         await tx.start_flows([row for each in publications for row in each.flows])
         await tx.supply([*self._supplied, *(given for each in publications for given in each.supplied)])
-        if self._memories or self._unparked or self._parked or self._answered:
-            await tx.remember(self._memories)
-            await tx.unpark(self._unparked)
-            await tx.park(self._parked)
-            await tx.update_flows(self._answered)
-        if self._notes:
-            await tx.note(self._notes)
+        await tx.remember(self._memories)
+        await tx.unpark(self._unparked)
+        await tx.park(self._parked)
+        await tx.note(self._notes)
+        await tx.update_flows(self._answered)
 
     def hand_on(self, head: int) -> None:
         """It is committed: the reactions of this process see it next, and the relay what others wait for."""

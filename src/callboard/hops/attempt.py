@@ -49,12 +49,7 @@ class Attempt:
     )  # fmt: skip
 
     def __init__(
-        self,
-        delivery: Delivery,
-        inputs: dict[str, Input],
-        effect: Entry | int | None,
-        session: Session,
-        time: int,
+        self, delivery: Delivery, inputs: dict[str, Input], effect: Entry | int | None, session: Session, time: int
     ) -> None:
         self.delivery = delivery
         self.inputs = inputs

@@ -45,7 +45,6 @@ class Worker:
         self.lives = 0
         skew = world.strikes("skew", name, name, "has a clock that is wrong")
         self._began = START + timedelta(seconds=skew or 0)
-        self._now = 0.0, self._began
         self._life: Life | None = None
         self._up = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -53,10 +52,7 @@ class Worker:
 
     def now(self) -> datetime:
         """What time it is by its clock."""
-        passed = self.world.loop.time()
-        if self._now[0] != passed:
-            self._now = passed, self._began + timedelta(seconds=passed)
-        return self._now[1]
+        return self._began + timedelta(seconds=self.world.loop.time())
 
     def start(self) -> None:
         """It begins to live: it takes up whatever its disk says."""
