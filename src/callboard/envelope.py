@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError
-from msgspec.json import decode, encode
+from msgspec.json import Decoder, decode, encode
 
 from callboard.clock import EPOCH
 from callboard.errors import Undecodable
@@ -71,7 +71,7 @@ class Envelope(Struct, frozen=True, kw_only=True):
     def decode(cls, written: bytes) -> "Envelope":
         """The envelope in these bytes; Undecodable if they are no CloudEvent in JSON."""
         try:
-            read = decode(written, type=_CloudEvent)
+            read = _read(written)
             scatters = decode(read.scatters, type=tuple[Frame, ...]) if read.scatters else ()
         except (DecodeError, ValidationError, UnicodeDecodeError) as error:
             raise Undecodable(f"this is no CloudEvent in JSON: {error}") from error
@@ -114,6 +114,9 @@ class _CloudEvent(Struct, kw_only=True, omit_defaults=True):
     choreography: str | None = None
     data: Raw | UnsetType = UNSET
     data_base64: bytes | None = None
+
+
+_read = Decoder(_CloudEvent).decode
 
 
 def _data_of(read: _CloudEvent) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ def depth_of(event_id: str) -> int:
     return (int(number) if number.isdigit() else 0) + rest.count(".")
 
 
+@lru_cache(4096)
 def tag(path: str) -> str:
     """Four characters that stand for a reaction in the ids of what it emits. Two that hear one event have two tags."""
     return _digest(path, 4)

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from functools import partial
+from functools import lru_cache, partial
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
 
@@ -126,14 +126,15 @@ def _refuse_strangers(choreography: Choreography, owned: Sequence[object]) -> No
             raise ContractError("open(services=)", f"{service!r} is no service of {choreography.name}")
 
 
-def _names(choreography: Choreography) -> set[str]:
+@lru_cache(256)
+def _names(choreography: Choreography) -> frozenset[str]:
     """Every name that the log may hold."""
     types = set(choreography.events)
     own = {name for name in types if not name.startswith("callboard.")}
     for kind in ("ReactionFailed", "FlowTimedOut", "FlowCancelled"):
         types |= {f"callboard.{kind}[{name}]" for name in own}
     types |= {f"callboard.Timer[{path}]" for path, c in choreography.contracts.items() if c.options.wait is not None}
-    return types | set(choreography.contracts) | {"callboard.tracker"}
+    return frozenset(types) | set(choreography.contracts) | {"callboard.tracker"}
 
 
 def _states(choreography: Choreography) -> list[str]:
@@ -149,6 +150,7 @@ class Runner:
         self.work = work
         self.board = board
         self._wanted = list(services)
+        self._places: dict[str, Position] = {}  # where everybody stood when a service was taken up last
         self._loop: asyncio.Task[None] | None = None
         self._look = work.looks.first
         self._next_try = 0.0
@@ -171,14 +173,14 @@ class Runner:
             await self._traffic.start()
 
     async def begin(self) -> None:
-        """Register what is new, own what nobody owns, and stand where the ledger says. Nothing moves by itself yet."""
-        await self._patiently(self._register)
-        await self._own()
+        """Own what nobody owns, register what is new, and stand where the ledger says. Nothing moves by itself yet."""
+        if not await self._own():
+            await self._patiently(self._register)
         work = self.work
         work.head = work.start_head = await work.ledger.head()
         for newest in await work.ledger.entries([work.head]):
             work.time = newest.time  # time never goes backwards in one ledger
-        await self._begin_reading()
+        self._begin_reading()
 
     async def stop(self, grace: timedelta) -> None:
         """Nothing new is begun; what runs has `grace` to finish and is committed, then the services are given up."""
@@ -322,7 +324,7 @@ class Runner:
     async def _take_up(self, services: Sequence[str]) -> None:
         work = self.work
         known = await self._patiently(self._register)
-        positions = await self._patiently(partial(self._carry_over, services, known))
+        positions = self._places = await self._patiently(partial(self._carry_over, services, known))
         await self._retire(services, positions.values())
         readers = [reader for service in services for reader in work.add_readers(service, positions)]
         work.route()
@@ -378,12 +380,11 @@ class Runner:
             await self._patiently(write)
             LOG.warning("gone from the code, with nothing left to do: %s", ", ".join(p.reaction for p in gone))
 
-    async def _begin_reading(self) -> None:
+    def _begin_reading(self) -> None:
         """Read on from the lowest position; what a reaction has had already is not handed to it again."""
         work = self.work
-        positions = {position.reaction: position.pos for position in await work.ledger.positions()}
         places = [reader.pos for reader in work.readers.values()]
-        places += [positions[path] for path in (work.watcher.paths if work.watcher else ())]
+        places += [self._places[path].pos for path in (work.watcher.paths if work.watcher else ())]
         work.read = min(places, default=work.head)
         work.fresh.clear()
 
@@ -471,7 +472,7 @@ class Runner:
         if now >= self._next_try:
             self._next_try = now + _STAND_BY
             if await self._own():
-                await self._begin_reading()
+                self._begin_reading()
 
     async def _prune(self) -> None:
         """From time to time a batch of what may be forgotten, by the owner of the ledger's first service."""

@@ -26,9 +26,9 @@ def _plan(promise: int, name: str, file: str, old: str, new: str, *tests: str) -
     return Saboteur(promise, name, (Change(file, old, new),), tuple(f"tests/test_promises_{test}.py" for test in tests))
 
 
-def _road(promise: int, name: str, test: str, change: Change) -> Saboteur:
+def _road(promise: int, name: str, test: str, *changes: Change) -> Saboteur:
     """A break between ledgers."""
-    return Saboteur(promise, name, (change,), (f"tests/test_{test}.py",))
+    return Saboteur(promise, name, changes, (f"tests/test_{test}.py",))
 
 
 _REACT, _GATE, _SETTLE = "hops/react.py", "hops/gate.py", "hops/settle.py"
@@ -652,9 +652,9 @@ SABOTEURS = (
         "intake",
         Change(
             "hops/intake.py",
-            "    await _write(work, abroad, service, deliveries, ())\n    await abroad",
-            "    await abroad.broker.ack(subscription, deliveries)\n"
-            "    await _write(work, abroad, service, deliveries, ())\n    await abroad",
+            "        await _write(work, abroad, service, fresh, ())\n",
+            "        await abroad.broker.ack(subscription, deliveries)\n"
+            "        await _write(work, abroad, service, fresh, ())\n",
         ),
     ),
     _road(
@@ -679,6 +679,7 @@ SABOTEURS = (
         "what_comes_back_is_taken_in",
         "intake",
         Change("hops/arrivals.py", "envelope.id in self._logged:", "False:"),
+        Change("hops/abroad.py", "envelope.id in self.own\n", "False\n"),
     ),
     _road(
         3,

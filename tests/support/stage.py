@@ -44,7 +44,7 @@ class _Held(Runner):
     async def take_over(self) -> None:
         """What a runner does while it rests: it owns what is wanted and nobody owns."""
         if self.work.group is None and await self._own():
-            await self._begin_reading()
+            self._begin_reading()
 
     async def stop(self, grace: timedelta) -> None:
         if self.is_dead:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from callboard.broker import Broker
     from callboard.choreography import Choreography
     from callboard.contract import Contract
+    from callboard.envelope import Envelope
     from callboard.event import EventType
     from callboard.flow import Flow
     from callboard.ledger import Entry
@@ -83,6 +84,7 @@ class Abroad:
         self.here = frozenset(here)
         self.heard = {service: types_heard(choreography, service) for service in choreography.services}
         outside = [kinds for service, kinds in self.heard.items() if service not in self.here]
+        self.own: set[str] = set()  # ids of events that were sent lately; those that are heard here come back
         self.outside = frozenset[str]().union(*outside, (kind.name for kind in choreography.outgoing))
         self.token: int | None = None  # of the relay, if this process owns it
         self.sent = 0  # everything up to here is with the broker
@@ -124,6 +126,10 @@ class Abroad:
         """Where the relay stands; where the broker is away, since when and why."""
         since, why = self.away or (None, None)
         return Position(RELAY, 0, self.sent, (), paused=since, by=why)
+
+    def comes_back(self, envelope: Envelope | None) -> bool:
+        """Whether this process has sent it; of what it does not remember the log knows."""
+        return envelope is not None and envelope.ledger == self.address and envelope.id in self.own
 
     def concerns(self, entry: Entry) -> bool:
         """Whether the entry began here and somebody outside waits for it."""

@@ -133,8 +133,10 @@ class Arrivals:
         await tx.update_flows(self._answered)
 
     def hand_on(self, head: int) -> None:
-        """It is committed: the reactions of this process see it next."""
+        """It is committed: the reactions of this process see it next, and the relay what others wait for."""
         self._work.took_in(self._group.entries, self._group.head, head)
+        if self._abroad.sent == self._group.head and not any(map(self._abroad.concerns, self._group.entries)):
+            self._abroad.sent, self._abroad.sent_at = head, self._group.now
         self._work.decided += self._answered
         if self._work.watcher is not None:
             self._work.watcher.begun(row for each in self._group.publications for row in each.flows)

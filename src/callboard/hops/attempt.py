@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import types
 from asyncio import tasks
+from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from callboard.contract import ContextOf, Gathered, Given, Many, PortOf, StateOf, Trigger, allowed
@@ -21,9 +22,10 @@ from callboard.ledger import Entry, Scatter
 from callboard.reaction import States
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Generator, Mapping
+    from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping
 
     from callboard.contract import Contract
+    from callboard.event import EventType
     from callboard.hops.deliveries import Delivery
     from callboard.hops.gate import Input
     from callboard.hops.rows import Session
@@ -47,12 +49,7 @@ class Attempt:
     )  # fmt: skip
 
     def __init__(
-        self,
-        delivery: Delivery,
-        inputs: dict[str, Input],
-        effect: Entry | int | None,
-        session: Session,
-        time: int,
+        self, delivery: Delivery, inputs: dict[str, Input], effect: Entry | int | None, session: Session, time: int
     ) -> None:
         self.delivery = delivery
         self.inputs = inputs
@@ -96,7 +93,7 @@ def row_keys(contract: Contract, given: dict[str, Any]) -> list[StateKey]:
 
 
 def other_arguments(
-    attempt: Attempt, given: dict[str, Any], keepers: Mapping[type[Any], Any], context: Context
+    attempt: Attempt, given: dict[str, Any], keepers: Mapping[type[Any], Any], context: Callable[[Attempt], Context]
 ) -> dict[str, Any]:
     """Private copies of the rows, keepers, and the context, by parameter. The rows are in memory."""
     contract, found = attempt.delivery.reader.contract, dict[str, Any]()
@@ -108,7 +105,7 @@ def other_arguments(
         elif isinstance(parameter, PortOf):
             found[parameter.name] = keepers[parameter.port]
         elif isinstance(parameter, ContextOf):
-            found[parameter.name] = context
+            found[parameter.name] = context(attempt)
     return found
 
 
@@ -258,35 +255,17 @@ def start(
 
 
 class Emission(NamedTuple):
-    """One event that a run returned, and which list of its return it stood in."""
+    """One event that a run returned, its type, and which list of its return it stood in."""
 
     event: Any
+    kind: EventType
     scatter: int | None
 
 
 def emissions(contract: Contract, result: Any) -> list[Emission]:
     """The events of a return value, in order. Raises UndeclaredReturn for what the annotation does not allow."""
-    found: list[Emission] = []
-    lists = 0
-    scatters = isinstance(contract.returns, Many)  # a `Sequence[A]` may come as a tuple
-
-    def walk(value: Any, scatter: int | None) -> None:
-        nonlocal lists
-        if value is None:
-            return
-        if is_event(type(value)):
-            found.append(Emission(value, scatter))
-        elif isinstance(value, list | tuple):
-            if isinstance(value, list) or scatters:
-                lists += 1
-                scatter = lists
-            for each in value:  # pyright: ignore[reportUnknownVariableType]
-                walk(each, scatter)
-        else:
-            raise UndeclaredReturn(f"{contract.where}: returned {type(value).__name__}, which is no event")
-
-    walk(result, None)
-    kinds = [event_type(type(emission.event)) for emission in found]
+    found = list(_walk(contract, result, None, count(1)))
+    kinds = [emission.kind for emission in found]
     if not allowed(contract.returns, kinds):
         names = ", ".join(kind.name for kind in kinds) or "None"
         raise UndeclaredReturn(
@@ -295,22 +274,35 @@ def emissions(contract: Contract, result: Any) -> list[Emission]:
     return found
 
 
+def _walk(contract: Contract, value: Any, scatter: int | None, numbers: Iterator[int]) -> Iterator[Emission]:
+    if value is None:
+        return
+    if is_event(type(value)):
+        yield Emission(value, event_type(type(value)), scatter)
+    elif isinstance(value, list | tuple):
+        if isinstance(value, list) or isinstance(contract.returns, Many):  # a `Sequence[A]` may come as a tuple
+            scatter = next(numbers)
+        for each in value:  # pyright: ignore[reportUnknownVariableType]
+            yield from _walk(contract, each, scatter, numbers)
+    else:
+        raise UndeclaredReturn(f"{contract.where}: returned {type(value).__name__}, which is no event")
+
+
 def scatters_of(found: list[Emission], inherited: tuple[Scatter, ...], run: str) -> list[tuple[Scatter, ...]]:
     """The frames of each event: those it inherits, and one of its own if it stands in a list."""
-    kinds = [event_type(type(emission.event)).name for emission in found]
     totals: dict[tuple[int, str], int] = {}
-    for emission, kind in zip(found, kinds, strict=True):
-        if emission.scatter is not None:
-            totals[emission.scatter, kind] = totals.get((emission.scatter, kind), 0) + 1
+    for _, kind, scatter in found:
+        if scatter is not None:
+            totals[scatter, kind.name] = totals.get((scatter, kind.name), 0) + 1
     counts: dict[tuple[int, str], int] = {}
     frames: list[tuple[Scatter, ...]] = []
-    for emission, kind in zip(found, kinds, strict=True):
-        if emission.scatter is None:
+    for _, kind, scatter in found:
+        if scatter is None:
             frames.append(inherited)
             continue
-        place = (emission.scatter, kind)
+        place = (scatter, kind.name)
         ordinal = counts[place] = counts.get(place, -1) + 1
-        frames.append((*inherited, Scatter(kind, f"{run}#{emission.scatter}", ordinal, totals[place])))
+        frames.append((*inherited, Scatter(kind.name, f"{run}#{scatter}", ordinal, totals[place])))
     return frames
 
 

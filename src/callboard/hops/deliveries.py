@@ -89,7 +89,6 @@ class Reader:
         self.pos = 0
         self.lag: int | None = None  # it fell behind here and reads the log from disk
         self.open: dict[int, Delivery] = {}
-        self.reopen: frozenset[int] = frozenset()  # left open by the process before this one
         self.done: set[int] = set()  # finished or parked although behind `pos`
         self.rows: dict[RowKey, Parked] = {}
         self.over: set[int] = set()  # flows that have their verdict: their dead letters stop nobody

@@ -29,7 +29,8 @@ async def intake(work: Work, abroad: Abroad, service: str | None, *, limit: int 
     deliveries = await abroad.broker.receive(subscription, limit=limit)
     if not deliveries:
         return await _reconsider(work, abroad, service, limit)
-    await _write(work, abroad, service, deliveries, ())
+    if fresh := [each for each in deliveries if not abroad.comes_back(each.envelope)]:
+        await _write(work, abroad, service, fresh, ())
     await abroad.broker.ack(subscription, deliveries)
     return len(deliveries)
 

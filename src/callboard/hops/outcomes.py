@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from callboard.errors import CodecError, PublishInReaction, TooLarge, TransactionRefused
-from callboard.event import ReactionFailed, event_type
+from callboard.event import ReactionFailed
 from callboard.hops.attempt import Attempt, UndeclaredReturn, emissions, id_of, scatters_of
 from callboard.hops.gate import UNKNOWN, entries_of
 from callboard.hops.group import Outcome
@@ -45,8 +45,7 @@ def succeeded(work: Work, attempt: Attempt, now: int, stamp: int) -> Outcome:
     if found:
         shallow_enough(delivery.trigger.id)
     outcome.entries = _entries(work, attempt, found, now)
-    kinds = [event_type(type(emission.event)) for emission in found]
-    only_failures = bool(kinds) and all(kind.failure for kind in kinds)
+    only_failures = bool(found) and all(emission.kind.failure for emission in found)
     outcome.writes = attempt.session.changes(work.private if only_failures else None, stamp)
     outcome.loads = attempt.session.loads
     trigger = delivery.trigger
@@ -68,17 +67,18 @@ def _entries(work: Work, attempt: Attempt, found: list[Any], now: int) -> list[E
     gathers = delivery.reader.contract.options.gathers
     if gathers is not None:
         inherited = _below(inherited, gathers.name)
-    frames = scatters_of(found, inherited, id_of(attempt, 0)) if found else []
+    ids = [id_of(attempt, ordinal) for ordinal in range(len(found))]
+    frames = scatters_of(found, inherited, ids[0]) if found else []
     places = {entry.pos for entry in entries_of(attempt.inputs)}
     if isinstance(attempt.effect, Entry):
         places.add(attempt.effect.pos)
     causes = tuple(sorted(places))
     entries: list[Entry] = []
-    for ordinal, (emission, scatters) in enumerate(zip(found, frames, strict=True)):
-        kind = event_type(type(emission.event))
+    for event_id, emission, scatters in zip(ids, found, frames, strict=True):
+        kind = emission.kind
         key = getattr(emission.event, kind.key) if kind.key is not None else None
         entry = Entry(
-            0, id_of(attempt, ordinal), kind.name, trigger.flow, now, encoded(work.codec, emission.event),
+            0, event_id, kind.name, trigger.flow, now, encoded(work.codec, emission.event),
             None if key is None else str(key), trigger.pos, delivery.reader.path, scatters,
             causes if len(causes) > 1 else (), version=kind.version,
             value=emission.event if kind.immutable else None,

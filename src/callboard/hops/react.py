@@ -116,7 +116,8 @@ async def _fill(work: Work, group: Group) -> None:
         work.later += opened
     else:
         await consider_all(work, group, opened)
-        await take_due(work, group)
+        if work.due_now or is_due(work.agenda.next(), group.now):
+            await take_due(work, group)
         ready, work.ready = work.ready, []
         await consider_all(work, group, ready)
         waiting, work.later = work.later, []

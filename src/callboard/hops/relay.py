@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from callboard.hops.abroad import RELAY
+from callboard.hops.abroad import DIRECTED, RELAY
 from callboard.hops.envelopes import seal
 from callboard.hops.work import SAVE
 from callboard.ledger import Note, Parked, shown_batch
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from callboard.hops.work import Work
     from callboard.ledger import Entry, Wish
 
+_KEPT = 10_000  # ids of what was sent, by which what comes back is known
 _BEHIND = 4096  # positions after which the place is saved although there is more to send
 
 
@@ -44,6 +45,9 @@ async def _send(work: Work, abroad: Abroad, entries: Sequence[Entry]) -> dict[st
     """All are with the broker but those that are returned, by id, and why."""
     if not entries:
         return {}
+    if len(abroad.own) > _KEPT:
+        abroad.own.clear()
+    abroad.own.update(entry.id for entry in entries if not entry.type.startswith(DIRECTED))
     ids = {entry.pos: entry.id for entry in entries}
     if missing := {entry.cause for entry in entries if entry.cause} - ids.keys():
         ids.update({entry.pos: entry.id for entry in await work.ledger.entries(missing)})

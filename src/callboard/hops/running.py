@@ -169,7 +169,7 @@ async def _attempt(work: Work, group: Group, delivery: Delivery, ready: Ready, e
     try:
         given = event_arguments(attempt, work.value)
         await work.rows.fetch(row_keys(reader.contract, given))
-        given |= other_arguments(attempt, given, work.guards.keepers, work.context(attempt))
+        given |= other_arguments(attempt, given, work.guards.keepers, work.context)
     except LedgerError:  # nobody's attempt
         raise
     except NewerShape as error:

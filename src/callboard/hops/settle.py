@@ -175,8 +175,9 @@ def _positions(work: Work, group: Group) -> list[Position]:
     """Where the touched reactions stand after this group; from time to time where all of them do."""
     everyone = work.groups % _EVERY == 0 or (work.unsaved and not group.seen) or not work.guards.told
     positions = [_position(work, reader) for reader in (work.readers.values() if everyone else group.touched)]
-    if work.abroad is not None and work.abroad.token is not None and not work.abroad.refused:
-        positions.append(work.abroad.position())
+    abroad = work.abroad
+    if abroad is not None and abroad.token is not None and not abroad.refused and abroad.sent != abroad.saved:
+        positions.append(abroad.position())
     if work.watcher is not None and (group.seen or everyone):
         positions += [Position(path, 0, work.read, ()) for path in work.watcher.paths]
     return positions
@@ -190,6 +191,8 @@ def _position(work: Work, reader: Reader) -> Position:
 
 def _beside(reader: Reader, pos: int) -> tuple[int, ...]:
     """What the position alone does not say: what up to it is not finished, and what behind it is."""
+    if not (reader.open or reader.done):
+        return ()
     unfinished = [each for each in reader.open if each <= pos]
     return tuple(sorted(unfinished + [done for done in reader.done if done > pos]))
 

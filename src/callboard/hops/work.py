@@ -198,10 +198,11 @@ class Work:
         handed = self.fresh[-1].pos if self.fresh else self.read
         if self.group is None and handed == before == self.head:
             self.fresh.extend(entries)
+        if head > self.head:  # else all of it had come before
+            self.wake()
         self.head = max(self.head, head)
         if self.watching:
             self.touched |= {entry.flow for entry in entries}
-        self.wake()
 
     # runs
 

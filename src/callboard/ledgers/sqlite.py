@@ -56,10 +56,7 @@ _REGISTER = (
     "SET hears = excluded.hears, since = iif(live, since, excluded.since), pos = iif(live, pos, excluded.pos), "
     "open = iif(live, open, NULL), live = 1"
 )
-_TAKE_OVER = (
-    "INSERT INTO owner VALUES (?, 1, ?, 0) ON CONFLICT (service) "
-    "DO UPDATE SET token = token + 1, process = excluded.process, clean = 0 RETURNING token"
-)
+_OWNED = "SELECT token, clean FROM owner WHERE service = ?"
 
 
 class SqliteLedger:
@@ -440,11 +437,14 @@ class SqliteLedger:
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 self._check({})
-                before = self._db.execute("SELECT clean FROM owner WHERE service = ?", (service,)).fetchone()
-                token = int(self._db.execute(_TAKE_OVER, (service, f"pid {os.getpid()}")).fetchone()[0])
+                before, clean = self._db.execute(_OWNED, (service,)).fetchone() or (0, True)
+                token = before + 1
+                self._db.execute(
+                    "INSERT OR REPLACE INTO owner VALUES (?, ?, ?, 0)", (service, token, f"pid {os.getpid()}")
+                )
                 identity, head = self._db.execute("SELECT hex(identity), head FROM ledger").fetchone()
                 if lock is not None:
-                    lock.refuse_old_copy(identity, token - 1, head)
+                    lock.refuse_old_copy(identity, before, head)
                 self._db.execute("COMMIT")
             except BaseException:
                 self._db.execute("ROLLBACK")
@@ -452,7 +452,7 @@ class SqliteLedger:
         self._good[service] = token
         if lock is not None:
             lock.note(identity, token, head)
-        return Ownership(token, before is None or bool(before[0]))
+        return Ownership(token, bool(clean))
 
     async def disown(self, service: str, *, clean: bool) -> None:
         """Let another process own it; `clean` if nothing of it was running.
@@ -571,8 +571,11 @@ class SqliteLedger:
             return int(self._db.execute(query).fetchone()[0])
 
     def _all(self, query: str, values: Sequence[Any]) -> list[Any]:
-        with self._errors:
+        try:
             return self._db.execute(query, values).fetchall()
+        except sqlite3.Error:
+            with self._errors:
+                raise
 
 
 @lru_cache(4096)

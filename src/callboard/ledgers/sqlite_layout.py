@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
@@ -11,7 +12,7 @@ from callboard.errors import LedgerBusy, LedgerCorrupt, LedgerError
 from callboard.ledger import Entry, FlowRow, Parked, Scatter, Wish
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 LAYOUT = 2
 PAGE = 400  # rows in one statement; below SQLite's limit of bound values
@@ -142,12 +143,12 @@ def flow_of(row: Sequence[Any]) -> FlowRow:
     return flow
 
 
-def pages(rows: Sequence[T], size: int = PAGE) -> Iterator[Sequence[T]]:
+def pages(rows: Sequence[T], size: int = PAGE) -> Sequence[Sequence[T]]:
     """`rows` in pieces of at most `size`."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
+@lru_cache(4096)
 def marks(count: int, columns: int = 0) -> str:
     """Placeholders for `count` values, or for `count` rows of so many columns."""
     one = "(" + ",".join("?" * columns) + ")" if columns else "?"

@@ -25,6 +25,7 @@ _PUT_PARKED = (
 )
 _PUT_FLOW = "INSERT INTO flow (number, name, id, key, started, deadline) VALUES "
 _PUT_ENDED = "INSERT INTO flow (number, name, id, key, started, deadline, verdict, ended, by) VALUES "
+_PLACES = "pos = max(pos, ?), open = nullif(?, ''), paused = nullif(?, 0), by = nullif(?, '')"
 _SET_FLOW = (
     "UPDATE flow SET deadline = ?, timed_out = ?, failing = ?, verdict = ?, ended = ?, by = ?, leaked = ? "
     "WHERE number = ? AND name = ? AND coalesce(verdict, ?) IS ?"
@@ -35,11 +36,7 @@ class SqliteTransaction:
     """The writes of one commit, with the write lock held."""
 
     def __init__(
-        self,
-        db: sqlite3.Connection,
-        counts: tuple[int, int, int, int],
-        numbers: dict[str, int],
-        names: dict[int, str],
+        self, db: sqlite3.Connection, counts: tuple[int, int, int, int], numbers: dict[str, int], names: dict[int, str]
     ) -> None:
         self._counts = self.head, self.edits, self.prunes, self.pruned_to = counts
         self._db = db
@@ -141,9 +138,8 @@ class SqliteTransaction:
 
     async def advance(self, positions: Sequence[Position]) -> None:
         """Move these reactions to where they stand now; never back, though their owner may be reading the log again."""
-        rows = [(p.pos, pack(p.open) if p.open else None, p.paused, p.by, p.reaction) for p in positions]
-        query = "UPDATE reaction SET pos = max(pos, ?), open = ?, paused = ?, by = ? WHERE reaction = ?"
-        self._many(query, rows)
+        rows = [(p.pos, pack(p.open) if p.open else "", p.paused or 0, p.by or "", p.reaction) for p in positions]
+        self._many(f"UPDATE reaction SET {_PLACES} WHERE reaction = ?", rows)
 
     async def supply(self, rows: Sequence[Supplied]) -> None:
         """Remember these idempotency keys and ids from outside."""

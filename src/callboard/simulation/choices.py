@@ -6,7 +6,6 @@ be run again with some of its deviations only.
 
 from __future__ import annotations
 
-from collections import Counter
 from hashlib import blake2b
 from random import Random
 from typing import TYPE_CHECKING, TypeVar
@@ -28,19 +27,21 @@ class Choices:
         self, seed: int, faults: Collection[str], *, swarm: bool = True, forced: Mapping[str, float] | None = None
     ) -> None:
         self.seed = seed
+        self._drawn = blake2b(f"{seed} ".encode(), digest_size=7)
         self.calm = False  # faults have stopped
         self.deviations: Deviations = {}
         self._forced = forced
         self._lasting: dict[str, tuple[str, float]] = {}  # place -> what strikes there, and how often still
-        self._visits: Counter[str] = Counter()
+        self._visits: dict[str, int] = {}
         self._rates = {
             name: FAULTS[name].rate * (self.pick(f"swarm {name}", SWARM) if swarm else 1.0) for name in faults
         }
 
     def draw(self, key: str) -> float:
         """In [0, 1), the same for this key whenever it is asked."""
-        digest = blake2b(f"{self.seed} {key}".encode(), digest_size=7).digest()
-        return int.from_bytes(digest, "big") / (1 << 56)
+        drawn = self._drawn.copy()
+        drawn.update(key.encode())
+        return int.from_bytes(drawn.digest(), "big") / (1 << 56)
 
     def choose(self, key: str, special: int) -> float:
         """As `draw`; where somebody looks for it on purpose, 1 + n: the n-th of so many special values."""
@@ -56,8 +57,8 @@ class Choices:
 
     def visit(self, key: str) -> str:
         """The key, counted: what comes a second time is a choice of its own."""
-        self._visits[key] += 1
-        return key if self._visits[key] == 1 else f"{key} ({self._visits[key]})"
+        count = self._visits[key] = self._visits.get(key, 0) + 1
+        return key if count == 1 else f"{key} ({count})"
 
     def visited(self, fault: str) -> list[str]:
         """Every place at which this fault could have struck, in a world that was run with forced deviations."""

@@ -31,14 +31,19 @@ class Blank(NamedTuple):
 
     db: sqlite3.Connection
     layout: object  # the choreography and the worker that it was opened for
-    tables: list[Any]
+    schema: int  # another number once somebody has made or dropped a table
+    filled: list[str]  # the tables that a world fills
     names: dict[int, str]
 
     @classmethod
     def of(cls, db: sqlite3.Connection, layout: object) -> Blank:
         """This one, which nobody has written to yet."""
-        tables = db.execute("SELECT name, sql FROM sqlite_master").fetchall()
-        return cls(db, layout, tables, dict(db.execute("SELECT number, name FROM name")))
+        tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        filled, schema = (
+            [name for name in tables if name not in _KEPT],
+            db.execute("PRAGMA schema_version").fetchone()[0],
+        )
+        return cls(db, layout, schema, filled, dict(db.execute("SELECT number, name FROM name")))
 
     @classmethod
     def taken(cls, layout: object) -> Blank | None:
@@ -54,13 +59,12 @@ class Blank(NamedTuple):
         db = self.db
         if db.in_transaction:
             db.execute("ROLLBACK")
-        if db.execute("SELECT name, sql FROM sqlite_master").fetchall() != self.tables:
+        if db.execute("PRAGMA schema_version").fetchone()[0] != self.schema:
             db.close()  # a reaction made a table of its own
             return
         db.execute("BEGIN")
-        for name, sql in self.tables:
-            if name not in _KEPT and sql is not None and sql.startswith("CREATE TABLE"):
-                db.execute(f'DELETE FROM "{name}"')  # noqa: S608 - our own name
+        for name in self.filled:
+            db.execute(f'DELETE FROM "{name}"')  # noqa: S608 - our own name
         db.execute("DELETE FROM name WHERE number > ?", (len(self.names),))
         db.execute("DELETE FROM reaction WHERE since > 0 OR NOT live")
         db.execute("UPDATE reaction SET pos = 0, open = NULL, paused = NULL, by = NULL")

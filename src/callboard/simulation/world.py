@@ -321,7 +321,8 @@ class World:
 
     def flow_name(self, event_id: str) -> str:
         """What the flow of this event is called."""
-        return self._names.setdefault(event_id[:FLOW_LENGTH], f"flow-{len(self._names) + 1}") if event_id else "?"
+        flow, known = event_id[:FLOW_LENGTH], self._names
+        return known.get(flow) or known.setdefault(flow, f"flow-{len(known) + 1}") if flow else "?"
 
     def label(self, kind: str, event_id: str | None) -> str:
         """An event as the story names it: `ItemsReserved#order-1`."""
@@ -423,7 +424,8 @@ class World:
         while True:
             board = await worker.up()
             try:
-                return await asyncio.wait_for(step(board), self.patience)
+                async with asyncio.timeout(self.patience):
+                    return await step(board)
             except TimeoutError:
                 continue
             except CallboardError:
