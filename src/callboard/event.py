@@ -265,16 +265,9 @@ def _mark_of(cls: Any) -> Any:
 
 def _read(cls: type[Any], mark: EventMark) -> EventType:
     return EventType(
-        mark.name,
-        cls,
-        None,
-        mark.failure,
-        mark.key,
-        mark.version,
-        fields.immutable(cls),
-        frozenset(fields.field_names(cls)),
-        mark.forever,
-    )
+        mark.name, cls, None, mark.failure, mark.key, mark.version, fields.immutable(cls),
+        frozenset(fields.field_names(cls)), mark.forever,
+    )  # fmt: skip
 
 
 def _built_in(origin: Any, inner: EventType) -> EventType:
@@ -287,15 +280,9 @@ def _built_in(origin: Any, inner: EventType) -> EventType:
     mark: EventMark = vars(innermost.cls)[MARK]
     if (origin, inner) not in mark.spoken_of:
         mark.spoken_of[origin, inner] = EventType(
-            f"callboard.{origin.__name__}[{inner.name}]",
-            origin,
-            inner,
-            origin is ReactionFailed,
-            None,
-            1,
-            inner.immutable,
-            frozenset(fields.field_names(origin)),
-        )
+            f"callboard.{origin.__name__}[{inner.name}]", origin, inner, origin is ReactionFailed, None, 1,
+            inner.immutable, frozenset(fields.field_names(origin)),
+        )  # fmt: skip
     return mark.spoken_of[origin, inner]
 
 

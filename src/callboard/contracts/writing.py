@@ -189,12 +189,6 @@ def _option(value: Any) -> Any:
 def _flow(flow: Flow, choreography: Choreography) -> FlowSaid:
     file, _, line = flow.where.partition(" ")[0].rpartition(":")
     return FlowSaid(
-        _near(file),
-        int(line),
-        flow.key,
-        flow.start.name,
-        _shape(flow.succeeds),
-        choreography.home_of(flow).name,
-        _shape(flow.fails),
-        None if flow.timeout is None else flow.timeout.total_seconds(),
-    )
+        _near(file), int(line), flow.key, flow.start.name, _shape(flow.succeeds), choreography.home_of(flow).name,
+        _shape(flow.fails), None if flow.timeout is None else flow.timeout.total_seconds(),
+    )  # fmt: skip

@@ -295,14 +295,9 @@ def _ask(work: Work, group: Group, publication: Publication, candidate: Candidat
 
 
 def _send(
-    work: Work,
-    group: Group,
-    publication: Publication,
-    named: tuple[str, str],
-    request: Request,
-    *,
+    work: Work, group: Group, publication: Publication, named: tuple[str, str], request: Request, *,
     is_new: bool = False,
-) -> Placed:
+) -> Placed:  # fmt: skip
     """Whoever keeps the flow is asked; what is answered belongs to the place that the request has here."""
     assert work.abroad is not None
     new_id = work.flow_ids.new(group.now // 1000, work.chance)
@@ -385,13 +380,6 @@ def _entry(candidate: Candidate, event_id: str, flow: int, now: int) -> Entry:
     kind: EventType = candidate.kind
     key = attribute(candidate.event, kind.key) if kind.key is not None else None
     return Entry(
-        0,
-        event_id,
-        kind.name,
-        flow,
-        now,
-        candidate.data,
-        None if key is None else str(key),
-        version=kind.version,
+        0, event_id, kind.name, flow, now, candidate.data, None if key is None else str(key), version=kind.version,
         value=candidate.event if kind.immutable else None,
-    )
+    )  # fmt: skip
