@@ -121,8 +121,8 @@ class Worker:
         """The power is off: no `finally` runs, what was not committed is gone. `down` seconds later it starts again."""
         if self._life is not None:
             self._life.over = True
-        for attempt in self.board.work.running if self.board is not None else ():
-            delivery = attempt.delivery
+        running = self.board.work.running if self.board is not None else ()
+        for delivery in sorted(attempt.delivery for attempt in running):
             flow = self.world.flow_name(delivery.trigger.id)
             self.world.tell(self.name, "is cut", f"{delivery.reader.path}#{flow}", flow)
         self.board = None
