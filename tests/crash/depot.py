@@ -58,6 +58,7 @@ class FeeRefused:
 class FeeReturned:
     consignment_id: str
     number: int
+    undone: bool = True  # False: it was given no fee, as where another has undone it
 
 
 @event
@@ -198,7 +199,7 @@ def give_up(failed: ReactionFailed[ParcelTaken]) -> FeeRefused:
 @fees.reaction(compensates=collect, per="number", retry=STUBBORN)
 async def return_fee(full: NoRoom, paid: FeePaid | None, till: Till, ctx: Context) -> FeeReturned:
     await till.void(key=ctx.key_of(collect))
-    return FeeReturned(consignment_id=full.consignment_id, number=full.number)
+    return FeeReturned(consignment_id=full.consignment_id, number=full.number, undone=paid is not None)
 
 
 @fees.reaction(compensates=collect, retry=STUBBORN)

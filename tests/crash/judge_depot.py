@@ -67,12 +67,13 @@ def _consignment(facts: Facts, key: str, verdict: str | None, parcels: int) -> I
     for loaded in facts.of(key, "Loaded"):
         if loaded["numbers"] != list(range(parcels)):
             yield "rules of a reaction broken", f"{key}: gathered {loaded['numbers']} of {parcels}"
-    undone = Counter(event["number"] for kind in ("FeeReturned", "FeesSettled") for event in facts.of(key, kind))
+    settled = [event for kind in ("FeeReturned", "FeesSettled") for event in facts.of(key, kind)]
+    undone = Counter(event["number"] for event in settled if event.get("undone", True))
     cleared = Counter(event["number"] for event in facts.of(key, "ParcelCleared"))
     for number, many in [*undone.items(), *cleared.items()]:
         if many > 1:
             yield "rules of a reaction broken", f"{key}: {number} was undone {many} times, flow {flow}"
-    if verdict == "failed" and not undone:
+    if verdict == "failed" and not settled:
         yield "rules of a reaction broken", f"{key}: failed before its fees were settled"
     yield from _timer(facts.by_flow[flow], key)
 
