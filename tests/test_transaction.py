@@ -472,6 +472,16 @@ async def test_a_loaded_board_neither_starves_it_nor_is_stopped_by_it(stage: Sta
     await asyncio.gather(*tasks)
 
 
+async def test_what_asks_for_its_transaction_after_a_crash_runs_in_the_next_group_at_once(stage: Stage) -> None:
+    await stage.publish(Paid(order_id="a"))
+    stage.ledger.at_end.append(crash)
+    with pytest.raises(Crash):
+        await stage.run()
+    await stage.restart()
+    while not bookings(stage):
+        assert await stage.group()  # or else nobody looks again before others may have committed
+
+
 async def test_a_stop_begins_none_that_waits_for_its_sql_and_comes_to_rest(stage: Stage, book: Book) -> None:
     await stage.say(Paid(order_id="first"))
     said = [asyncio.ensure_future(stage.board.publish(Paid(order_id=f"o{number:02}"))) for number in range(20)]

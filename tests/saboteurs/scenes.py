@@ -15,7 +15,7 @@ SCENES: dict[str, Callable[[], Scene]] = {
     "workshop": lambda: Scene(workshop.workshop, ledgers="shared"),
     "yard": lambda: Scene(yard.carts, yard.keepers, ledgers="shared"),
     "archive": lambda: Scene(archive.archive, archive.keepers, ignored=_LETTERS),  # what comes too late is one
-    "glutton": lambda: Scene(glutton.glutton, ignored=_LETTERS),  # so is what is refused
+    "glutton": lambda: Scene(glutton.glutton, ignored=_LETTERS | {"endless"}),  # so is what is refused
     "shop": lambda: Scene(whole_shop()),
     "auction": lambda: Scene(whole_auction()),
     "rides": lambda: Scene(rides),
@@ -28,7 +28,7 @@ SCENES_OF: dict[int, tuple[str, ...]] = {  # by promise: where it is at stake
     3: ("archive", "shop", "workshop"),
     4: ("workshop",),
     5: ("yard", "workshop"),
-    6: ("workshop", "auction"),
+    6: ("workshop", "auction", "workshop apart"),
     7: ("workshop", "shop"),
     8: ("yard", "workshop"),
     9: ("yard", "workshop"),
@@ -44,6 +44,7 @@ OUT_OF_REACH = {
     "what_joins_a_pruned_flow_begins_it_again": f"{_ALONE}, so nobody else prunes",
     "nobody_stands_by": _ALONE,
     "a_fork_commits": f"{_ALONE}, and no fork",
+    "an_owner_does_not_notice_that_others_committed": _ALONE,
     "a_rename_changes_the_keys_of_calls": _ONE_BUILD,
     "an_unknown_type_is_passed_over": _ONE_BUILD,
     "a_newer_layout_is_not_noticed": _ONE_BUILD,
@@ -61,6 +62,7 @@ UNSEEN = {  # within reach, and not seen by these worlds
     "what_one_compensation_tries_again_another_takes_too": _TWO,
     "a_replayed_compensation_undoes_what_another_has_undone": _TWO,
     "an_attempt_that_gave_way_is_closed_with_the_verdict": "no seed comes by it",
+    "what_comes_later_changes_the_key_of_an_undo": "no seed comes by it",
     "a_deadline_is_told_before_the_log_is_read": "no seed comes by it: an end that is unread at the deadline",
     "a_verdict_does_not_wait_for_other_ledgers": "no oracle holds a verdict against another ledger's compensations",
     "what_was_begun_before_a_switch_is_written_after_it": "no seed comes by it: a switch must fall into a fold",

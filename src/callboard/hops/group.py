@@ -60,6 +60,7 @@ class Group:
         self.keys: set[Key] = set()  # what its plain runs have used
         self.looked: set[StateKey] = set()  # rows that runs which went the short way have seen
         self.hot: set[Reader] = set()  # reactions that met a row which the group has changed
+        self.again = False  # one of them runs in the next group at once
         self.touched: set[Reader] = set()
         self.seen: list[Entry] = []  # what was handed out to the reactions
         self.deadlines = False  # one may have passed

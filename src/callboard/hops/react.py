@@ -45,7 +45,7 @@ async def react(work: Work) -> int:
             raise
     if not (_is_worth_a_commit(work, group) or (work.watcher is not None and await work.watcher.may_end(work, group))):
         _go_on(work, group)
-        return len(group.seen) + (0 if work.draining else len(work.raws))
+        return len(group.seen) + (0 if work.draining else len(work.raws) + group.again + (group.raws is not None))
     try:
         await settle(work, group)
     except Moved:

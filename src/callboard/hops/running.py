@@ -83,6 +83,7 @@ async def run_effects(work: Work, group: Group, delivery: Delivery, ready: Ready
             if isinstance(attempt.error, Uncommitted | LedgerError):  # nobody's attempt
                 delivery.attempts = before
                 group.hot.add(reader)
+                group.again |= isinstance(attempt.error, Uncommitted)
                 put_off(work, delivery)
                 return
             if not attempt.finished:

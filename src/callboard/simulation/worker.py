@@ -170,7 +170,8 @@ class Worker:
             try:
                 world.circles.watch(self.name, entry, flow)
             except GoesRound as error:
-                world.loop.failed = error
+                if "endless" not in world.scene.ignored:
+                    world.loop.failed = error
             if source == "the arrived ":
                 world.tell(self.name, "arrives", world.label(entry.type, entry.id), flow, entry.data)
             else:
