@@ -94,7 +94,7 @@ saboteurs: $(READY) ## plant a break of each promise; the suite must catch every
 	@$(PY) tests/saboteurs/run.py
 
 .PHONY: saboteurs-simulated
-saboteurs-simulated: $(READY) ## the same breaks under simulation, and the table of docs/simulate.md, in a quarter of an hour; SHORT=1 tries a few
+saboteurs-simulated: $(READY) ## the same breaks under simulation, and the table of docs/simulate.md, in five minutes; SHORT=1 tries a few
 	@$(PY) tests/saboteurs/run.py $(if $(SHORT),--sample,--simulated)
 
 crash-test: $(READY) ## kill -9 while work is unfinished, again and again; all counters must read 0; KILLS=20
