@@ -155,9 +155,10 @@ async def _never_came(work: Work, group: Group, delivery: Delivery) -> Outcome:
     row = delivery.parked
     assert row is not None
     flows = await work.ledger.flows_by_number([row.flow])
-    if row.attempts == 0 and flows and all(flow.verdict is not None for flow in flows) and not row.for_newer_build:
+    fresh = row.attempts == 0 and not row.for_newer_build  # it has not acted, and waits for no other build
+    if fresh and flows and all(flow.verdict is not None for flow in flows):
         return skipped(work, delivery, "no longer needed", group.now)
-    if work.abroad is not None and row.attempts == 0 and not any(flow.name for flow in flows):
+    if fresh and work.abroad is not None and not any(flow.name for flow in flows):
         asked = [_question(delivery, kind, group.now) for kind in sorted(work.abroad.questions())]
         known = {entry.id for entry in work.views[row.flow].entries}
         if any(entry.id not in known for entry in asked):
