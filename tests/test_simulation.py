@@ -555,6 +555,11 @@ def test_the_command_says_that_nothing_broke(tmp_path: Path) -> None:
     assert ran.stdout.rstrip().endswith("nothing broke")
 
 
+def test_what_only_computes_does_so_in_the_second_program_too(tmp_path: Path) -> None:
+    ran = in_shell("media:media", "--pure", "Ffmpeg", "--ignore", "order", "--seeds", "5", folder=tmp_path)
+    assert (ran.returncode, ran.stdout.rstrip().rpartition("\n")[2]) == (0, "nothing broke"), ran.stdout
+
+
 def test_the_command_keeps_a_failure_tells_it_first_and_forgets_it_once_it_is_mended(tmp_path: Path) -> None:
     app = tmp_path / "auction.py"
     app.write_text("from tests.planted import no_unless\nauction = no_unless()\n")

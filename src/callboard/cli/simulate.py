@@ -371,10 +371,8 @@ def _elsewhere(found: Hunt, spec: str, options: dict[str, Any]) -> list[str]:
     line = [sys.executable, "-m", "callboard", "simulate", *([spec] if spec else []), "--trace", "--json"]
     line += ["--seed", str(options["seed"]), "--seeds", str(count), "--flows", str(options["flows"])]
     line += ["--ledgers", options["ledgers"], "--faults", options["faults"] or "none"]
-    line += [
-        "--swarm" if options["swarm"] else "--no-swarm",
-        *(["--ports", options["ports"]] if options["ports"] else []),
-    ]
+    line += ["--swarm" if options["swarm"] else "--no-swarm"]
+    line += [word for name in ("ports", "pure", "ignore") if options[name] for word in (f"--{name}", options[name])]
     hashes = "1" if os.environ.get("PYTHONHASHSEED", "0") == "0" else "0"
     environment = {**os.environ, "PYTHONHASHSEED": hashes}
     ran = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ourselves
