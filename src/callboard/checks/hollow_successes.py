@@ -15,7 +15,10 @@ def find(subject: Subject) -> Iterator[Finding]:
                 state = world.first(bit) if bit else None
                 if state is None:
                     continue
-                undoer = subject.effects.compensations[contract.path][0]
+                undoers = subject.effects.compensations[contract.path]
+                ran = [each.contract for each in world.happenings(state)]
+                undoer = next((each for each in undoers if each in ran), undoers[0])
+                about = world.bits.get("undone", contract.path, ()) | state & world.extraction.verdicts(flow)
                 yield at_reaction(
                     contract,
                     CHECK,
@@ -23,7 +26,7 @@ def find(subject: Subject) -> Iterator[Finding]:
                     f"let the step that makes {flow.name} succeed and {undoer.name} exclude each other: one service, "
                     "one once= group",
                     about=f"{contract.path} {flow.name}",
-                    **told(world, state, bit | world.bits.get("undone", contract.path, ())),
+                    **told(world, state, bit | about),
                 )
                 break
 

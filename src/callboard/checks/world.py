@@ -208,7 +208,7 @@ def _named(shared: frozenset[object]) -> str:
 
 
 def _folded(number: int) -> Step:
-    return Step("", "", note=f"{number} more {'step' if number == 1 else 'steps'} that have no part in it")
+    return Step("", "", note=f"{number} more {'step that has' if number == 1 else 'steps that have'} no part in it")
 
 
 def step_of(happening: Happening, heard: str = "") -> Step:

@@ -300,6 +300,8 @@ def _kept_before(scene: Scene, folder: Path, options: dict[str, Any]) -> dict[Pa
         failure = replay(kept, _scene(scene.choreography, options))
         if failure.violations:
             found[file] = failure
+        elif kept.oracle in scene.ignored:
+            note(f"{file.name} is not asked: --ignore {kept.oracle}")
         elif kept.deviations and not failure.ending.deviations:
             note(f"{file}: nothing of it happens here: another --ports or workload, or changed code; remove it if so")
         else:

@@ -44,7 +44,8 @@ def told(failure: Failure) -> list[str]:
     width = max((len(line.worker) for line in chosen), default=0)
     lines += [f"    {_told(line, width)}" for line in _named(chosen, failure)]
     if left_out := len(_about(failure)) - len(chosen):
-        lines.append(f"    {'':>11}  ({left_out} lines left out: what arrived in time, and what came after)")
+        noun = "line" if left_out == 1 else "lines"
+        lines.append(f"    {'':>11}  ({left_out} {noun} left out: what arrived in time, and what came after)")
     return [*lines, *([f"  to mend it: {failure.fix}"] if failure.fix else [])]
 
 
@@ -76,7 +77,7 @@ def _takes(failure: Failure) -> Iterator[str]:
     unshrunk = (
         "not shrunk, as it takes so long; it had:" if failure.ending.given_up else "kept from before; it takes only:"
     )
-    takes = "it takes only:" if failure.deviations else "it takes none: it is so in each world"
+    takes = "it takes only:" if failure.deviations else "it takes none of them"
     yield f"  shrunk {left} in {failure.runs} runs; {takes}" if failure.runs else f"  {unshrunk}"
     yield from (f"    - {sentence(key, amount)}" for key, amount in [*failure.deviations.items()][:_LONGEST])
     if (more := len(failure.deviations) - _LONGEST) > 0:
