@@ -78,21 +78,12 @@ class Envelope(Struct, frozen=True, kw_only=True):
         if not (read.specversion.startswith("1.") and read.id and read.source and read.type):
             raise Undecodable("this is no CloudEvent: specversion 1.0, id, source and type must be there")
         return cls(
-            id=read.id,
-            source=read.source,
-            type=read.type,
-            data=_data_of(read),
-            time=None if read.time is None else _micros(read.time),
-            correlation_id=read.correlationid,
-            causation_id=read.causationid,
-            key=read.partitionkey,
-            version=read.dataversion,
-            scatters=scatters,
-            reaction=read.reaction,
-            ledger=read.ledger,
-            choreography=read.choreography,
+            id=read.id, source=read.source, type=read.type, data=_data_of(read),
+            time=None if read.time is None else _micros(read.time), correlation_id=read.correlationid,
+            causation_id=read.causationid, key=read.partitionkey, version=read.dataversion, scatters=scatters,
+            reaction=read.reaction, ledger=read.ledger, choreography=read.choreography,
             content_type=read.datacontenttype or "application/json",
-        )
+        )  # fmt: skip
 
 
 class _CloudEvent(Struct, kw_only=True, omit_defaults=True):

@@ -31,11 +31,9 @@ def _finding(
         return None
     sayers = [each for kind in (*good, *bad) for each in subject.emitters(kind) if kind is not flow.start]
     names = sorted({each.path for each in sayers})
-    services = {each.service for each in sayers}
-    fix = (
-        f'let {" and ".join(names)} share a group, once="end": the first of them wins'
-        if len(services) == 1
-        else f"let one service say how {flow.name} ends, in reactions that share once=; today {' and '.join(names)} do"
+    lost = next((it for it in world.happenings(state) if any(each.kind in bad for each in it.emitted)), None)
+    fix = world.rivals(state, good, lost) or (
+        f"let one service say how {flow.name} ends, in reactions that share once=; today {' and '.join(names)} do"
     )
     first = "succeeded" if world.verdict(flow, state) else "failed"
     return at_flow(

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from callboard.check import Check, Finding
 from callboard.checks.subject import Subject, at_reaction, told
+from callboard.contract import types_in
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -16,15 +17,17 @@ def find(subject: Subject) -> Iterator[Finding]:
                 if state is None:
                     continue
                 undoers = subject.effects.compensations[contract.path]
-                ran = [each.contract for each in world.happenings(state)]
-                undoer = next((each for each in undoers if each in ran), undoers[0])
+                way = list(world.happenings(state))
+                undo = next((it for it in way if it.contract in undoers), None)
+                undoer = undo.contract if undo is not None and undo.contract is not None else undoers[0]
                 about = world.bits.get("undone", contract.path, ()) | state & world.extraction.verdicts(flow)
                 yield at_reaction(
                     contract,
                     CHECK,
                     f"{flow.name} succeeds although what {contract.name} did was undone by {undoer.name}",
-                    f"let the step that makes {flow.name} succeed and {undoer.name} exclude each other: one service, "
-                    "one once= group",
+                    world.rivals(state, types_in(flow.succeeds), undo)
+                    or f"let the step that makes {flow.name} succeed and what asks {undoer.name} exclude each other: "
+                    "one service, one once= group",
                     about=f"{contract.path} {flow.name}",
                     **told(world, state, bit | about),
                 )

@@ -35,14 +35,9 @@ def find(subject: Subject) -> Iterator[Finding]:
 def _told(way: Upgrade, severity: Severity, title: str, place: Place, fix: str) -> Finding:
     looked = f"{way.looked} mixtures of old and new services were looked at"
     return Finding(
-        code="CB503",
-        severity=severity,
-        title=title,
-        about=place.name,
-        place=place,
-        fix=fix,
+        code="CB503", severity=severity, title=title, about=place.name, place=place, fix=fix,
         end=(*map(str, way.walls), looked),
-    )
+    )  # fmt: skip
 
 
 CHECK = Check(

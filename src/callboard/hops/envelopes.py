@@ -32,19 +32,12 @@ def as_envelope(entry: Entry, address: str, causation_id: str | None, content_ty
     """An entry of the ledger at this address under the names that it has on the road."""
     emitted = entry.by if entry.by is not None and not entry.by.startswith("callboard.") else None
     return Envelope(
-        id=entry.id,
-        source=entry.source or (address if emitted is None else emitted.partition(".")[0]),
-        type=entry.type,
-        data=entry.data,
-        time=entry.time,
-        correlation_id=flow_of(entry.id),
-        causation_id=causation_id,
-        key=entry.key,
-        version=entry.version,
+        id=entry.id, source=entry.source or (address if emitted is None else emitted.partition(".")[0]),
+        type=entry.type, data=entry.data, time=entry.time, correlation_id=flow_of(entry.id), causation_id=causation_id,
+        key=entry.key, version=entry.version,
         scatters=tuple((frame.type, frame.id, frame.ordinal, frame.size) for frame in entry.scatters),
-        reaction=entry.by,
-        content_type=content_type,
-    )
+        reaction=entry.by, content_type=content_type,
+    )  # fmt: skip
 
 
 def opened(envelope: Envelope, flow: int, now: int) -> Entry:
