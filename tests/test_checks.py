@@ -305,3 +305,31 @@ def test_of_words_from_outside_those_are_told_that_would_still_help() -> None:
     lines = OUTSIDE.format(lates_needs="needs=Held, ", timeout=HOUR, more=hear).replace("-> Held:", "-> Held | Noted:")
     lines = lines.replace(" | NotSent)", ")") + "\n@desk.reaction\ndef call_off(why: NotSent) -> Cancelled: ...\n"
     assert "order may wait for ever for NotSent from outside" in losses(lines)[1][1]
+
+
+LAPSING = """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@stock.reaction(compensates=hold)
+def free(why: Noted, held: Held, shelf: Shelf) -> Released: ...
+
+@desk.reaction(needs=Held, once="answer")
+def confirm(word: Paid) -> Sent: ...
+
+@desk.reaction(wait=timedelta(minutes=30), unless=Paid{once})
+def lapse(held: Held) -> Noted: ...
+
+@desk.reaction
+def refuse(why: Released) -> Cancelled: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Sent, fails=Cancelled, timeout=timedelta(hours=2))]
+incoming = Paid
+"""
+
+
+def test_the_fix_of_two_ends_names_who_decides_them_in_one_service_and_their_group() -> None:
+    broken = check(choreography(LAPSING.format(once="")), select=["CB205", "CB302"])
+    fix = 'let desk.confirm and desk.lapse share a group, once="answer": the first of them wins'
+    assert [(each.code, each.fix) for each in broken.findings] == [("CB205", fix), ("CB302", fix)]
+    assert check(choreography(LAPSING.format(once=', once="answer"')), select=["CB205", "CB302"]).findings == []
