@@ -14,6 +14,7 @@ import pytest
 from callboard import Choreography, Flow, Retry, Service, States, event, failure, port, state
 from callboard.broker import Broker
 from callboard.brokers.sqlite import SqliteBroker
+from callboard.hops.retention import Retention, prune
 from shop import inventory, orders, payments, shipping, shop
 from shop.events import Line, OrderCompleted, OrderCreated
 from tests.apart import Town, a_town
@@ -475,6 +476,55 @@ async def test_what_waits_in_another_ledger_is_closed_without_noise_once_the_flo
         assert [entry.id for entry in await store.work.ledger.read(0, limit=99)] == list(
             dict.fromkeys(entry.id for entry in await store.work.ledger.read(0, limit=99))
         )
+
+
+async def test_what_may_have_acted_and_waits_again_is_not_closed_by_asking_the_home(tmp_path: Path) -> None:
+    locks, cellar = FakeRacks(), Service("cellar")
+    locks.works = False
+
+    @cellar.reaction(retry=Retry(max_attempts=1))
+    def count(served: DishServed) -> None:
+        if locks.works:
+            raise ConnectionError("the second dish cannot be counted, as the test has it")
+
+    @cellar.reaction(needs=DishServed, within=timedelta(minutes=5))
+    async def lock(laid: TableLaid, racks: Racks) -> None:
+        await racks.lock(key=laid.table_id)
+
+    flow = Flow("table", key="table_id", starts=TableAsked, succeeds=GuestsGone, timeout=timedelta(hours=9))
+    tables = Choreography("tables", house, cellar, incoming=GuestsGone | DishServed, flows=[flow])
+    async with a_town(tables, tmp_path) as town:
+        home, store = await town.settle("house", house), await town.settle("cellar", cellar, ports=[locks])
+        await home.publish(TableAsked(table_id="t-1"))
+        await home.publish(DishServed(table_id="t-1"))
+        await town.rest(upto=timedelta(0))
+        assert {row.why: row.attempts for row in await store.work.ledger.parked()} == {"retry": 1}
+        locks.works = True
+        await home.publish(DishServed(table_id="t-1"))
+        await home.publish(GuestsGone(table_id="t-1"))
+        await town.rest(upto=timedelta(minutes=30))
+        left = {row.reaction: (row.why, row.attempts) for row in await store.work.ledger.parked()}
+        assert left["cellar.lock"] == ("dead", 1)
+
+
+async def test_a_question_about_a_flow_that_was_pruned_is_no_riddle_for_its_home(tmp_path: Path) -> None:
+    async with a_town(TABLES, tmp_path) as town:
+        home, store = await town.settle("house", house), await town.settle("kitchen", kitchen)
+        await home.publish(TableAsked(table_id="t-1"))
+        await town.rest(upto=timedelta(minutes=1))
+        await home.publish(GuestsGone(table_id="t-1"))
+        await town.rest(upto=timedelta(minutes=1))
+        town.clock.advance(timedelta(days=3))
+        for hop in (home.react, home.relay, home.relay, home.react):  # where it stands is written down
+            await hop()
+        await prune(home.work, Retention(TABLES, timedelta(days=1), separate=True))
+        assert await home.work.ledger.read(0, limit=9) == []
+        await town.rest(upto=timedelta(minutes=20))
+        kept = [
+            entry.data for entry in await home.work.ledger.read(0, limit=9)
+        ]  # what failed there is told, and too old
+        assert [data for data in kept if b"FlowAsked" in data] == []
+        assert {row.why for row in await store.work.ledger.parked()} == {"dead"}
 
 
 async def test_a_wait_for_a_home_that_is_away_ends_as_a_dead_letter(tmp_path: Path) -> None:

@@ -139,8 +139,12 @@ def _file_and_app(words: tuple[str, ...], options: dict[str, Any]) -> tuple[Path
 
 def _line(file: Path, spec: str, options: dict[str, Any]) -> str:
     """What replays the failure in this file."""
-    given = [word for name in ("ports", "pure", "ignore") if options[name] for word in (f"--{name}", options[name])]
-    return shlex.join(["callboard", "simulate", "replay", str(file), *([spec] if spec else []), *given])
+    return shlex.join(["callboard", "simulate", "replay", str(file), *([spec] if spec else []), *_given(options)])
+
+
+def _given(options: dict[str, Any]) -> list[str]:
+    """What is told of the scene by name, as another program is to be told it."""
+    return [word for name in ("ports", "pure", "ignore") if options[name] for word in (f"--{name}", options[name])]
 
 
 def _spread(
@@ -373,8 +377,7 @@ def _elsewhere(found: Hunt, spec: str, options: dict[str, Any]) -> list[str]:
     line = [sys.executable, "-m", "callboard", "simulate", *([spec] if spec else []), "--trace", "--json"]
     line += ["--seed", str(options["seed"]), "--seeds", str(count), "--flows", str(options["flows"])]
     line += ["--ledgers", options["ledgers"], "--faults", options["faults"] or "none"]
-    line += ["--swarm" if options["swarm"] else "--no-swarm"]
-    line += [word for name in ("ports", "pure", "ignore") if options[name] for word in (f"--{name}", options[name])]
+    line += ["--swarm" if options["swarm"] else "--no-swarm", *_given(options)]
     hashes = "1" if os.environ.get("PYTHONHASHSEED", "0") == "0" else "0"
     environment = {**os.environ, "PYTHONHASHSEED": hashes}
     ran = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)  # noqa: S603 - ourselves

@@ -37,8 +37,8 @@ class Circles:
         said, _ = self._came.get(self._ids.get((worker, pos), ""), ("", None))
         return said.partition(" -> ")[0]
 
-    def watch(self, worker: str, entry: Entry, flow: str) -> None:
-        """One more entry of this flow. Raises GoesRound."""
+    def watch(self, worker: str, entry: Entry, flow: str) -> GoesRound | None:
+        """One more entry of this flow; what is to be raised if it goes round."""
         self._ids[worker, entry.pos] = entry.id
         timed = entry.by in self._later or entry.type.startswith("callboard.FlowTimedOut[")
         cause = None if timed else self._ids.get((worker, entry.cause))
@@ -49,7 +49,8 @@ class Circles:
             if before.count(said) > _ROUNDS:
                 round_ = ", ".join(reversed(before[: before.index(said, 1)]))
                 many = f"{self._many[flow]} events and no end: {round_}, and again"
-                raise GoesRound(flow, f"#{flow} goes round and round: {many}")
+                return GoesRound(flow, f"#{flow} goes round and round: {many}")
+        return None
 
     def _before(self, event_id: str | None) -> list[str]:
         """What was said, from this event back."""

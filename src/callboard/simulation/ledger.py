@@ -39,10 +39,8 @@ class Blank(NamedTuple):
     def of(cls, db: sqlite3.Connection, layout: object) -> Blank:
         """This one, which nobody has written to yet."""
         tables = [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        filled, schema = (
-            [name for name in tables if name not in _KEPT],
-            db.execute("PRAGMA schema_version").fetchone()[0],
-        )
+        filled = [name for name in tables if name not in _KEPT]
+        schema = db.execute("PRAGMA schema_version").fetchone()[0]
         return cls(db, layout, schema, filled, dict(db.execute("SELECT number, name FROM name")))
 
     @classmethod

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from callboard.simulation.oracles import Violation
     from callboard.simulation.world import Line
 
-_SAID = r""", f?["']"""  # of an assertion: it is told already
+_TEXT = r""", f?["']"""  # of an assertion: it is told already
 _MOST = 60  # lines of a timeline
 _LONGEST = 20  # what it takes, where that could not be shrunk
 _ROUND = 24  # lines of a circle
@@ -58,7 +58,7 @@ def _source(violation: Violation) -> Iterator[str]:
     file, _, line = violation.place.rpartition(":")
     if file:
         text = getline(file, int(line) if line.isdigit() else 0).strip()
-        yield f"    {short(violation.place)}: {re.split(_SAID, text)[0]}".rstrip(": ")
+        yield f"    {short(violation.place)}: {re.split(_TEXT, text)[0]}".rstrip(": ")
 
 
 def _takes(failure: Failure) -> Iterator[str]:
@@ -74,9 +74,8 @@ def _takes(failure: Failure) -> Iterator[str]:
     if not (failure.runs or failure.deviations):
         return
     left = f"{failure.first} publications and faults to {len(failure.deviations)}"
-    unshrunk = (
-        "not shrunk, as it takes so long; it had:" if failure.ending.given_up else "kept from before; it takes only:"
-    )
+    slow = failure.ending.given_up
+    unshrunk = "not shrunk, as it takes so long; it had:" if slow else "kept from before; it takes only:"
     takes = "it takes only:" if failure.deviations else "it takes none of them"
     yield f"  shrunk {left} in {failure.runs} runs; {takes}" if failure.runs else f"  {unshrunk}"
     yield from (f"    - {sentence(key, amount)}" for key, amount in [*failure.deviations.items()][:_LONGEST])
@@ -165,9 +164,8 @@ def _named(lines: list[Line], failure: Failure) -> Iterator[Line]:
             text = f"{text}  ({Path(place).name})"
         if what == "verdict":
             ended.add(line.flow)
-        yield replace(
-            line, what=what, text=f"{text}  [after the verdict]" if line.flow in ended and what in _RUNS else text
-        )
+        late = "  [after the verdict]" if line.flow in ended and what in _RUNS else ""
+        yield replace(line, what=what, text=f"{text}{late}")
 
 
 def _struck(key: str, failure: Failure) -> str:

@@ -15,7 +15,6 @@ from callboard.choreography import pick_keepers
 from callboard.hops.work import Looks
 from callboard.run import open_board
 from callboard.simulation.choices import Steady
-from callboard.simulation.circles import GoesRound
 from callboard.simulation.ledger import SimulatedLedger
 from callboard.simulation.loop import LIFE, Life, never
 from callboard.simulation.samples import START
@@ -167,11 +166,9 @@ class Worker:
             source = self._source(entry)
             flow = world.flow_name(entry.id)
             world.log.append((self.name, entry))
-            try:
-                world.circles.watch(self.name, entry, flow)
-            except GoesRound as error:
-                if "endless" not in world.scene.ignored:
-                    world.loop.failed = error
+            endless = world.circles.watch(self.name, entry, flow)
+            if endless is not None and "endless" not in world.scene.ignored:
+                world.loop.failed = endless
             if source == "the arrived ":
                 world.tell(self.name, "arrives", world.label(entry.type, entry.id), flow, entry.data)
             else:
