@@ -103,6 +103,10 @@ crash-test: $(READY) ## kill -9 while work is unfinished, again and again; all c
 mutants: $(READY) ## plant every single defect in clean choreographies; what check finds of them
 	@$(PY) tests/mutants/run.py
 
+.PHONY: fixes
+fixes: $(READY) ## type the fix of each finding in these choreographies, word for word; how many take their finding away
+	@$(PY) tests/mutants/fixes.py
+
 model: $(READY) ## the executable model of the react group, and the shortcuts that lose money in it; SEEDS=1500
 	@$(PY) -m tests.model.table $(SEEDS)
 

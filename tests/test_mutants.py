@@ -3,6 +3,7 @@
 import pytest
 
 from callboard.checks.catalogue import check
+from tests.mutants import fixes
 from tests.mutants.defects import changed, hint
 from tests.mutants.draft import built, draft
 from tests.mutants.equal import can_do_the_same
@@ -26,3 +27,10 @@ def test_what_is_proven_to_change_nothing_does_and_what_drops_a_reaction_does_no
     assert can_do_the_same(CLEAN["mill"], built(known))
     path = next(iter(known.steps))
     assert not can_do_the_same(CLEAN["mill"], built(changed(known, hint(path, "return", None))))
+
+
+@pytest.mark.parametrize(("where", "mended"), [("theatre", 26), ("invoices", 18), ("mill", 10), ("orders", 98)])
+def test_a_fix_that_is_typed_word_for_word_takes_its_finding_away(where: str, mended: int) -> None:
+    every = list(fixes.play(where))
+    assert [each.log for each in every if not each.held] == []
+    assert sum(not each.left for each in every) >= mended

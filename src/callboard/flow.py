@@ -4,7 +4,7 @@ from datetime import timedelta
 from itertools import permutations
 from typing import Any
 
-from callboard.contract import EventShape, Shape, shape_of, ways
+from callboard.contract import EventShape, Shape, shape_of, types_in, ways
 from callboard.errors import ContractError, place
 from callboard.event import EventType
 from callboard.options import read_duration, read_text, refuse_open_ended
@@ -59,6 +59,11 @@ class Flow:
 
     def __repr__(self) -> str:
         return f"Flow({self.name!r})"
+
+    @property
+    def ends(self) -> tuple[EventType, ...]:
+        """The types that its completions are made of."""
+        return types_in(self.succeeds) + (() if self.fails is None else types_in(self.fails))
 
 
 def _start(shape: Shape, key: str, where: str) -> EventType:

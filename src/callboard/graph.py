@@ -49,7 +49,7 @@ class Graph(Struct, frozen=True):
                 for source in self._sources(event, contract):
                     yield Edge(event, source, contract.path, "prerequisite")
         for flow in self.flows:
-            for event in types_in(flow.succeeds) + (() if flow.fails is None else types_in(flow.fails)):
+            for event in flow.ends:
                 for source in self._sources(event, None):
                     yield Edge(event, source, f"({flow.name})", "failure" if event.failure else "event")
 

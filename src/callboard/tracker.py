@@ -49,13 +49,13 @@ class Tracker:
         ]
         self._by_type: dict[str, list[Flow]] = {}
         for flow in self._flows.values():
-            for kind in _ends(flow):
+            for kind in flow.ends:
                 self._by_type.setdefault(kind.name, []).append(flow)
         self._alone = {
             (flow.name, kind.name): _outcome(flow, {kind})
             for flow in self._flows.values()
             if not _counts(flow)
-            for kind in _ends(flow)
+            for kind in flow.ends
         }
         self._begin = {flow.start.name for flow in self._flows.values()} if separate else set[str]()
         self._failing: dict[tuple[int, str], FlowRow] = {}
@@ -309,11 +309,6 @@ async def _entries_of(ledger: Ledger, group: Any, flow: int) -> list[Entry]:
 def path_of(home: str) -> str:
     """Under which name the tracker of a home stands among the ledger's reactions."""
     return f"{home}.(tracker)"
-
-
-def _ends(flow: Flow) -> tuple[EventType, ...]:
-    """The types that a completion of the flow is made of."""
-    return (*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ()))
 
 
 def _counts(flow: Flow) -> bool:

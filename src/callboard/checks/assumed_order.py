@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
-from callboard.checks.orphan_events import wanted_by
-from callboard.checks.subject import Subject, at_reaction
+from callboard.checks.subject import Subject, at_reaction, wanted_by
 from callboard.contract import Contract
 from callboard.event import EventType
 

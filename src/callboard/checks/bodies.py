@@ -29,6 +29,7 @@ class Body:
         self.is_written = False
         self.may_fall_through = True
         self.returned: set[Returned] = set()
+        self.listed: set[Returned] = set()  # of these, what was found in a list
         tree = _tree(function)
         if tree is not None:
             nodes = list(_inside(tree))
@@ -48,10 +49,14 @@ class Body:
             case ast.IfExp(body=one, orelse=other):
                 return self._events(one) | self._events(other)
             case ast.Tuple(elts=parts) | ast.List(elts=parts):
-                return {event for part in parts for event in self._events(part)} - {None}
-            case (
-                ast.ListComp(elt=part) | ast.GeneratorExp(elt=part) | ast.NamedExpr(value=part) | ast.Await(value=part)
-            ):
+                found = {event for part in parts for event in self._events(part)} - {None}
+                self.listed |= found if isinstance(node, ast.List) else set()
+                return found
+            case ast.ListComp(elt=part) | ast.GeneratorExp(elt=part):
+                found = self._events(part)
+                self.listed |= found
+                return found
+            case ast.NamedExpr(value=part) | ast.Await(value=part):
                 return self._events(part)
             case ast.Name(id=name):
                 return self._named(name)

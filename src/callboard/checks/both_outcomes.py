@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks import deciding
 from callboard.checks.net import union
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow, told
@@ -32,7 +33,7 @@ def _finding(
     sayers = [each for kind in (*good, *bad) for each in subject.emitters(kind) if kind is not flow.start]
     names = sorted({each.path for each in sayers})
     lost = next((it for it in world.happenings(state) if any(each.kind in bad for each in it.emitted)), None)
-    fix = world.rivals(state, good, lost) or (
+    fix = deciding.apart(world, state, good, lost) or (
         f"let one service say how {flow.name} ends, in reactions that share once=; today {' and '.join(names)} do"
     )
     first = "succeeded" if world.verdict(flow, state) else "failed"

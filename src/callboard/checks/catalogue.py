@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from callboard.check import SEVERITIES, Check, Report
+from callboard.check import SEVERITIES, Check, Finding, Report
 from callboard.checks import allowances as allowances_of
 from callboard.checks import (
     assumed_order,
@@ -56,14 +56,16 @@ def check(
     files: Sequence[ContractFile] = (),
     against: ContractFile | None = None,
 ) -> Report:
-    """What is wrong with it, by severity, code and place. `select` and `ignore` hold codes or their beginnings.
+    """What is wrong with it, the most severe first, then causes, then by code and place.
+
+    `select` and `ignore` hold codes or their beginnings.
 
     `files` are those that it was made of, if it was; `against` is the version before it.
     """
     subject = Subject(choreography, broker=broker, limit=limit, files=files, against=against)
     codes = [code for code in CHECKS if _begins(code, select or ("CB",)) and not _begins(code, ignore)]
     found = [finding for code in codes for finding in CHECKS[code].find(subject)]
-    found.sort(key=lambda it: (SEVERITIES.index(it.severity), it.code, it.place.file, it.place.line, it.about))
+    found.sort(key=_rank)
     allowances = allowances_of.read(choreography)
     allowed = [each for each in found if any(it.allows(each) for it in allowances)]
     notes = list(allowances_of.unused(allowances, allowed, codes))
@@ -71,6 +73,13 @@ def check(
         notes.append("the search for dead letters that stall a flow was bounded: CB305 may name too few reactions")
     left = [each for each in found if each not in allowed]
     return Report(choreography, left, subject.extents, allowed, notes, broker)
+
+
+def _rank(finding: Finding) -> tuple[int, bool, str, str, int, str]:
+    """By severity, then what makes others come up: a wrong annotation, an undo that is not declared; then by code."""
+    place = finding.place
+    is_cause = finding.code in ("CB203", "CB501")
+    return SEVERITIES.index(finding.severity), not is_cause, finding.code, place.file, place.line, finding.about
 
 
 def _begins(code: str, beginnings: Collection[str]) -> bool:

@@ -1,9 +1,14 @@
 """CB105: a reaction never runs, whatever happens."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks import mending
+from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction
+from callboard.event import EventType
+
+TOGETHER = "what it waits for comes only after it, or never together: take that out of its signature or options"
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -11,17 +16,21 @@ def find(subject: Subject) -> Iterator[Finding]:
     if any(world.exploration.bounded for world in subject.worlds):
         return
     runs = {path for world in subject.worlds for path in world.runs}
+    said = {kind for world in subject.worlds for kind in world.ever_said}
     reached = {slot.path for world in subject.worlds for slot in world.extraction.instances.slots}
     for contract in subject.contracts:
         if contract.path in reached and contract.path not in runs:
-            needs = contract.options.needs
-            why = f" (it needs {needs})" if needs is not None else ""
-            yield at_reaction(
-                contract,
-                CHECK,
-                f"{contract.name} never runs{why}",
-                "what it waits for comes only after it, or never together: take that out of its signature or options",
-            )
+            missing = mending.lacking(contract, said)
+            why = f": {named(missing)} is never said" if missing else ""
+            fix = next(filter(None, (_fix(subject, each, said) for each in missing)), TOGETHER)
+            yield at_reaction(contract, CHECK, f"{contract.name} never runs{why}", fix)
+
+
+def _fix(subject: Subject, missing: EventType, said: Collection[EventType]) -> str:
+    sayers = named(each.name for each in subject.emitters(missing))
+    return mending.upstream(subject, missing, said) or (
+        f"let a reaction say {missing} that comes to it: {sayers} could, and never does" if sayers else ""
+    )
 
 
 CHECK = Check(

@@ -3,11 +3,12 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks import deciding, mending
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.checks.world import World
 from callboard.contract import Contract
-from callboard.event import EventType
+from callboard.event import EventType, ReactionFailed
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -33,43 +34,72 @@ def _of(subject: Subject, world: World, contract: Contract) -> Iterator[Finding]
 
 
 def _text(subject: Subject, world: World, contract: Contract, what: str, state: int) -> tuple[str, str]:
-    undoers = subject.effects.compensations.get(contract.path, ())
     said = world.said(state)
-    why = _why(subject, said)
+    causes = _causes(subject, contract, said)
     if what == "unknown":
-        names = " and ".join(each.name for each in undoers) or "its compensation"
-        kinds = named(subject.effects.kinds(contract)) or "its event"
-        heard = [each for each in undoers if said & set(each.hears)]
-        if heard:
-            return (
-                f"{contract.name} was tried, nobody knows whether it took effect, and nobody settles it",
-                f"let {heard[0].name} take `{kinds} | None` and settle the matter with None, under ctx.key_of",
-            )
-        return (
-            f"{contract.name} was tried, nobody knows whether it took effect, and {names} is not asked",
-            f"let {names} hear {why} too",
-        )
-    if undoers:
-        return (
-            f"the flow fails and what {contract.name} did stays: {undoers[0].name} is not asked",
-            f"let {undoers[0].name} hear {why} too",
-        )
-    if looks := [path.partition(".")[2] for path in sorted(subject.effects.undoers(contract))]:
-        return (
-            f"the flow fails and what {contract.name} did stays: {looks[0]}, which looks like its undo, does not run",
-            f"write compensates={contract.name} on {looks[0]}, and let it hear {why} too",
-        )
-    return (
-        f"the flow fails and what {contract.name} did stays: nothing undoes it",
-        f'undo it: compensates={contract.name} on a reaction of {contract.service} that hears {why}; or keeps="why"',
-    )
+        return _unsettled(subject, contract, said, causes)
+    undoers = subject.effects.compensations.get(contract.path, ())
+    stays = f"the flow fails and what {contract.name} did stays"
+    for each in _look_alikes(subject, contract):
+        runs = any(it.contract is each for it in world.happenings(state))
+        if runs or not undoers:
+            is_it = "runs and is not declared as it" if runs else "does not run"
+            more = "" if runs else f", and let it hear {_why(causes)} too"
+            title = f"{stays}: {each.name}, which looks like its undo, {is_it}"
+            return title, f"write compensates={contract.name} on {each.name}{more}"
+    asked = next((each for each in undoers if not deciding.excludes(subject, causes, each)), None)
+    if asked is not None:
+        return f"{stays}: {asked.name} is not asked", f"let {asked.name} hear {_why(causes)} too"
+    settled = next((each for each in _rivals(subject, contract) if each.options.pivot), None)
+    if settled is not None and subject.paths.on_failure(contract):
+        title = f"{stays}; {contract.name} looks like what settles {settled.name}, a pivot"
+        return title, f"write compensates={settled.name} on {contract.name}"
+    nobody = f"{undoers[0].name} shares a once= group with what fails" if undoers else "nothing undoes it"
+    undo = f"undo it: {mending.undo(contract)} that hears {_why(causes)}"
+    if subject.paths.on_failure(contract):  # news of the failure, mostly
+        return f"{stays}: {nobody}", f'say keeps="why" on {contract.name}, if it is meant to stay; or {undo}'
+    return f"{stays}: {nobody}", f'{undo}; or keeps="why"'
 
 
-def _why(subject: Subject, said: set[EventType]) -> str:
-    """What said that the flow went wrong: the failures on the way, else what ended it."""
+def _unsettled(subject: Subject, contract: Contract, said: set[EventType], causes: list[EventType]) -> tuple[str, str]:
+    undoers = subject.effects.compensations.get(contract.path, ())
+    names = " and ".join(each.name for each in undoers) or "its compensation"
+    kinds = named(subject.effects.kinds(contract)) or "its event"
+    heard = [each for each in undoers if said & set(each.hears)]
+    title = f"{contract.name} was tried, nobody knows whether it took effect, and "
+    if heard:
+        fix = f"let {heard[0].name} take `{kinds} | None` and settle the matter with None, under ctx.key_of"
+        return f"{title}nobody settles it", fix
+    return f"{title}{names} is not asked", f"let {names} hear {_why(causes)} too"
+
+
+def _look_alikes(subject: Subject, contract: Contract) -> list[Contract]:
+    """What undoes it and does not say so."""
+    undeclared = sorted(path for path, doer in subject.effects.undeclared.items() if doer is contract)
+    return [subject.choreography.contracts[path] for path in undeclared]
+
+
+def _rivals(subject: Subject, contract: Contract) -> list[Contract]:
+    """What changes the same in its service."""
+    shared = subject.effects.shared(contract)
+    mine = [each for each in subject.contracts if each.service == contract.service and each is not contract]
+    return [each for each in mine if subject.effects.shared(each) & shared]
+
+
+def _causes(subject: Subject, contract: Contract, said: set[EventType]) -> list[EventType]:
+    """What said that the flow went wrong: the failures on the way, else what ended it. A compensation hears only of
+    its own reaction that it gave up.
+    """
     bad = [kind for kind in subject.choreography.events.values() if kind in said and kind in subject.paths.bad]
+    bad = [kind for kind in bad if kind.cls is not ReactionFailed or kind.inner in contract.hears]
     failures = [kind for kind in bad if kind.failure or kind.inner is not None]
-    return named(failures[-1:] or bad[:1]) or "what makes the flow fail"
+    undos = subject.effects.compensations.get(contract.path, ())
+    decided = deciding.failure_said(subject, undos[0], said) if undos else []
+    return decided or failures[-1:] or bad[:1]
+
+
+def _why(causes: list[EventType]) -> str:
+    return named(causes) or "what makes the flow fail"
 
 
 CHECK = Check(

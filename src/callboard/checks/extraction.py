@@ -10,13 +10,14 @@ from callboard.checks.net import Bits, Net, Switch, Transition, union
 from callboard.checks.outcomes import SEVERAL, Outcome
 from callboard.checks.paths import Paths
 from callboard.choreography import Choreography
-from callboard.contract import Contract, Shape, types_in, ways
+from callboard.contract import Contract, types_in, ways
 from callboard.event import EventType, FlowCancelled, FlowTimedOut
 from callboard.flow import Flow
 
 OUTCOME_UNKNOWN = "a dead letter: outcome unknown"
 ATTEMPT_FAILED, GAVE_UP = "an attempt fails, it will be tried again", "gives up after its last attempt: a dead letter"
 ITS_TIME = "its timer fires"
+NOTHING_TO_UNDO = "nothing to undo: it only closes the reaction"
 
 OBSERVED = {"slot", "half", "unknown", "hollow", "twice", "leaked", "late", "again", "succeeded", "failed"}
 
@@ -94,7 +95,7 @@ class Extraction:
 
     def _observed(self) -> int:
         """The bits that the checks look at when all is over."""
-        ends = {("seen", kind) for shape in self._completions() for kind in types_in(shape)}
+        ends = {("seen", kind) for flow in self.flows for kind in flow.ends}
         effects = {path for path, each in self.contracts.items() if self.effects.is_effect(each)}
         return union(
             bit
@@ -156,10 +157,7 @@ class Extraction:
         for contract in self.contracts.values():
             for shape in (contract.options.needs, contract.options.unless):
                 found |= set(types_in(shape)) if shape is not None else set()
-        return found | {kind for shape in self._completions() for kind in types_in(shape)}
-
-    def _completions(self) -> list[Shape]:
-        return [shape for flow in self.flows for shape in (flow.succeeds, flow.fails) if shape is not None]
+        return found.union(*(flow.ends for flow in self.flows))
 
     def rivals(self, slot: Slot) -> tuple[Slot, ...]:
         """The deliveries with which it shares a pair or a `once=` group: they go in the order of the log."""
@@ -561,7 +559,7 @@ class Extraction:
         unknown = self._unknown(undone, parts)
         uncertain = [self.effect_bit("unknown", undone.path, part) for part in parts] if undone.reaches_outside else []
         if not answers(run.contract):
-            self._add(run._replace(off=run.off | unknown), (), "nothing to undo: it only closes the reaction")
+            self._add(run._replace(off=run.off | unknown), (), NOTHING_TO_UNDO)
             for bit in uncertain:
                 self._add(run._replace(on=run.on | bit), (), OUTCOME_UNKNOWN)
             return

@@ -3,7 +3,9 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks import deciding
 from callboard.checks.subject import Subject, at_reaction, told
+from callboard.contract import types_in
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -18,11 +20,15 @@ def find(subject: Subject) -> Iterator[Finding]:
                     if state is None:
                         continue
                     bad = [str(kind) for kind in world.said(state) if kind in subject.paths.bad]
+                    ends = types_in(flow.fails) if flow.fails is not None else ()
+                    way = list(world.happenings(state))
+                    lost = next((it for it in way if any(each.kind in ends for each in it.emitted)), None)
                     yield at_reaction(
                         contract,
                         CHECK,
                         f"{flow.name} fails after {contract.name}, which cannot be undone",
-                        f"let what may still fail ({', '.join(sorted(bad))}) come before {contract.name}, or "
+                        deciding.apart(world, state, contract.emits, lost)
+                        or f"let what may still fail ({', '.join(sorted(bad))}) come before {contract.name}, or "
                         "exclude it with once= in one service",
                         **told(world, state, about),
                     )

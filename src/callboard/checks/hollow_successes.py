@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks import deciding
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.contract import types_in
 
@@ -25,7 +26,8 @@ def find(subject: Subject) -> Iterator[Finding]:
                     contract,
                     CHECK,
                     f"{flow.name} succeeds although what {contract.name} did was undone by {undoer.name}",
-                    world.rivals(state, types_in(flow.succeeds), undo)
+                    deciding.apart(world, state, types_in(flow.succeeds), undo)
+                    or deciding.through_asker(subject, undoer, undo)
                     or f"let the step that makes {flow.name} succeed and what asks {undoer.name} exclude each other: "
                     "one service, one once= group",
                     about=f"{contract.path} {flow.name}",

@@ -4,13 +4,12 @@ from collections.abc import Iterator
 
 from callboard.check import Check, Finding
 from callboard.checks.subject import Subject, at_flow
-from callboard.contract import types_in
 
 
 def find(subject: Subject) -> Iterator[Finding]:
     """Completions without the key of their flow."""
     for flow in subject.flows:
-        for event in (*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails else ())):
+        for event in flow.ends:
             if not event.carries(flow.key):
                 yield at_flow(
                     flow,

@@ -3,17 +3,10 @@
 from collections.abc import Collection, Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks import mending
 from callboard.checks.subject import Subject, at_choreography, at_reaction
-from callboard.contract import Contract, types_in
+from callboard.contract import types_in
 from callboard.event import EventType
-
-
-def wanted_by(contract: Contract, *, unless: bool = True) -> set[EventType]:
-    """Every event that a reaction takes in any form; without those that only keep it from running if so asked."""
-    options = contract.options
-    shapes = [each for each in (options.needs, options.unless if unless else None) if each is not None]
-    given = {kind for each in contract.givens for kind in each.types}
-    return {*contract.hears, *given, *(kind for shape in shapes for kind in types_in(shape))}
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -21,27 +14,29 @@ def find(subject: Subject) -> Iterator[Finding]:
 
     One that only stops a timer is told too, as a warning: whoever says it expects that something goes on.
     """
-    ends = {*subject.choreography.outgoing}
-    ends |= {kind for each in subject.choreography.projections.values() for kind in each.hears}
-    for flow in subject.flows:
-        ends |= {*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ())}
     stops = {kind for each in subject.contracts if each.options.unless for kind in types_in(each.options.unless)}
-    wanted = ends | {kind for each in subject.contracts for kind in wanted_by(each, unless=False)}
     for contract in subject.contracts:
         for kind in contract.emits:
-            if kind not in wanted and not kind.failure:
-                title = f"nobody hears {kind}, which {contract.name} emits"
-                yield at_reaction(contract, CHECK, *_text(kind, title, stops), **_more(contract.path, kind, stops))
+            if kind in subject.unheard and not kind.failure:
+                text = _text(subject, kind, f"nobody hears {kind}, which {contract.name} emits", stops)
+                yield at_reaction(contract, CHECK, *text, **_more(contract.path, kind, stops))
     for kind in subject.choreography.incoming:
-        if kind not in wanted:
-            title = f"nobody hears {kind}, which the world outside says"
-            yield at_choreography(subject, CHECK, *_text(kind, title, stops), **_more("incoming", kind, stops))
+        if kind in subject.unheard:
+            text = _text(subject, kind, f"nobody hears {kind}, which the world outside says", stops)
+            yield at_choreography(subject, CHECK, *text, **_more("incoming", kind, stops))
 
 
-def _text(kind: EventType, title: str, stops: Collection[EventType]) -> tuple[str, str]:
+def _text(subject: Subject, kind: EventType, title: str, stops: Collection[EventType]) -> tuple[str, str]:
+    first = mending.hear(subject, kind) or f"react to {kind}"
     if kind in stops:
-        return f"{title}: it only stops a timer", f"let a reaction hear {kind} and go on, or end the flow with it"
-    return title, f"react to {kind}, name it in outgoing= if somebody outside hears it, or take it away"
+        return f"{title}: it only stops a timer", f"{first}; or end the flow with it"
+    sayers, outside = subject.emitters(kind), f"name {kind} in outgoing= if somebody outside hears it"
+    is_clear = not first.endswith(" too") and not first.startswith("react")
+    if sayers and not is_clear and mending.goes_on_beside(subject, sayers[0]):
+        return title, f"{outside}, or take {kind} out of the return of {sayers[0].name}"
+    if sayers and not is_clear and len(sayers[0].emits) > 1 and kind not in subject.paths.bad:
+        first = f"take {kind} out of the return of {sayers[0].name}, or {first}"
+    return title, f"{first}; or {outside}"
 
 
 def _more(path: str, kind: EventType, stops: Collection[EventType]) -> dict[str, str]:

@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks import mending
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.checks.unfinished_flows import blocking, stuck
+from callboard.checks.world import World
+from callboard.contract import Contract
+from callboard.flow import Flow
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -18,11 +22,23 @@ def find(subject: Subject) -> Iterator[Finding]:
                     contract,
                     CHECK,
                     f"{contract.name} waits for {what}, which does not come any more, and {flow.name} has no verdict",
-                    f"let somebody say {what} or a failure on every way, and let the flow end with that; "
-                    f"or let a reaction to FlowTimedOut[{flow.start}] end it",
+                    _fix(subject, world, flow, contract, what),
                     about=f"{contract.path} {what}",
                     **told(world, state),
                 )
+
+
+def _fix(subject: Subject, world: World, flow: Flow, contract: Contract, what: str) -> str:
+    for kind in mending.lacking(contract, world.ever_said):
+        if fix := mending.upstream(subject, kind, world.ever_said) or (
+            kind not in subject.said and mending.say(subject, kind)
+        ):
+            return fix
+    for sayer in subject.emitters(contract.gathered.types[0]) if contract.gathered is not None else ():
+        if sayer.options.per is None:
+            return f"say per= on {sayer.name}, with the field that tells one {sayer.hears[0]} from the next"
+    end = f"let a reaction to FlowTimedOut[{flow.start}] end it"
+    return f"let somebody say {what} or a failure on every way, and let the flow end with that; or {end}"
 
 
 CHECK = Check(

@@ -3,13 +3,15 @@
 from collections.abc import Collection, Iterator
 
 from callboard.check import Check, Finding, Severity
+from callboard.checks import mending
 from callboard.checks.exploration import find_end
 from callboard.checks.extraction import GAVE_UP, Happening
 from callboard.checks.net import Switch, Transition, each_bit, union
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow
+from callboard.checks.unfinished_flows import stuck
 from callboard.checks.world import World
-from callboard.event import EventType, FlowTimedOut
+from callboard.event import EventType
 from callboard.flow import Flow
 
 FIRST = 90_000  # states that are looked at for all losses together
@@ -33,17 +35,12 @@ def find(subject: Subject) -> Iterator[Finding]:
                     severity = "warning"
                 title = f"{flow.name} may wait for ever for {named(silent)} from outside{_listed(flow)}"
                 about = f"{flow.name} waits for the world"
-                yield at_flow(flow, CHECK, title, _fix(subject, flow), severity=severity, about=about)
+                yield at_flow(flow, CHECK, title, _fix(subject, flow, silent[0]), severity=severity, about=about)
 
 
 def _leaves(subject: Subject, flow: Flow) -> bool:
     """Whether nobody undoes anything when the deadline passes, and there is something to undo."""
-    return not _is_heard(subject, flow) and any(map(subject.effects.is_effect, subject.contracts))
-
-
-def _is_heard(subject: Subject, flow: Flow) -> bool:
-    kinds = subject.choreography.events.values()
-    return any(kind.cls is FlowTimedOut and kind.inner is flow.start for kind in kinds)
+    return mending.is_late_unheard(subject, flow) and any(map(subject.effects.is_effect, subject.contracts))
 
 
 class Losing:
@@ -128,7 +125,7 @@ def _never_said(world: World, flow: Flow) -> tuple[list[EventType], bool] | None
     """What the world does not say where a flow stays open, and whether an effect may stand there."""
     verdicts = world.extraction.verdicts(flow)
     open_ends = [end for end in world.exploration.ends if not end & verdicts and world.silent(end)]
-    if not open_ends:
+    if not open_ends or stuck(world, flow, parked=False) is not None:  # with every word it has no end either: CB301
         return None
     fewest = min(map(world.silent, open_ends), key=len)  # the others would not have helped
     return fewest, any(world.standing(end) for end in open_ends)
@@ -144,14 +141,17 @@ def _listed(flow: Flow) -> str:
     return "" if flow.timeout is None else ": it is listed as stuck after its deadline"
 
 
-def _fix(subject: Subject, flow: Flow) -> str:
+def _fix(subject: Subject, flow: Flow, silent: EventType | None = None) -> str:
     if flow.timeout is None:
         return (
             f"give {flow.name} a timeout=, and let a reaction to FlowTimedOut[{flow.start}] end it with an event of "
             "fails=; without one it is not even listed as stuck"
         )
-    more = "" if _is_heard(subject, flow) else f"; a reaction to FlowTimedOut[{flow.start}] would end it by itself"
-    return f"replay the dead letter of what `callboard flows list --status stuck` shows{more}"
+    listed = "what `callboard flows list --status stuck` shows"
+    first = f"replay the dead letter of {listed}" if silent is None else f"publish {silent}, or cancel {listed}"
+    if not mending.is_late_unheard(subject, flow):
+        return first
+    return f"{mending.end_late(subject, flow)}: then it ends by itself; else {first}"
 
 
 CHECK = Check(

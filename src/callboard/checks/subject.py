@@ -10,7 +10,7 @@ from callboard.checks.extraction import Extraction
 from callboard.checks.paths import Paths
 from callboard.checks.world import World
 from callboard.choreography import Choreography
-from callboard.contract import Contract
+from callboard.contract import Contract, types_in
 from callboard.contracts.file import ContractFile
 from callboard.event import EventType
 from callboard.flow import Flow
@@ -69,6 +69,39 @@ class Subject:
         worlds: Sequence[World] = self.__dict__.get("worlds", ())
         return [Extent(len(each.exploration.came), each.exploration.bounded) for each in worlds]
 
+    @cached_property
+    def said(self) -> frozenset[EventType]:
+        """What a reaction, the start of a flow or the world outside says."""
+        starts = {*self.choreography.incoming, *(flow.start for flow in self.flows)}
+        return frozenset(starts.union(*(each.emits for each in self.contracts)))
+
+    @cached_property
+    def unheard(self) -> tuple[EventType, ...]:
+        """What reactions emit, or the world says, and nobody takes: of failures, what makes nothing run."""
+        emitted = [kind for each in self.contracts for kind in each.emits]
+        said = dict.fromkeys([*emitted, *self.choreography.incoming])
+        return tuple(each for each in said if not self.is_taken(each))
+
+    @cached_property
+    def unsaid(self) -> tuple[EventType, ...]:
+        """What reactions take, or flows end with, and nobody says."""
+        taken = [kind for each in self.contracts for kind in sorted(wanted_by(each), key=str) if kind.inner is None]
+        ends = [kind for flow in self.flows for kind in flow.ends]
+        return tuple(each for each in dict.fromkeys([*ends, *taken]) if each not in self.said)
+
+    def is_taken(self, kind: EventType) -> bool:
+        """Whether a reaction runs for it or looks back for it, a flow ends with it, or somebody outside hears it."""
+        heard = [each.hears for each in self.contracts] + [
+            each.hears for each in self.choreography.projections.values()
+        ]
+        looked = [] if kind.failure else [wanted_by(each, unless=False) for each in self.contracts]
+        ends = [flow.ends for flow in self.flows]
+        return any(kind in each for each in (*heard, *looked, *ends, self.choreography.outgoing))
+
+    def leads(self, contract: Contract, kind: EventType) -> bool:
+        """Whether what it emits may cause this, or is it."""
+        return any(self.paths.leads_to(each, [kind]) for each in contract.emits)
+
     def emitters(self, event: EventType) -> list[Contract]:
         """The reactions that may emit it."""
         return self.paths.emitters.get(event, [])
@@ -76,6 +109,14 @@ class Subject:
     def hearers(self, event: EventType) -> list[Contract]:
         """The reactions that it makes run."""
         return self.paths.hearers.get(event, [])
+
+
+def wanted_by(contract: Contract, *, unless: bool = True) -> set[EventType]:
+    """Every event that a reaction takes in any form; without those that only keep it from running if so asked."""
+    options = contract.options
+    shapes = [each for each in (options.needs, options.unless if unless else None) if each is not None]
+    given = {kind for each in contract.givens for kind in each.types}
+    return {*contract.hears, *given, *(kind for shape in shapes for kind in types_in(shape))}
 
 
 def at_reaction(contract: Contract, check: Check, title: str, fix: str, **more: Any) -> Finding:

@@ -15,12 +15,12 @@ def find(subject: Subject) -> Iterator[Finding]:
         if options.wait is None or options.once is not None:
             continue
         if options.unless is None:
-            if _goes_on_beside(subject, contract):
+            if beside := _goes_on_beside(subject, contract):
                 yield at_reaction(
                     contract,
                     CHECK,
                     f"nothing stops the timer of {contract.name} while the flow goes on",
-                    "name in unless= the events after which it has nothing to say any more",
+                    f"name {' | '.join(map(str, beside))} in unless=, or what else leaves it nothing to say",
                 )
         elif not any(_can_come(subject, contract, kind) for kind in types_in(options.unless)):
             yield at_reaction(
@@ -39,14 +39,14 @@ def find(subject: Subject) -> Iterator[Finding]:
             )
 
 
-def _goes_on_beside(subject: Subject, contract: Contract) -> bool:
-    """Whether something else answers its event, or the world may say something meanwhile."""
+def _goes_on_beside(subject: Subject, contract: Contract) -> list[EventType]:
+    """What else comes of its event, or what the world may say meanwhile."""
     for kind in contract.hears:
         for each in subject.hearers(kind):
             if each is not contract and each.options.wait is None and (each.emits or each.options.compensates is None):
-                return True
+                return list(each.emits) or [kind]
     starts = [flow for flow in subject.flows if subject.paths.leads_to(flow.start, contract.hears)]
-    return any(kind.carries(flow.key) for flow in starts for kind in subject.choreography.incoming)
+    return [kind for kind in subject.choreography.incoming if any(kind.carries(flow.key) for flow in starts)]
 
 
 def _can_come(subject: Subject, contract: Contract, kind: object) -> bool:

@@ -20,11 +20,12 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 def _compare(contract: Contract, body: Body) -> Iterator[Finding]:
     for event in sorted(body.returned - {None, *contract.emits}, key=str):
+        written = f"{contract.returns} | {f'list[{event}]' if event in body.listed else event}"
         yield at_reaction(
             contract,
             CHECK,
             f"the body of {contract.path} returns {event}, and its annotation does not name it",
-            f"write `-> {contract.returns} | {event}` if it is meant: as it is, each such run ends as a dead letter",
+            f"write `-> {written}` if it is meant: as it is, each such run ends as a dead letter",
             about=f"{contract.path} {event}",
         )
     if None in body.returned and not allowed(contract.returns, []):
@@ -32,7 +33,8 @@ def _compare(contract: Contract, body: Body) -> Iterator[Finding]:
             contract,
             CHECK,
             f"the body of {contract.path} may return nothing, and its annotation does not allow that",
-            f"write `-> {contract.returns} | None` if it is meant: as it is, each such run ends as a dead letter",
+            f"return an event there too, or write `-> {contract.returns} | None` if it is meant: as it is, each such "
+            "run ends as a dead letter",
             about=f"{contract.path} None",
         )
     returns = contract.returns.of if isinstance(contract.returns, OneOf) else ()
@@ -42,7 +44,7 @@ def _compare(contract: Contract, body: Body) -> Iterator[Finding]:
             contract,
             CHECK,
             f"{contract.path} declares None, and every return in its body is an event",
-            "take None out of the annotation: as it is, nobody may rely on the answer",
+            "return None where its body should, or take None out of the annotation: nobody may rely on the answer",
             about=f"{contract.path} None",
             severity="warning",
         )
@@ -52,7 +54,7 @@ def _compare(contract: Contract, body: Body) -> Iterator[Finding]:
                 contract,
                 CHECK,
                 f"{contract.path} declares {event}, and no return in its body builds it",
-                f"take {event} out of the annotation, or return it: who hears it waits for nothing",
+                f"return {event} where its body should, or take {event} out of the annotation: who hears it waits",
                 about=f"{contract.path} {event}",
                 severity="warning",
             )

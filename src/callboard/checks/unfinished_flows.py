@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
-from callboard.checks.extraction import OUTCOME_UNKNOWN
+from callboard.checks import mending
+from callboard.checks.extraction import ATTEMPT_FAILED, GAVE_UP, ITS_TIME, NOTHING_TO_UNDO, OUTCOME_UNKNOWN, Happening
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow, told
 from callboard.checks.world import World
 from callboard.contract import Contract, types_in
+from callboard.event import EventType
 from callboard.flow import Flow
 
 
@@ -22,12 +24,11 @@ def stuck(world: World, flow: Flow, *, parked: bool) -> int | None:
 
 def blocking(world: World, flow: Flow, state: int) -> list[tuple[Contract, str]]:
     """The reactions that wait, and what they wait for, of those that could bring the flow to its end."""
-    ending = {*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ())}
     paths = world.extraction.paths
     return [
         (contract, what)
         for contract, what in world.waiting(state)
-        if any(paths.leads_to(kind, ending) for kind in contract.emits)
+        if any(paths.leads_to(kind, flow.ends) for kind in contract.emits)
     ]
 
 
@@ -38,28 +39,84 @@ def find(subject: Subject) -> Iterator[Finding]:
             state = stuck(world, flow, parked=False)
             if state is None:
                 continue
-            where, fix = _told_where(subject, world, state)
+            where, fix = _told_where(subject, world, flow, state)
             yield at_flow(flow, CHECK, f"{flow.name} never ends {where}", fix, **told(world, state))
 
 
-def _told_where(subject: Subject, world: World, state: int) -> tuple[str, str]:
-    """After what it stays open, and what would let it end."""
-    last = [each for each in world.happenings(state) if each.contract is not None]
-    unknown = next((each.contract for each in last if each.note == OUTCOME_UNKNOWN), None)
-    if unknown is not None:
+def _told_where(subject: Subject, world: World, flow: Flow, state: int) -> tuple[str, str]:
+    """Where it stops, and what would let it end."""
+    runs = [each for each in world.happenings(state) if each.contract is not None]
+    unknown = next((each.contract for each in runs if each.note == OUTCOME_UNKNOWN), None)
+    if unknown is not None and unknown.effect_types:
         undone = subject.choreography.contracts[f"{unknown.service}.{unknown.options.compensates}"]
         kinds = " | ".join(map(str, unknown.effect_types))
         return (
             f"where nobody knows what {undone.name} did and {unknown.name} is asked to undo it",
             f"let {unknown.name} take `{kinds} | None`: it then runs, and settles the matter under ctx.key_of",
         )
-    if last and last[-1].emitted:
-        where = f"after {named({each.kind for each in last[-1].emitted})}"
-    elif last and last[-1].contract is not None:
-        where = f"where {last[-1].contract.name} emits nothing"
-    else:
-        where = f"after {named(world.said(state))}"
-    return where, f"let the flow come to an event of succeeds= or fails= also {where}"
+    stop = _stop(subject, flow, runs)
+    if stop is None:
+        return f"after {flow.start}", f"let a reaction hear {flow.start} and emit {flow.ends[0]}"
+    if stop.contract is not None and not stop.emitted:
+        return f"where {stop.contract.name} emits nothing", _speak(subject, flow, stop.contract, stop.note)
+    said = dict.fromkeys(each.kind for each in stop.emitted)
+    last = next((each for each in said if not subject.is_taken(each)), next(iter(said)))
+    fix = mending.complete(subject, flow, world.said(state)) or mending.hear(subject, last)
+    failed = [one.kind for each in runs for one in each.emitted if one.kind in subject.paths.bad]
+    return f"after {named(said)}", fix or _go_on(flow, last, failed)
+
+
+def stopped_after(subject: Subject, world: World, flow: Flow) -> list[EventType]:
+    """The last events of a flow that never ends, where it has such an end."""
+    state = stuck(world, flow, parked=False)
+    runs = [] if state is None else [each for each in world.happenings(state) if each.contract is not None]
+    stop = _stop(subject, flow, runs)
+    return [] if stop is None else list(dict.fromkeys(each.kind for each in stop.emitted))
+
+
+def _stop(subject: Subject, flow: Flow, runs: list[Happening]) -> Happening | None:
+    """The first run that says nothing that leads to the end, and should; else the last that said anything."""
+    runs = [each for each in runs if each.emitted or each.note not in (ATTEMPT_FAILED, GAVE_UP, ITS_TIME)]
+    first = next((each for each in runs if _stops(subject, flow, each)), None)
+    return first or next((each for each in reversed(runs) if each.emitted), runs[-1] if runs else None)
+
+
+def _stops(subject: Subject, flow: Flow, each: Happening) -> bool:
+    """Whether it could have said something that leads to the end, or nobody hears what it says."""
+    kinds = {one.kind for one in each.emitted}
+    if each.contract is None or any(_leads_on(subject, flow, one) for one in kinds):
+        return False
+    could = any(_leads_on(subject, flow, one) for one in each.contract.emits)
+    return could or any(not subject.is_taken(one) for one in kinds)
+
+
+def _leads_on(subject: Subject, flow: Flow, kind: EventType) -> bool:
+    """Whether an end may come of it, also with a word from outside for which it is needed."""
+    leads_to, after = subject.paths.leads_to, [kind]
+    for each in subject.contracts:
+        needs = each.options.needs
+        after += each.emits if needs is not None and leads_to(kind, types_in(needs)) else ()
+    return any(leads_to(one, flow.ends) for one in after)
+
+
+def _speak(subject: Subject, flow: Flow, contract: Contract, note: str) -> str:
+    """How a run that says nothing comes to say what others wait for."""
+    said = [each for each in contract.emits if subject.paths.leads_to(each, flow.ends)]
+    if contract.effect_types and note == NOTHING_TO_UNDO:
+        kinds = " | ".join(map(str, contract.effect_types))
+        return f"let {contract.name} take `{kinds} | None`: it then runs there too, and says {named(said)}"
+    if said:
+        return f"let {contract.name} emit {said[0]} there too"
+    return f"let {contract.name} emit {flow.ends[0]}, or name what comes before it in a completion of {flow.name}"
+
+
+def _go_on(flow: Flow, kind: EventType, failed: list[EventType]) -> str:
+    """What may come of an event that others hear, but that leads to no end."""
+    if failed:
+        own = [each for each in failed if each.inner is None]
+        return f"name {kind if kind not in flow.ends else (own or failed)[-1]} in fails= of {flow.name}"
+    end = types_in(flow.succeeds)[0]
+    return f"let a reaction hear {kind} and emit {end}, or name {kind} in succeeds= of {flow.name}"
 
 
 CHECK = Check(

@@ -3,23 +3,21 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks import mending
 from callboard.checks.subject import Subject, at_flow, at_reaction
 from callboard.contract import types_in
 
 
 def find(subject: Subject) -> Iterator[Finding]:
     """Failures that no reaction hears, and that are in no fails=; and those in succeeds=."""
-    heard = {*subject.choreography.outgoing, *(kind for each in subject.contracts for kind in each.hears)}
-    for flow in subject.flows:
-        heard |= set(types_in(flow.fails)) if flow.fails is not None else set()
     for contract in subject.contracts:
         for kind in contract.emits:
-            if kind.failure and kind not in heard:
+            if kind.failure and kind in subject.unheard:
                 yield at_reaction(
                     contract,
                     CHECK,
                     f"nobody hears that {contract.name} failed: {kind}",
-                    f"react to {kind} and undo what was done before it, or name it in the flow's fails=",
+                    mending.hear(subject, kind) or f"react to {kind}, or take it away",
                     about=f"{contract.path} {kind}",
                 )
     for flow in subject.flows:
@@ -29,7 +27,7 @@ def find(subject: Subject) -> Iterator[Finding]:
                     flow,
                     CHECK,
                     f"{flow.name} succeeds by {kind}, a failure",
-                    f"name {kind} in fails=, or declare it with @event if it is none",
+                    f"name {kind} in fails= of {flow.name} instead, or declare it with @event if it is none",
                     about=f"{flow.name} {kind}",
                 )
 

@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks import mending
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow
+from callboard.checks.unfinished_flows import stopped_after, stuck
 from callboard.checks.world import World
 from callboard.contract import ways
 from callboard.event import EventType
@@ -15,11 +17,11 @@ def find(subject: Subject) -> Iterator[Finding]:
     """Completions with an event that is never said in the flow, and flows that never succeed."""
     for world in subject.worlds:
         for flow in world.flows:
-            yield from _of(world, flow)
+            yield from _of(subject, world, flow)
 
 
-def _of(world: World, flow: Flow) -> Iterator[Finding]:
-    said = {each.kind for happening in world.happened for each in happening.emitted}
+def _of(subject: Subject, world: World, flow: Flow) -> Iterator[Finding]:
+    said = world.ever_said
     if world.exploration.bounded:  # beyond, what may be said by types alone
         said = {each.kind for each in world.extraction.instances.found}
     lacking = False
@@ -27,25 +29,41 @@ def _of(world: World, flow: Flow) -> Iterator[Finding]:
         for way in ways(shape) if shape is not None else ():
             if missing := way - said:
                 lacking = True
-                yield _finding(flow, way, word, missing)
+                fix = _fix(subject, world, flow, missing, way - missing)
+                yield _finding(flow, way, word, missing, fix)
     if not lacking and not world.exploration.bounded and not _is_given(world, flow, good=True):
+        state = stuck(world, flow, parked=False)
+        fix = "" if state is None else mending.complete(subject, flow, world.said(state))
         yield at_flow(
             flow,
             CHECK,
             f"{flow.name} never succeeds",
-            f"no run of the flow ends with `{flow.succeeds}` before it has failed: see what its failures exclude",
+            fix or f"no run ends with `{flow.succeeds}` before the flow has failed: see what its failures exclude",
             about=f"{flow.name} succeeds",
         )
 
 
-def _finding(flow: Flow, way: frozenset[EventType], word: str, missing: frozenset[EventType]) -> Finding:
+def _finding(flow: Flow, way: frozenset[EventType], word: str, missing: frozenset[EventType], fix: str) -> Finding:
     return at_flow(
         flow,
         CHECK,
         f"{flow.name} cannot {word} by {named(way)}: {named(missing)} is never said in it",
-        f"let a reaction of this flow emit {named(missing)}, or take it out of the completion",
+        fix,
         about=f"{flow.name} {word} {named(way)}",
     )
+
+
+def _fix(subject: Subject, world: World, flow: Flow, missing: frozenset[EventType], said: frozenset[EventType]) -> str:
+    first, bad = min(missing, key=str), subject.paths.bad
+    fix = mending.upstream(subject, first, world.ever_said)
+    if not fix and first in bad and mending.is_late_unheard(subject, flow):
+        return mending.end_late(subject, flow)
+    fix = fix or (mending.say(subject, first) if first not in subject.said else "")
+    stop = stopped_after(subject, world, flow)
+    last = sorted(said, key=str) or [each for each in stop if (each in bad) == (first in bad)]
+    if last and not fix:
+        return f"let a reaction hear {last[0]} and emit {first}, or take {first} out of {flow.name}"
+    return fix or f"let a reaction of this flow emit {named(missing)}, or take it out of {flow.name}"
 
 
 def _is_given(world: World, flow: Flow, *, good: bool) -> bool:

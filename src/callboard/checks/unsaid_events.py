@@ -1,29 +1,26 @@
 """CB103: a reaction waits for an event that nobody says."""
 
-from collections.abc import Iterator
-from difflib import get_close_matches
+from collections.abc import Collection, Iterator
 
 from callboard.check import Check, Finding, Severity
-from callboard.checks.orphan_events import wanted_by
-from callboard.checks.subject import Subject, at_reaction
+from callboard.checks import mending
+from callboard.checks.subject import Subject, at_reaction, wanted_by
 from callboard.contract import Contract, holds, types_in
 from callboard.event import EventType, FlowCancelled, FlowTimedOut, ReactionFailed
 
 
 def find(subject: Subject) -> Iterator[Finding]:
     """Events that a reaction takes, and that no reaction, flow or world outside says."""
-    said = {kind for contract in subject.contracts for kind in contract.emits}
-    said |= {*subject.choreography.incoming, *(flow.start for flow in subject.flows)}
     for contract in subject.contracts:
         for kind in sorted(wanted_by(contract), key=str):
-            if kind not in said and not _is_told(subject, contract, kind):
+            if kind not in subject.said and not _is_told(subject, contract, kind):
                 yield at_reaction(
                     contract,
                     CHECK,
                     f"{contract.name} waits for {kind}, which nobody says",
-                    _fix(kind, [str(each) for each in said]),
+                    _fix(subject, contract, kind),
                     about=f"{contract.path} {kind}",
-                    severity=_severity(contract, kind, said),
+                    severity=_severity(contract, kind, subject.said),
                 )
 
 
@@ -41,22 +38,26 @@ def _is_told(subject: Subject, contract: Contract, kind: EventType) -> bool:
     return False
 
 
-def _severity(contract: Contract, kind: EventType, said: set[EventType]) -> Severity:
+def _severity(contract: Contract, kind: EventType, said: Collection[EventType]) -> Severity:
     needs = contract.options.needs
-    is_needed = needs is not None and kind in types_in(needs) and not holds(needs, said)
+    is_needed = needs is not None and kind in types_in(needs) and not holds(needs, set(said))
     return "error" if kind in contract.hears or is_needed else "warning"
 
 
-def _fix(kind: EventType, said: list[str]) -> str:
+def _fix(subject: Subject, contract: Contract, kind: EventType) -> str:
     if kind.cls is FlowTimedOut:
         return f"give the flow that starts with {kind.inner} a timeout=, or do not wait for it"
     if kind.cls is FlowCancelled:
         return f"declare a Flow that starts with {kind.inner}, or do not wait for it"
     if kind.cls is ReactionFailed:
-        return f"let a reaction of this service hear {kind.inner}, or do not wait for its failure"
-    near = get_close_matches(str(kind), said, 1, 0.6)
-    meant = f"take {near[0]} if that is meant, " if near else ""
-    return f"{meant}let a reaction emit {kind}, or name it in incoming= if it comes from outside"
+        return f"take {kind} out of {contract.name}, or let a reaction of {contract.service} hear {kind.inner}"
+    first = mending.say(subject, kind) or mending.take_instead(subject, contract)
+    takers = [each for each in subject.contracts if kind in wanted_by(each)]
+    if not first and len(takers) > 1:
+        return f"name {kind} in incoming= if it comes from outside, or let a reaction emit it"
+    if not first and not mending.lacking(contract, subject.said):
+        return f"take {kind} out of {contract.name}, let a reaction emit it, or name it in incoming="
+    return f"{first or f'let a reaction emit {kind}'}; or name {kind} in incoming= if it comes from outside"
 
 
 CHECK = Check(

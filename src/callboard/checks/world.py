@@ -1,6 +1,6 @@
 """All that may happen in flows that begin with one event, and how to tell of it."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 
 from callboard.check import Step, place_of_contract
@@ -38,6 +38,11 @@ class World:
     def runs(self) -> set[str]:
         """The reactions that ran somewhere."""
         return {each.contract.path for each in self.happened if each.contract is not None}
+
+    @cached_property
+    def ever_said(self) -> set[EventType]:
+        """The types of events that were published somewhere."""
+        return {each.kind for happening in self.happened for each in happening.emitted}
 
     @cached_property
     def of_reaction(self) -> dict[str, list[int]]:
@@ -98,23 +103,6 @@ class World:
     def happenings(self, state: int) -> Iterator[Happening]:
         """What happened on the way."""
         yield from (transition.label for transition, _, _ in self.way(state))
-
-    def rivals(self, state: int, good: Collection[EventType], lost: Happening | None) -> str | None:
-        """What keeps one of two ways from being gone after the other: the reaction that says `good`, and the first of
-        its service that leads to what is `lost`, in one once= group. None where no service decides both.
-        """
-        way = list(self.happenings(state))
-        won = next((it.contract for it in way if any(each.kind in good for each in it.emitted)), None)
-        found: Contract | None = None
-        while won is not None and lost is not None:
-            if lost.contract is not None and lost.contract.service == won.service and lost.contract is not won:
-                found = lost.contract
-            heard = lost.heard
-            lost = next((it for it in way if heard is not None and heard in it.emitted), None)
-        if won is None or found is None:
-            return None
-        group, names = won.options.once or found.options.once or "end", sorted((found.path, won.path))
-        return f'let {" and ".join(names)} share a group, once="{group}": the first of them wins'
 
     def steps(self, state: int, about: int = 0) -> tuple[Step, ...]:
         """The way to a state, told; `about` are the bits that matter: what had no part in switching them is folded."""

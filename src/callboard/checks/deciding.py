@@ -1,0 +1,90 @@
+"""What keeps a flow from going two ways: one service that decides between them."""
+
+from collections.abc import Collection
+
+from callboard.checks.extraction import Happening
+from callboard.checks.subject import Subject
+from callboard.checks.world import World
+from callboard.contract import Contract
+from callboard.event import EventType
+
+
+def apart(world: World, state: int, good: Collection[EventType], lost: Happening | None) -> str:
+    """What keeps two ways to a state apart, where one service decides both: a once= group of two reactions, those
+    nearest to `good`; pivot= where one of them undoes the other. Empty where no service decides both.
+    """
+    way = list(world.happenings(state))
+    won = _causes(way, next((it for it in way if any(each.kind in good for each in it.emitted)), None))
+    gone = _causes(way, lost)[::-1]
+    pairs = [(one, other) for one in won for other in gone if one.service == other.service and one is not other]
+    if not pairs:
+        return ""
+    one, other = pairs[0]
+    if other.options.compensates == one.name:
+        if one.options.pivot:
+            return f"let {other.name} emit nothing where {one.name} has taken its effect"
+        if any(map(world.extraction.effects.is_effect, won[: won.index(one)])):
+            return ""
+        return f"say pivot=True on {one.name}: {other.name} then undoes it no more once it has taken effect"
+    if one.options.once is not None and one.options.once == other.options.once:
+        is_loose = not all(world.extraction.instances.outcomes[other.path])
+        return (
+            f"let {other.name} emit something each time: else it leaves its once= group to others" if is_loose else ""
+        )
+    group, names = one.options.once or other.options.once or "end", sorted((one.path, other.path))
+    return f'let {" and ".join(names)} share a group, once="{group}": the first of them wins'
+
+
+def _causes(way: list[Happening], last: Happening | None) -> list[Contract]:
+    """The reactions that led to what happened, and its own: the last first."""
+    found: list[Contract] = []
+    while last is not None:
+        found += [last.contract] if last.contract is not None else []
+        heard = last.heard
+        last = next((it for it in way if heard is not None and heard in it.emitted), None)
+    return found
+
+
+def through_asker(subject: Subject, undo: Contract, asks: Happening | None) -> str:
+    """Who decides that the flow failed asks for the undo, not what asks for it now. Empty if nobody decides that."""
+    decides = asker(subject, undo)
+    if decides is None or asks is None or asks.heard is None or asks.heard.kind in decides.emits:
+        return ""
+    said = failure_of(subject, decides, undo)
+    return f"let {decides.name} hear {asks.heard.kind} instead of {undo.name}, and let {undo.name} hear {said}"
+
+
+def asker(subject: Subject, undo: Contract, *, timers: bool = False) -> Contract | None:
+    """Who says, in one once= group with what leads to success, that a flow failed; the undo does not come before it."""
+    ends = subject.paths.successes()
+    for each in subject.contracts:
+        options = each.options
+        fits = options.once is not None and options.compensates is None and (options.wait is None or timers)
+        group = [it for it in subject.contracts if (it.service, it.options.once) == (each.service, options.once)]
+        goes_on = any(subject.leads(one, end) for one in group if one is not each for end in ends)
+        if fits and goes_on and len(each.triggers) == 1 and failure_of(subject, each, undo) is not None:
+            return each
+    return None
+
+
+def failure_said(subject: Subject, undo: Contract, said: Collection[EventType]) -> list[EventType]:
+    """Of what was said: how the one who decides told of the failure."""
+    decides = asker(subject, undo)
+    kind = None if decides is None else failure_of(subject, decides, undo)
+    return [kind] if kind is not None and kind in said else []
+
+
+def failure_of(subject: Subject, decides: Contract, undo: Contract) -> EventType | None:
+    """How it says that the flow failed, of what the undo does not come before."""
+    bad = [kind for kind in decides.emits if kind in subject.paths.bad]
+    return next((kind for kind in bad if not subject.leads(undo, kind)), None)
+
+
+def excludes(subject: Subject, kinds: Collection[EventType], hearer: Contract) -> bool:
+    """Whether who says one of these, or led to it, keeps this one from running: a once= group lets one run."""
+    if hearer.options.once is None:
+        return False
+    group = (hearer.service, hearer.options.once)
+    rivals = [each for each in subject.contracts if (each.service, each.options.once) == group and each is not hearer]
+    sayers = [each for kind in kinds for each in subject.emitters(kind)]
+    return hearer in sayers or any(subject.leads(each, kind) for each in rivals for kind in kinds)

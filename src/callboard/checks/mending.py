@@ -1,0 +1,246 @@
+"""What mends a break in the chain of events: which reaction should hear what, and which event was meant by another."""
+
+from collections.abc import Collection, Iterator, Sequence
+from difflib import get_close_matches
+
+from callboard.checks import deciding
+from callboard.checks.paths import named
+from callboard.checks.subject import Subject, wanted_by
+from callboard.contract import Contract, holds, types_in, ways
+from callboard.event import EventType, FlowTimedOut
+from callboard.flow import Flow
+
+ALIKE = 0.8  # two names, of which one may be a slip of the other
+
+
+def hear(subject: Subject, kind: EventType) -> str:
+    """What should become of an event that nobody goes on from: the best that can be said. Empty where nothing can."""
+    meant = _near(kind, subject.unsaid) or _effect_meant(subject, kind)
+    if meant is not None:
+        return f"emit {meant} instead if that is meant: {_waiting(subject, meant)} for it"
+    bad = kind in subject.paths.bad
+    wanted = next(iter(_wanted(subject, kind, failed=bad)), None)
+    goal = "" if wanted is None else f" and {{}} {wanted}: {_waiting(subject, wanted)} for it"
+    doer = next(_done_before(subject, kind), None) if bad else None
+    if doer is not None and doer.options.pivot:
+        ends = [end for flow in _flows(subject, kind) for end in types_in(flow.succeeds)]
+        return f"let a reaction hear {kind} and emit {ends[0]}: after {doer.name}, a pivot, a flow can only succeed"
+    undos = list(_undos(subject, doer)) if doer is not None else []
+    undos = [each for each in undos if not deciding.excludes(subject, [kind], each)]
+    if doer is not None and not undos:
+        return f"undo {doer.name}: {undo(doer)} that hears {kind}{goal.format('emits')}"
+    if goal and not bad:
+        instead = f"; or emit {wanted} instead" if subject.emitters(kind) else ""
+        return f"let a reaction hear {kind}{goal.format('emit')}{instead}"
+    asker = deciding.asker(subject, undos[0]) if undos else None
+    listeners = [*([asker] if asker is not None else []), *undos]
+    listeners += _closers(subject, kind) if bad else _hearers_instead(subject, kind)
+    listeners = [each for each in listeners if not deciding.excludes(subject, [kind], each)]
+    if listeners:
+        return f"let {listeners[0].name} hear {kind} too" + "".join(
+            f", or emit {one} instead, for which it waits" for one in listeners[0].hears if one in subject.unsaid
+        )
+    if goal:
+        return f"let a reaction hear {kind}{goal.format('emit')}"
+    end = f"name {kind} in fails= of {_flows(subject, kind)[0].name}" if bad and subject.flows else ""
+    return f"{end}, or let a reaction undo what was done before it" if end else ""
+
+
+def complete(subject: Subject, flow: Flow, said: Collection[EventType]) -> str:
+    """What is missing of a completion of several events, of which some were said. Empty if none was begun."""
+    shape = flow.fails if subject.paths.bad & set(said) else flow.succeeds
+    begun = [way for way in ways(shape) if way & set(said) and way - set(said)] if shape is not None else []
+    if not begun:
+        return ""
+    way = min(begun, key=lambda it: (len(it - set(said)), sorted(map(str, it))))
+    missing, last = min(way - set(said), key=str), min(way & set(said), key=str)
+    sayer = next((each for each in subject.emitters(missing) if len(each.triggers) == 1), None)
+    return f"let {sayer.name} hear {last} too" if sayer else f"let a reaction hear {last} and emit {missing}"
+
+
+def is_late_unheard(subject: Subject, flow: Flow) -> bool:
+    """Whether the flow has a deadline, and no reaction runs when it passes."""
+    heard = {kind.inner for each in subject.contracts for kind in each.hears if kind.cls is FlowTimedOut}
+    return flow.timeout is not None and flow.start not in heard
+
+
+def end_late(subject: Subject, flow: Flow) -> str:
+    """Who should hear that the deadline of a flow passed: the undo of what is done last in it; else who says so."""
+    late, fails = f"FlowTimedOut[{flow.start}]", _ends(flow, failed=True)
+    doer = next((each for end in types_in(flow.succeeds) for each in _done_before(subject, end, early=True)), None)
+    undos = list(_undos(subject, doer)) if doer is not None else []
+    decides = deciding.asker(subject, undos[0], timers=True) if undos else None
+    if decides is not None and decides.options.wait is not None:
+        said = deciding.failure_of(subject, decides, undos[0])
+        return f'let a reaction of {decides.service}, once="{decides.options.once}", hear {late} and emit {said}'
+    if undos:
+        return f"let {(decides or undos[0]).name} hear {late} too"
+    if doer is None:
+        return f"let a reaction hear {late} and emit {fails[0] if fails else 'an event of fails='}"
+    ends = [*(each for each in fails if each in subject.unsaid), *(each for each in doer.emits if each.failure)]
+    return f"{undo(doer)} that hears {late}{f' and emits {ends[0]}' if ends else ''}"
+
+
+def _undos(subject: Subject, doer: Contract) -> tuple[Contract, ...]:
+    return subject.effects.compensations.get(doer.path, ())
+
+
+def undo(doer: Contract) -> str:
+    """Where and how its compensation is written."""
+    return f"a reaction of {doer.service} with compensates={doer.name}"
+
+
+def _flows(subject: Subject, kind: EventType) -> list[Flow]:
+    """Those in which it may be said; all, if a word from outside leads to it."""
+    return [flow for flow in subject.flows if subject.paths.leads_to(flow.start, [kind])] or list(subject.flows)
+
+
+def _wanted(subject: Subject, kind: EventType, *, failed: bool) -> list[EventType]:
+    """What nobody says and might come of it: how its flows end, else the only event that is waited for."""
+    lacking = [each for each in subject.unsaid if not subject.paths.leads_to(each, [kind])]
+    ends = [end for flow in _flows(subject, kind) for end in _ends(flow, failed=failed) if end in lacking]
+    may_be_bad = failed or kind in subject.unheard
+    return ends or [each for each in lacking if len(lacking) == 1 and (may_be_bad or each not in subject.paths.bad)]
+
+
+def _effect_meant(subject: Subject, kind: EventType) -> EventType | None:
+    """What a compensation takes for the effect of its reaction, which says this instead."""
+    for doer in subject.emitters(kind):
+        for undo in _undos(subject, doer):
+            given = [one for each in undo.givens for one in each.types]
+            for one in [*given, *(one for one in undo.hears if one in subject.unsaid)]:
+                needs = types_in(undo.options.needs) if undo.options.needs is not None else ()
+                known = {*doer.emits, *needs, *(flow.start for flow in subject.flows)}
+                if one not in known and not undo.effect_types and not subject.paths.leads_to(one, [kind]):
+                    return one
+    return None
+
+
+def say(subject: Subject, kind: EventType) -> str:
+    """How an event comes to be said that nobody says. Empty where nothing is left over that points to it."""
+    meant = _near(kind, subject.unheard) or _near(kind, subject.said)
+    if meant is not None:
+        return f"take {meant} if that is meant"
+    left = [each for each in subject.unheard if not subject.paths.leads_to(kind, [each])]
+    if any(kind in flow.ends for flow in subject.flows):
+        left = [each for each in left if (each in subject.paths.bad) == (kind in subject.paths.bad)]
+    elif len(left) > 1:
+        return ""
+    return f"let a reaction hear {' | '.join(map(str, left))}, which nobody does, and emit {kind}" if left else ""
+
+
+def take_instead(subject: Subject, contract: Contract) -> str:
+    """What a reaction meant that takes what nobody says: the effect that it undoes, the deadline, or a loose end."""
+    paths, mine = subject.paths, {*wanted_by(contract), *_undone(subject, contract).emits}
+    undone = _undone(subject, contract)
+    if undone is not contract and not contract.effect_types:
+        effect = next((each for each in undone.emits if not each.failure), None)
+        if effect is not None:
+            return f"take {effect} if that is meant, which {undone.name} emits"
+    late = [flow for flow in subject.flows if is_late_unheard(subject, flow)]
+    is_late = contract.options.compensates is not None or set(contract.emits) <= paths.bad
+    if len(late) == 1 and is_late and lacking(contract, subject.said):
+        return f"take FlowTimedOut[{late[0].start}] if that is meant, which nobody hears"
+    ends = [*subject.choreography.outgoing, *(end for flow in subject.flows for end in flow.ends)]
+    known = paths.bad.union(mine, (flow.start for flow in subject.flows))
+    loose = [each for each in subject.said - known if not paths.leads_to(each, ends)]
+    loose = [each for each in loose if not subject.leads(contract, each)]
+    return f"take {loose[0]} if that is meant, which leads to no end" if len(loose) == 1 else ""
+
+
+def _near(kind: EventType, others: Collection[EventType]) -> EventType | None:
+    names = {str(each): each for each in sorted(others, key=str) if each is not kind}
+    found = get_close_matches(str(kind), names, 1, ALIKE)
+    return names[found[0]] if found else None
+
+
+def _waiting(subject: Subject, kind: EventType) -> str:
+    takers = [each.name for each in subject.contracts if kind in wanted_by(each)]
+    takers = takers or [flow.name for flow in subject.flows if kind in flow.ends]
+    return f"{named(takers)} {'waits' if len(takers) == 1 else 'wait'}"
+
+
+def _ends(flow: Flow, *, failed: bool) -> tuple[EventType, ...]:
+    shape = flow.fails if failed else flow.succeeds
+    return () if shape is None else types_in(shape)
+
+
+def _hearers_instead(subject: Subject, kind: EventType) -> Iterator[Contract]:
+    """Of good news: who hears another that could be said instead."""
+    bad = subject.paths.bad
+    instead = [one for each in subject.emitters(kind) for one in each.emits if one not in bad and one is not kind]
+    yield from (each for one in instead for each in subject.hearers(one) if each.options.wait is None)
+
+
+def _done_before(subject: Subject, kind: EventType, *, early: bool = False) -> Iterator[Contract]:
+    """What took effect before an event and is to be undone, the last first; `early`: also if its undo leads there."""
+    seen, todo = {kind}, [kind]
+    while todo:
+        causes = [_undone(subject, each) for each in subject.emitters(todo.pop(0))]
+        before = [one for each in causes for one in sorted(wanted_by(each, unless=False), key=str) if one not in seen]
+        seen |= set(before)
+        todo += before
+        for doer in [each for one in before for each in subject.emitters(one)]:
+            is_asked = any(_is_asked(subject, each, kind) for each in _undos(subject, doer))
+            is_open = early or (doer not in causes and (doer.options.pivot or not is_asked))
+            if is_open and subject.effects.is_effect(doer):
+                yield doer
+
+
+def _is_asked(subject: Subject, undo: Contract, kind: EventType) -> bool:
+    """Whether it is asked where this event is said: by it, by what caused it, or since it comes before it."""
+    causes = [one for one in undo.hears if one in subject.paths.bad]
+    return subject.leads(undo, kind) or any(subject.paths.leads_to(one, [kind]) for one in causes)
+
+
+def goes_on_beside(subject: Subject, contract: Contract) -> bool:
+    """Whether what it hears leads to an end by another reaction too, whatever it says itself."""
+    ends = [end for flow in subject.flows for end in flow.ends]
+    others = [each for kind in contract.hears for each in subject.hearers(kind) if each is not contract]
+    return any(subject.leads(each, end) for each in others for end in ends)
+
+
+def _undone(subject: Subject, contract: Contract) -> Contract:
+    """What a compensation compensates; any other reaction itself."""
+    undone = contract.options.compensates
+    return contract if undone is None else subject.choreography.contracts[f"{contract.service}.{undone}"]
+
+
+def _closers(subject: Subject, kind: EventType) -> Iterator[Contract]:
+    """The reactions that say, of one event of bad news, that a flow failed."""
+    bad = subject.paths.bad
+    for flow in subject.flows:
+        ends = set(_ends(flow, failed=True))
+        for each in subject.contracts:
+            fits = set(each.hears) <= bad and not ends.isdisjoint(each.emits) and not subject.leads(each, kind)
+            if fits and len(each.triggers) == 1 and each.options.compensates is None:
+                yield each
+
+
+def root(subject: Subject, kind: EventType, said: Collection[EventType]) -> tuple[Contract, EventType] | None:
+    """Why it is never said: the first event on the way to it that no reaction comes to say, and who waits for it."""
+    seen, todo = {kind}, [kind]
+    while todo:
+        for each in subject.emitters(todo.pop(0)):
+            for one in lacking(each, said):
+                if not any(lacking(other, said) for other in subject.emitters(one)):
+                    return each, one
+                todo += [one] if one not in seen else []
+                seen.add(one)
+    return None
+
+
+def upstream(subject: Subject, kind: EventType, said: Collection[EventType]) -> str:
+    """What is to be mended first for an event to be said, where that lies further up. Empty if it does not."""
+    found = root(subject, kind, said)
+    if found is None:
+        return ""
+    waiter, lost = found
+    return f"mend what comes before it: {waiter.name} waits for {lost}, which is never said"
+
+
+def lacking(contract: Contract, said: Collection[EventType]) -> Sequence[EventType]:
+    """What a reaction waits for in vain, if only these are said."""
+    needs = contract.options.needs
+    found = [kind for each in contract.triggers if not set(each.types) & set(said) for kind in each.types]
+    return found + ([] if needs is None or holds(needs, set(said)) else [k for k in types_in(needs) if k not in said])
