@@ -25,8 +25,9 @@ from callboard import (
 
 EVENTS = (
     "Ordered", "Held", "Paid", "Sent", "Packed", "Released", "Refunded", "Restocked", "Closed", "Cancelled", "Noted",
+    "Order",
 )  # fmt: skip
-FAILURES = ("SoldOut", "Declined", "NotSent")
+FAILURES = ("SoldOut", "Declined", "NotSent", "Failed")
 SERVICES = ("stock", "money", "parcels", "desk")
 _NUMBERS = count(1)
 

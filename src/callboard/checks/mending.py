@@ -194,8 +194,10 @@ def _is_asked(subject: Subject, undo: Contract, kind: EventType) -> bool:
 
 
 def goes_on_beside(subject: Subject, contract: Contract) -> bool:
-    """Whether what it hears leads to an end by another reaction too, whatever it says itself."""
+    """Whether what it hears ends the flow, or leads there by another reaction too, whatever it says itself."""
     ends = [end for flow in subject.flows for end in flow.ends]
+    if set(contract.hears) & set(ends):
+        return True
     others = [each for kind in contract.hears for each in subject.hearers(kind) if each is not contract]
     return any(subject.leads(each, end) for each in others for end in ends)
 

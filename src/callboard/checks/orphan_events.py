@@ -31,7 +31,7 @@ def _text(subject: Subject, kind: EventType, title: str, stops: Collection[Event
     if kind in stops:
         return f"{title}: it only stops a timer", f"{first}; or end the flow with it"
     sayers, outside = subject.emitters(kind), f"name {kind} in outgoing= if somebody outside hears it"
-    is_clear = not first.endswith(" too") and not first.startswith("react")
+    is_clear = not first.endswith(" too") and not first.startswith(("react", "name"))
     if sayers and not is_clear and mending.goes_on_beside(subject, sayers[0]):
         return title, f"{outside}, or take {kind} out of the return of {sayers[0].name}"
     if sayers and not is_clear and len(sayers[0].emits) > 1 and kind not in subject.paths.bad:

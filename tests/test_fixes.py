@@ -1,0 +1,174 @@
+"""The fix of a finding names the reaction and the event; typed word for word, it mends what was broken."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from callboard.check import Finding
+from callboard.checks.catalogue import check
+from tests.fragments import choreography
+
+SHOP = """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held | SoldOut: ...
+
+@stock.reaction(compensates=hold)
+def release(why: Declined | Refunded, held: Held | None, shelf: Shelf) -> Released: ...
+
+@money.reaction
+def charge(held: Held, bank: Bank) -> Paid | Declined: ...
+
+@money.reaction(compensates=charge)
+def refund(why: NotSent | ReactionFailed[Held], paid: Paid | None, bank: Bank) -> Refunded: ...
+
+@parcels.reaction(pivot=True)
+def send(paid: Paid, carrier: Carrier) -> Sent | NotSent: ...
+
+@parcels.reaction(compensates=send)
+def call_off(late: FlowTimedOut[Ordered], sent: Sent | None, carrier: Carrier) -> Sent | NotSent | None: ...
+
+@desk.reaction(once="end")
+def complete(sent: Sent) -> Closed: ...
+
+@desk.reaction(once="end")
+def cancel(why: SoldOut | Released) -> Cancelled: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Closed, fails=Cancelled, timeout=timedelta(hours=1))]
+"""
+RIDE = """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@stock.reaction(compensates=hold)
+def release(why: Cancelled, held: Held, shelf: Shelf) -> None: ...
+
+@desk.reaction(once="end", needs=Held)
+def complete(packed: Packed) -> Closed: ...
+
+@desk.reaction(once="end")
+def cancel(why: SoldOut) -> Cancelled: ...
+
+@desk.reaction(once="end")
+def expire(late: FlowTimedOut[Ordered]) -> Cancelled: ...
+
+@parcels.reaction
+def look(ordered: Ordered) -> SoldOut | None: ...
+
+flows, incoming = [
+    Flow("order", key="order", starts=Ordered, succeeds=Closed, fails=Cancelled, timeout=timedelta(hours=1))], Packed
+"""
+CANCEL = '@desk.reaction(once="end")\ndef cancel(why: SoldOut | Released) -> Cancelled: ...\n'
+COMPLETE = '@desk.reaction(once="end")\ndef complete(sent: Sent) -> Closed: ...\n'
+
+# of each: the text, what is planted (there, and instead), the first finding, its fix or how that begins, what is typed
+CASES: dict[str, tuple[str, tuple[str, str], str, str, tuple[str, str]]] = {
+    "a failure that its undo does not hear": (
+        SHOP, ("Declined | Refunded", "Refunded"),
+        "CB102", "let release hear Declined too", ("why: Refunded", "why: Refunded | Declined"),
+    ),
+    "an undo that the next undo does not hear": (
+        SHOP, ("Declined | Refunded", "Declined"),
+        "CB101", "let release hear Refunded too", ("why: Declined", "why: Declined | Refunded"),
+    ),
+    "a failure with nothing done before it": (
+        SHOP, ("SoldOut | Released", "Released"),
+        "CB102", "let cancel hear SoldOut too", ("why: Released", "why: Released | SoldOut"),
+    ),
+    "a failure after the pivot": (
+        SHOP, ("-> Closed", "-> Closed | Failed"),
+        "CB102", "let a reaction hear Failed and emit Closed: after send, a pivot, a flow can only succeed", (
+            "flows =", "@desk.reaction\ndef typed(heard: Failed) -> Closed: ...\n\nflows ="),
+    ),
+    "a dropped end": (
+        SHOP, (CANCEL, ""),
+        "CB101", "let a reaction hear Released and emit Cancelled: order waits for it", (
+            "flows =", "@desk.reaction(once='end')\ndef typed(heard: Released | SoldOut) -> Cancelled: ...\n\nflows ="),
+    ),
+    "a dropped success": (
+        SHOP, (COMPLETE, ""),
+        "CB104", "let a reaction hear Sent and emit Closed, or take Closed out of order", (
+            "flows =", "@desk.reaction\ndef typed(heard: Sent) -> Closed: ...\n\nflows ="),
+    ),
+    "an effect under another name": (
+        SHOP, ("-> Paid | Declined", "-> Packed | Declined"),
+        "CB101", "emit Paid instead if that is meant: refund and send wait for it", ("-> Packed |", "-> Paid |"),
+    ),
+    "a body that says more": (
+        SHOP, ("-> Closed: ...", "-> Closed:\n    return Noted()"),
+        "CB501", "write `-> Closed | Noted` if it is meant", ("    return Noted()", "    return Closed()"),
+    ),
+    "an end that says nothing": (
+        SHOP, ("-> Cancelled", "-> Cancelled | None"),
+        "CB301", "let cancel emit Cancelled there too", ("-> Cancelled | None", "-> Cancelled"),
+    ),
+    "an undo that is skipped where nothing was done": (
+        SHOP, ("paid: Paid | None", "paid: Paid"),
+        "CB301", "let refund take `Paid | None`: it then runs there too, and says Refunded", (
+            "paid: Paid", "paid: Paid | None"),
+    ),
+    "a pivot that does not say so": (
+        SHOP, ("(pivot=True)", ""),
+        "CB205", "say pivot=True on send", ("@parcels.reaction\n", "@parcels.reaction(pivot=True)\n"),
+    ),
+    "a dropped deadline": (
+        SHOP, ("late: FlowTimedOut[Ordered]", "late: FlowCancelled[Ordered]"),
+        "CB305", "let call_off hear FlowTimedOut[Ordered] too: then it ends by itself", (
+            "late: FlowCancelled", "late: FlowTimedOut[Ordered] | FlowCancelled"),
+    ),
+    "a flow that cannot fail": (
+        SHOP, (", fails=Cancelled", ""),
+        "CB101", "name Cancelled in fails= of order", ("succeeds=Closed", "succeeds=Closed, fails=Cancelled"),
+    ),
+    "an undo without its port": (
+        SHOP, ("paid: Paid | None, bank: Bank", "paid: Paid | None"),
+        "CB203", "let refund take the port Bank", ("paid: Paid | None", "paid: Paid | None, bank: Bank"),
+    ),
+    "a word from outside that is not named": (
+        RIDE, ("], Packed", "], None"),
+        "CB103", "let a reaction emit Packed; or name Packed in incoming= if it comes from outside", (
+            "], None", "], Packed"),
+    ),
+    "who decides does not hear of a failure": (
+        RIDE, ("def cancel(why: SoldOut)", "def cancel(why: Declined)"),
+        "CB102", "let cancel hear SoldOut too", ("why: Declined", "why: SoldOut"),
+    ),
+    "an undo that is asked beside who decides": (
+        RIDE, ("why: Cancelled", "why: Cancelled | SoldOut"),
+        "CB205", "let cancel hear SoldOut instead of release, and let release hear Cancelled", (
+            "why: Cancelled | SoldOut", "why: Cancelled"),
+    ),
+    "an end outside the group": (
+        RIDE, ('(once="end")\ndef expire', "\ndef expire"),
+        "CB205", 'let desk.complete and desk.expire share a group, once="end": the first of them wins', (
+            "\ndef expire", '(once="end")\ndef expire'),
+    ),
+    "an event that stands beside what ends the flow": (
+        RIDE, ("held: Held, shelf: Shelf) -> None", "held: Held, shelf: Shelf) -> Noted"),
+        "CB101", "name Noted in outgoing= if somebody outside hears it, or take Noted out of the return of release", (
+            "], Packed", "], Packed\noutgoing = Noted"),
+    ),
+    "a slip in a name": (
+        RIDE, ("def look(ordered: Ordered)", "def look(ordered: Order)"),
+        "CB103", "take Ordered if that is meant", ("ordered: Order)", "ordered: Ordered)"),
+    ),
+}  # fmt: skip
+
+
+def found(lines: str) -> Sequence[Finding]:
+    return [each for each in check(choreography(lines)).findings if each.severity != "information"]
+
+
+@pytest.mark.parametrize("lines", [SHOP, RIDE])
+def test_they_are_clean(lines: str) -> None:
+    assert found(lines) == []
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_fix_names_what_is_to_be_typed_and_mends_it(name: str) -> None:
+    lines, planted, code, fix, typed = CASES[name]
+    assert planted[0] in lines
+    broken = lines.replace(*planted, 1)
+    first = found(broken)[0]
+    assert (first.code, first.fix[: len(fix)]) == (code, fix)
+    assert typed[0] in broken
+    assert found(broken.replace(*typed, 1)) == []
