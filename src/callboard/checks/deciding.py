@@ -58,11 +58,12 @@ def asker(subject: Subject, undo: Contract, *, timers: bool = False) -> Contract
     """Who says, in one once= group with what leads to success, that a flow failed; the undo does not come before it."""
     ends = subject.paths.successes()
     for each in subject.contracts:
-        options = each.options
-        fits = options.once is not None and options.compensates is None and (options.wait is None or timers)
-        group = [it for it in subject.contracts if (it.service, it.options.once) == (each.service, options.once)]
-        goes_on = any(subject.leads(one, end) for one in group if one is not each for end in ends)
-        if fits and goes_on and len(each.triggers) == 1 and failure_of(subject, each, undo) is not None:
+        once, waits = each.options.once, each.options.wait is not None
+        if once is None or (waits and not timers) or each.options.compensates is not None or len(each.triggers) != 1:
+            continue
+        rivals = [it for it in subject.contracts if (it.service, it.options.once) == (each.service, once)]
+        goes_on = any(subject.leads(one, end) for one in rivals if one is not each for end in ends)
+        if goes_on and failure_of(subject, each, undo) is not None:
             return each
     return None
 

@@ -89,14 +89,22 @@ class Subject:
         ends = [kind for flow in self.flows for kind in flow.ends]
         return tuple(each for each in dict.fromkeys([*ends, *taken]) if each not in self.said)
 
-    def is_taken(self, kind: EventType) -> bool:
-        """Whether a reaction runs for it or looks back for it, a flow ends with it, or somebody outside hears it."""
-        heard = [each.hears for each in self.contracts] + [
-            each.hears for each in self.choreography.projections.values()
-        ]
-        looked = [] if kind.failure else [wanted_by(each, unless=False) for each in self.contracts]
+    @cached_property
+    def heard(self) -> frozenset[EventType]:
+        """What makes a reaction or a projection run, ends a flow, or is heard by somebody outside."""
+        projected = [each.hears for each in self.choreography.projections.values()]
         ends = [flow.ends for flow in self.flows]
-        return any(kind in each for each in (*heard, *looked, *ends, self.choreography.outgoing))
+        heard = (each.hears for each in self.contracts)
+        return frozenset(self.choreography.outgoing).union(*ends, *projected, *heard)
+
+    @cached_property
+    def taken(self) -> frozenset[EventType]:
+        """What is heard or looked back for; to be looked for only by unless= is not enough."""
+        return self.heard.union(*(wanted_by(each, unless=False) for each in self.contracts))
+
+    def is_taken(self, kind: EventType) -> bool:
+        """Whether anything comes of it. A failure has to be heard."""
+        return kind in (self.heard if kind.failure else self.taken)
 
     def leads(self, contract: Contract, kind: EventType) -> bool:
         """Whether what it emits may cause this, or is it."""
