@@ -18,7 +18,7 @@ def test_an_error_is_told_with_its_way_and_its_fix() -> None:
     text = str(told.value)
     assert "CB201" in text
     assert "money charge Held -> Declined" in text
-    assert "fix: undo it: compensates=hold" in text
+    assert "fix: undo it: a reaction of stock with compensates=hold" in text
 
 
 def test_a_warning_fails_only_if_it_is_asked_for() -> None:

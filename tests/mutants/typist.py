@@ -5,7 +5,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
-from itertools import count
 from typing import Any, NamedTuple, cast
 
 from callboard import FlowTimedOut, ReactionFailed
@@ -16,7 +15,6 @@ from tests.mutants.draft import Draft, Step, members, one_of
 
 KIND = r"[A-Z]\w+(?:\[\w+\])?"
 KINDS = rf"{KIND}(?:(?:, | and | \| ){KIND})*"
-_NUMBERS = count(1)
 
 
 class Desk(NamedTuple):
@@ -77,7 +75,7 @@ def asks_through(desk: Desk, decider: str, asks: str, undo: str, said: str) -> N
 
 def bridges(desk: Desk, kinds: str, emitted: str) -> None:
     """A new reaction: of the service that is spoken of."""
-    number = next(_NUMBERS)
+    number = len(desk.made.steps)
 
     def typed(heard: Any) -> Any: ...
 
@@ -89,7 +87,7 @@ def bridges(desk: Desk, kinds: str, emitted: str) -> None:
 
 
 def undoes(desk: Desk, service: str, undone: str, kinds: str, emitted: str | None = None) -> None:
-    number = next(_NUMBERS)
+    number = len(desk.made.steps)
     doer = desk.step(undone)
 
     def typed(why: Any, done: Any, *more: Any) -> Any: ...
