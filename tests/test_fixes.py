@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from callboard.check import Finding
-from callboard.checks.catalogue import check
+from callboard.checks.catalogue import CHECKS, check
 from tests.fragments import choreography
 
 SHOP = """
@@ -57,6 +57,44 @@ def look(ordered: Ordered) -> SoldOut | None: ...
 flows, incoming = [
     Flow("order", key="order", starts=Ordered, succeeds=Closed, fails=Cancelled, timeout=timedelta(hours=1))], Packed
 """
+TIMER = """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@stock.reaction(compensates=hold)
+def release(why: Cancelled, held: Held, shelf: Shelf) -> None: ...
+
+@desk.reaction(once="end", needs=Held)
+def complete(packed: Packed) -> Closed: ...
+
+@desk.reaction(once="end", wait=timedelta(minutes=9), unless=Packed)
+def lapse(held: Held) -> Cancelled: ...
+
+@desk.reaction(once="end")
+def expire(late: FlowTimedOut[Ordered]) -> Cancelled: ...
+
+flows, incoming = [
+    Flow("order", key="order", starts=Ordered, succeeds=Closed, fails=Cancelled, timeout=timedelta(hours=1))], Packed
+"""
+PARTS = """
+@stock.reaction
+def split(ordered: Ordered) -> list[Packed] | SoldOut: ...
+
+@money.reaction(per="sku", once="work")
+def work(packed: Packed) -> Paid: ...
+
+@desk.reaction(gathers=Packed)
+def gather(paid: list[Paid]) -> Closed: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Closed, fails=SoldOut, timeout=timedelta(hours=1))]
+"""
+BOTH = """
+@desk.reaction
+def close(ordered: Ordered) -> tuple[Closed, Cancelled]: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Closed, fails=Cancelled, timeout=timedelta(hours=1))]
+"""
+EXPIRE = '@desk.reaction(once="end")\ndef expire(late: FlowTimedOut[Ordered]) -> Cancelled: ...\n'
 CANCEL = '@desk.reaction(once="end")\ndef cancel(why: SoldOut | Released) -> Cancelled: ...\n'
 COMPLETE = '@desk.reaction(once="end")\ndef complete(sent: Sent) -> Closed: ...\n'
 
@@ -112,7 +150,7 @@ CASES: dict[str, tuple[str, tuple[str, str], str, str, tuple[str, str]]] = {
     ),
     "a dropped deadline": (
         SHOP, ("late: FlowTimedOut[Ordered]", "late: FlowCancelled[Ordered]"),
-        "CB305", "let call_off hear FlowTimedOut[Ordered] too: then it ends by itself", (
+        "CB305", "let call_off hear FlowTimedOut[Ordered] too: then the flow ends by itself", (
             "late: FlowCancelled", "late: FlowTimedOut[Ordered] | FlowCancelled"),
     ),
     "a flow that cannot fail": (
@@ -147,6 +185,29 @@ CASES: dict[str, tuple[str, tuple[str, str], str, str, tuple[str, str]]] = {
         "CB101", "name Noted in outgoing= if somebody outside hears it, or take Noted out of the return of release", (
             "], Packed", "], Packed\noutgoing = Noted"),
     ),
+    "a dropped deadline of who decides": (
+        RIDE, (EXPIRE, ""),
+        "CB305", "let cancel hear FlowTimedOut[Ordered] too: then the flow ends by itself", (
+            "why: SoldOut", "why: SoldOut | FlowTimedOut[Ordered]"),
+    ),
+    "a dropped deadline beside a timer": (
+        TIMER, (EXPIRE, ""),
+        "CB305", 'let a reaction of desk, once="end", hear FlowTimedOut[Ordered] and emit Cancelled', (
+            "flows,", EXPIRE + "\nflows,"),
+    ),
+    "an effect that its undo takes under another name": (
+        TIMER, ("held: Held, shelf", "held: Noted, shelf"),
+        "CB103", "take Held if that is meant, which hold emits", ("held: Noted", "held: Held"),
+    ),
+    "parts that are taken for one": (
+        PARTS, ('per="sku", ', ""),
+        "CB104", "say per= on work, with the field that tells one Packed from the next", (
+            'once="work"', 'per="sku", once="work"'),
+    ),
+    "both ends at once": (
+        BOTH, ("", ""),
+        "CB302", "let desk.close emit one or the other", ("tuple[Closed, Cancelled]", "Closed | Cancelled"),
+    ),
     "a slip in a name": (
         RIDE, ("def look(ordered: Ordered)", "def look(ordered: Order)"),
         "CB103", "take Ordered if that is meant", ("ordered: Order)", "ordered: Ordered)"),
@@ -158,7 +219,7 @@ def found(lines: str) -> Sequence[Finding]:
     return [each for each in check(choreography(lines)).findings if each.severity != "information"]
 
 
-@pytest.mark.parametrize("lines", [SHOP, RIDE])
+@pytest.mark.parametrize("lines", [SHOP, RIDE, TIMER, PARTS])
 def test_they_are_clean(lines: str) -> None:
     assert found(lines) == []
 
@@ -172,3 +233,14 @@ def test_a_fix_names_what_is_to_be_typed_and_mends_it(name: str) -> None:
     assert (first.code, first.fix[: len(fix)]) == (code, fix)
     assert typed[0] in broken
     assert found(broken.replace(*typed, 1)) == []
+
+
+def test_a_timer_that_nothing_stops_is_told_what_could() -> None:
+    finding = found(CHECKS["CB306"].broken)[-1]
+    assert finding.fix == "name Paid in unless=, or what else leaves it nothing to say"
+
+
+def test_a_list_that_may_be_empty_and_ends_nothing_then_is_told_so() -> None:
+    lines = PARTS.replace("list[Packed] | SoldOut", "list[Packed]")
+    (finding,) = [each for each in found(lines) if each.code == "CB301"]
+    assert finding.fix == "let split say so where its list is empty: write `-> list[Packed] | SoldOut`"

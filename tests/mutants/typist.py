@@ -267,7 +267,7 @@ RULES: list[tuple[str, Callable[..., None]]] = [
     (r"let (\w+) take the port (\w+)", takes_port),
     (r"write compensates=(\w+) on (\w+)", compensates),
     (r"\(compensates=(\w+)[^`]*? above (\w+)", compensates),
-    (rf"a reaction of (\w+) with compensates=(\w+) that hears ({KINDS})(?: and emits ({KIND}))?", undoes),
+    (rf"a reaction of (\w+) with compensates=(\w+) (?:that hears|hear) ({KINDS})(?: and emits? ({KIND}))?", undoes),
     (r'let ([\w., ]+?) share a group, once="(\w+)"', shares),
     (r"let ([\w., ]+?) share a once= group", shares),
     (r'give (\w+) once="(\w+)"', shares),

@@ -33,15 +33,19 @@ def _finding(
     sayers = [each for kind in (*good, *bad) for each in subject.emitters(kind) if kind is not flow.start]
     names = sorted({each.path for each in sayers})
     lost = next((it for it in world.happenings(state) if any(each.kind in bad for each in it.emitted)), None)
-    fix = deciding.apart(world, state, good, lost) or (
-        f"let one service say how {flow.name} ends, in reactions that share once=; today {' and '.join(names)} do"
-    )
+    fix = f"let one service say how {flow.name} ends, in reactions that share once=; today {' and '.join(names)} do"
+    if len(names) < 2:
+        fix = (
+            f"let {names[0]} emit one or the other"
+            if names
+            else f"let a reaction hear both, and say how {flow.name} ends"
+        )
     first = "succeeded" if world.verdict(flow, state) else "failed"
     return at_flow(
         flow,
         CHECK,
         f"{flow.name} may end both ways: {named(good)} and {named(bad)} (recorded: {first})",
-        fix,
+        deciding.apart(world, state, good, lost) or fix,
         about=f"{flow.name} {named(good)} {named(bad)}",
         **told(world, state, both),
     )

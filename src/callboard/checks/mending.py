@@ -78,7 +78,7 @@ def end_late(subject: Subject, flow: Flow) -> str:
     if doer is None:
         return f"let a reaction hear {late} and emit {fails[0] if fails else 'an event of fails='}"
     ends = [*(each for each in fails if each in subject.unsaid), *(each for each in doer.emits if each.failure)]
-    return f"{undo(doer)} that hears {late}{f' and emits {ends[0]}' if ends else ''}"
+    return f"let {undo(doer)} hear {late}{f' and emit {ends[0]}' if ends else ''}"
 
 
 def _undos(subject: Subject, doer: Contract) -> tuple[Contract, ...]:

@@ -22,13 +22,13 @@ def find(subject: Subject) -> Iterator[Finding]:
                     contract,
                     CHECK,
                     f"{contract.name} waits for {what}, which does not come any more, and {flow.name} has no verdict",
-                    _fix(subject, world, flow, contract, what),
+                    mending_of(subject, world, flow, contract, what),
                     about=f"{contract.path} {what}",
                     **told(world, state),
                 )
 
 
-def _fix(subject: Subject, world: World, flow: Flow, contract: Contract, what: str) -> str:
+def mending_of(subject: Subject, world: World, flow: Flow, contract: Contract, what: str) -> str:
     for kind in mending.lacking(contract, world.ever_said):
         if fix := mending.upstream(subject, kind, world.ever_said) or (
             kind not in subject.said and mending.say(subject, kind)

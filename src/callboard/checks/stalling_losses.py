@@ -151,7 +151,7 @@ def _fix(subject: Subject, flow: Flow, silent: EventType | None = None) -> str:
     first = f"replay the dead letter of {listed}" if silent is None else f"publish {silent}, or cancel {listed}"
     if not mending.is_late_unheard(subject, flow):
         return first
-    return f"{mending.end_late(subject, flow)}: then it ends by itself; else {first}"
+    return f"{mending.end_late(subject, flow)}: then the flow ends by itself; else {first}"
 
 
 CHECK = Check(

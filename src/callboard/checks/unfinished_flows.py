@@ -105,6 +105,9 @@ def _speak(subject: Subject, flow: Flow, contract: Contract, note: str) -> str:
     if contract.effect_types and note == NOTHING_TO_UNDO:
         kinds = " | ".join(map(str, contract.effect_types))
         return f"let {contract.name} take `{kinds} | None`: it then runs there too, and says {named(said)}"
+    if " list[" in f" {contract.returns}":
+        end = types_in(flow.fails or flow.succeeds)[0]
+        return f"let {contract.name} say so where its list is empty: write `-> {contract.returns} | {end}`"
     if said:
         return f"let {contract.name} emit {said[0]} there too"
     return f"let {contract.name} emit {flow.ends[0]}, or name what comes before it in a completion of {flow.name}"

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 from callboard.check import Check, Finding
 from callboard.checks import mending
+from callboard.checks.parked_for_ever import mending_of
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow
-from callboard.checks.unfinished_flows import stopped_after, stuck
+from callboard.checks.unfinished_flows import blocking, stopped_after, stuck
 from callboard.checks.world import World
 from callboard.contract import ways
 from callboard.event import EventType
@@ -55,6 +56,10 @@ def _finding(flow: Flow, way: frozenset[EventType], word: str, missing: frozense
 
 def _fix(subject: Subject, world: World, flow: Flow, missing: frozenset[EventType], said: frozenset[EventType]) -> str:
     first, bad = min(missing, key=str), subject.paths.bad
+    parked = stuck(world, flow, parked=True)
+    waits = blocking(world, flow, parked)[0] if parked is not None else None
+    if waits is not None and first in waits[0].emits:
+        return mending_of(subject, world, flow, *waits)
     fix = mending.upstream(subject, first, world.ever_said)
     if not fix and first in bad and mending.is_late_unheard(subject, flow):
         return mending.end_late(subject, flow)
