@@ -14,8 +14,8 @@ def apart(world: World, state: int, good: Collection[EventType], lost: Happening
     nearest to `good`; pivot= where one of them undoes the other. Empty where no service decides both.
     """
     way = list(world.happenings(state))
-    won = _causes(way, next((it for it in way if any(each.kind in good for each in it.emitted)), None))
-    gone = _causes(way, lost)[::-1]
+    won = _reactions(way, next((it for it in way if any(each.kind in good for each in it.emitted)), None))
+    gone = _reactions(way, lost)[::-1]
     pairs = [(one, other) for one in won for other in gone if one.service == other.service and one is not other]
     if not pairs:
         return ""
@@ -35,11 +35,15 @@ def apart(world: World, state: int, good: Collection[EventType], lost: Happening
     return f'let {" and ".join(names)} share a group, once="{group}": the first of them wins'
 
 
-def _causes(way: list[Happening], last: Happening | None) -> list[Contract]:
-    """The reactions that led to what happened, and its own: the last first."""
-    found: list[Contract] = []
+def _reactions(way: list[Happening], last: Happening | None) -> list[Contract]:
+    return [each.contract for each in causes(way, last) if each.contract is not None]
+
+
+def causes(way: list[Happening], last: Happening | None) -> list[Happening]:
+    """What led to it, one by one, and it: the last first."""
+    found: list[Happening] = []
     while last is not None:
-        found += [last.contract] if last.contract is not None else []
+        found.append(last)
         heard = last.heard
         last = next((it for it in way if heard is not None and heard in it.emitted), None)
     return found

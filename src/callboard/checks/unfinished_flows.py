@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
-from callboard.checks import mending
+from callboard.checks import deciding, mending
 from callboard.checks.extraction import ATTEMPT_FAILED, GAVE_UP, ITS_TIME, NOTHING_TO_UNDO, OUTCOME_UNKNOWN, Happening
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow, told
@@ -62,7 +62,10 @@ def _told_where(subject: Subject, world: World, flow: Flow, state: int) -> tuple
     said = dict.fromkeys(each.kind for each in stop.emitted)
     last = next((each for each in said if not subject.is_taken(each)), next(iter(said)))
     fix = mending.complete(subject, flow, world.said(state)) or mending.hear(subject, last)
-    failed = [one.kind for each in runs for one in each.emitted if one.kind in subject.paths.bad]
+    led = deciding.causes(list(world.happenings(state)), stop)
+    failed = [one.kind for each in reversed(led) for one in each.emitted if one.kind in subject.paths.bad]
+    if not failed and any(map(subject.paths.on_failure, subject.emitters(last))):
+        failed = [last]
     return f"after {named(said)}", fix or _go_on(flow, last, failed)
 
 
