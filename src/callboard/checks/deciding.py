@@ -19,7 +19,7 @@ def apart(world: World, state: int, good: Collection[EventType], lost: Happening
     pairs = [(one, other) for one in won for other in gone if one.service == other.service and one is not other]
     if not pairs:
         return ""
-    one, other = pairs[0]
+    one, other = min(pairs, key=lambda pair: all(each.options.once is None for each in pair))  # a group that is there
     if other.options.compensates == one.name:
         if one.options.pivot:
             return f"let {other.name} emit nothing where {one.name} has taken its effect"
@@ -51,15 +51,20 @@ def causes(way: list[Happening], last: Happening | None) -> list[Happening]:
 
 def through_asker(subject: Subject, undo: Contract, asks: Happening | None) -> str:
     """Who decides that the flow failed asks for the undo, not what asks for it now. Empty if nobody decides that."""
-    decides = asker(subject, undo)
-    if decides is None or asks is None or asks.heard is None or asks.heard.kind in decides.emits:
+    if asks is None or asks.heard is None:
+        return ""
+    decides = asker(subject, undo, asks.heard.kind)
+    if decides is None or asks.heard.kind in decides.emits:
         return ""
     said = failure_of(subject, decides, undo)
     return f"let {decides.name} hear {asks.heard.kind} instead of {undo.name}, and let {undo.name} hear {said}"
 
 
-def asker(subject: Subject, undo: Contract, *, timers: bool = False) -> Contract | None:
-    """Who says, in one once= group with what leads to success, that a flow failed; the undo does not come before it."""
+def asker(subject: Subject, undo: Contract, kind: EventType | None, *, timers: bool = False) -> Contract | None:
+    """Who says, in one once= group with what leads to success, that a flow failed; the undo does not come before it.
+
+    A failure (`kind`; None for a deadline) goes through one that hears of others already.
+    """
     ends = subject.paths.successes()
     for each in subject.contracts:
         once, waits = each.options.once, each.options.wait is not None
@@ -67,6 +72,8 @@ def asker(subject: Subject, undo: Contract, *, timers: bool = False) -> Contract
             continue
         rivals = [it for it in subject.contracts if (it.service, it.options.once) == (each.service, once)]
         goes_on = any(subject.leads(one, end) for one in rivals if one is not each for end in ends)
+        hears_failures = any(one.inner is None and one in subject.paths.bad for one in each.hears)
+        goes_on &= kind is None or kind.inner is not None or hears_failures
         if goes_on and failure_of(subject, each, undo) is not None:
             return each
     return None
@@ -74,7 +81,7 @@ def asker(subject: Subject, undo: Contract, *, timers: bool = False) -> Contract
 
 def failure_said(subject: Subject, undo: Contract, said: Collection[EventType]) -> list[EventType]:
     """Of what was said: how the one who decides told of the failure."""
-    decides = asker(subject, undo)
+    decides = asker(subject, undo, None)
     kind = None if decides is None else failure_of(subject, decides, undo)
     return [kind] if kind is not None and kind in said else []
 

@@ -32,7 +32,7 @@ def hear(subject: Subject, kind: EventType) -> str:
     if goal and not bad:
         instead = f"; or emit {wanted} instead" if subject.emitters(kind) else ""
         return f"let a reaction hear {kind}{goal.format('emit')}{instead}"
-    asker = deciding.asker(subject, undos[0]) if undos else None
+    asker = deciding.asker(subject, undos[0], kind) if undos else None
     listeners = [*([asker] if asker is not None else []), *undos]
     listeners += _closers(subject, kind) if bad else _hearers_instead(subject, kind)
     listeners = [each for each in listeners if not deciding.excludes(subject, [kind], each)]
@@ -69,7 +69,7 @@ def end_late(subject: Subject, flow: Flow) -> str:
     late, fails = f"FlowTimedOut[{flow.start}]", _ends(flow, failed=True)
     doer = next((each for end in types_in(flow.succeeds) for each in _done_before(subject, end, early=True)), None)
     undos = list(_undos(subject, doer)) if doer is not None else []
-    decides = deciding.asker(subject, undos[0], timers=True) if undos else None
+    decides = deciding.asker(subject, undos[0], None, timers=True) if undos else None
     if decides is not None and decides.options.wait is not None:
         said = deciding.failure_of(subject, decides, undos[0])
         return f'let a reaction of {decides.service}, once="{decides.options.once}", hear {late} and emit {said}'
@@ -129,7 +129,7 @@ def say(subject: Subject, kind: EventType) -> str:
     return f"let a reaction hear {' | '.join(map(str, left))}, which nobody does, and emit {kind}" if left else ""
 
 
-def take_instead(subject: Subject, contract: Contract) -> str:
+def take_instead(subject: Subject, contract: Contract, kind: EventType) -> str:
     """What a reaction meant that takes what nobody says: the effect that it undoes, the deadline, or a loose end."""
     paths, mine = subject.paths, {*wanted_by(contract), *_undone(subject, contract).emits}
     undone = _undone(subject, contract)
@@ -137,15 +137,27 @@ def take_instead(subject: Subject, contract: Contract) -> str:
         effect = next((each for each in undone.emits if not each.failure), None)
         if effect is not None:
             return f"take {effect} if that is meant, which {undone.name} emits"
-    late = [flow for flow in subject.flows if is_late_unheard(subject, flow)]
-    is_late = contract.options.compensates is not None or set(contract.emits) <= paths.bad
-    if len(late) == 1 and is_late and lacking(contract, subject.said):
-        return f"take FlowTimedOut[{late[0].start}] if that is meant, which nobody hears"
+    late = [f"FlowTimedOut[{flow.start}]" for flow in subject.flows if is_late_unheard(subject, flow)]
+    is_stopped = bool(lacking(contract, subject.said))
+    if late and is_stopped and _is_bad_news(subject, contract):
+        return f"take {late[0]} if that is meant, which nobody hears"
+    if late and contract.options.compensates is not None:
+        return f"let a reaction hear {late[0]}, which nobody does, and emit {kind}"
+    if not is_stopped:
+        return ""
     ends = [*subject.choreography.outgoing, *(end for flow in subject.flows for end in flow.ends)]
-    known = paths.bad.union(mine, (flow.start for flow in subject.flows))
+    needed = [each.options.needs for each in subject.contracts if each.options.needs is not None]
+    known = paths.bad.union(mine, (flow.start for flow in subject.flows), *map(types_in, needed))
     loose = [each for each in subject.said - known if not paths.leads_to(each, ends)]
     loose = [each for each in loose if not subject.leads(contract, each)]
     return f"take {loose[0]} if that is meant, which leads to no end" if len(loose) == 1 else ""
+
+
+def _is_bad_news(subject: Subject, contract: Contract) -> bool:
+    """Whether it runs where something failed, as far as its own words tell."""
+    asked = {kind for each in subject.contracts if each.options.compensates is not None for kind in each.hears}
+    said = set(contract.emits)
+    return contract.options.compensates is not None or said <= subject.paths.bad or not said.isdisjoint(asked)
 
 
 def _near(kind: EventType, others: Collection[EventType]) -> EventType | None:
@@ -174,15 +186,20 @@ def _hearers_instead(subject: Subject, kind: EventType) -> Iterator[Contract]:
 
 def _done_before(subject: Subject, kind: EventType, *, early: bool = False) -> Iterator[Contract]:
     """What took effect before an event and is to be undone, the last first; `early`: also if its undo leads there."""
-    seen, todo = {kind}, [kind]
+    seen, todo, is_late = {kind}, [kind], False
     while todo:
         causes = [_undone(subject, each) for each in subject.emitters(todo.pop(0))]
-        before = [one for each in causes for one in sorted(wanted_by(each, unless=False), key=str) if one not in seen]
+        before = [one for each in causes for one in sorted(wanted_by(each, unless=False), key=str)]
+        late = [one.inner for one in before if one.cls is FlowTimedOut]  # then all may have been done, or a part
+        before += [end for flow in subject.flows if flow.start in late for end in types_in(flow.succeeds)]
+        before = [one for one in before if one not in seen]
+        is_late = is_late or bool(late)
         seen |= set(before)
         todo += before
         for doer in [each for one in before for each in subject.emitters(one)]:
             is_asked = any(_is_asked(subject, each, kind) for each in _undos(subject, doer))
-            is_open = early or (doer not in causes and (doer.options.pivot or not is_asked))
+            is_pivot = bool(doer.options.pivot)
+            is_open = early or (doer not in causes and (not is_late if is_pivot else not is_asked))
             if is_open and subject.effects.is_effect(doer):
                 yield doer
 
@@ -244,5 +261,6 @@ def upstream(subject: Subject, kind: EventType, said: Collection[EventType]) -> 
 def lacking(contract: Contract, said: Collection[EventType]) -> Sequence[EventType]:
     """What a reaction waits for in vain, if only these are said."""
     needs = contract.options.needs
-    found = [kind for each in contract.triggers if not set(each.types) & set(said) for kind in each.types]
+    told = {kind for each in contract.triggers for kind in each.types if kind.inner is not None}  # by the tracker
+    found = [kind for each in contract.triggers if not set(each.types) & {*said, *told} for kind in each.types]
     return found + ([] if needs is None or holds(needs, set(said)) else [k for k in types_in(needs) if k not in said])

@@ -81,6 +81,9 @@ def _stop(subject: Subject, flow: Flow, runs: list[Happening]) -> Happening | No
     """The first run that says nothing that leads to the end, and should; else the last that said anything."""
     runs = [each for each in runs if each.emitted or each.note not in (ATTEMPT_FAILED, GAVE_UP, ITS_TIME)]
     first = next((each for each in runs if _stops(subject, flow, each)), None)
+    for each in reversed(runs):
+        if each.emitted and not any(_leads_on(subject, flow, one.kind) for one in each.emitted):
+            return first or each
     return first or next((each for each in reversed(runs) if each.emitted), runs[-1] if runs else None)
 
 

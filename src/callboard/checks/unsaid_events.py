@@ -51,7 +51,7 @@ def _fix(subject: Subject, contract: Contract, kind: EventType) -> str:
         return f"declare a Flow that starts with {kind.inner}, or do not wait for it"
     if kind.cls is ReactionFailed:
         return f"take {kind} out of {contract.name}, or let a reaction of {contract.service} hear {kind.inner}"
-    first = mending.say(subject, kind) or mending.take_instead(subject, contract)
+    first = mending.say(subject, kind) or mending.take_instead(subject, contract, kind)
     takers = [each for each in subject.contracts if kind in wanted_by(each)]
     if not first and len(takers) > 1:
         return f"name {kind} in incoming= if it comes from outside, or let a reaction emit it"
