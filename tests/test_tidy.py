@@ -20,7 +20,7 @@ AS_GIVEN = ("tests/targets/",)  # kept as they were written
 
 LONGEST_LINE = 120
 LONGEST_FUNCTION = 50
-LARGEST_SOURCE = 32_660
+LARGEST_SOURCE = 32_720
 
 NAME_THE_CONCEPT = "name the concept it holds"
 BANNED = {

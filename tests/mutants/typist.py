@@ -73,17 +73,17 @@ def asks_through(desk: Desk, decider: str, asks: str, undo: str, said: str) -> N
     does_not_take(desk, asks, undo)
 
 
-def bridges(desk: Desk, kinds: str, emitted: str) -> None:
-    """A new reaction: of the service that is spoken of."""
+def bridges(desk: Desk, service: str | None, once: str | None, kinds: str, emitted: str) -> None:
+    """A new reaction: of the service that is named, or spoken of."""
     number = len(desk.made.steps)
 
     def typed(heard: Any) -> Any: ...
 
     typed.__name__ = f"typed_{number}"
     hints = {"heard": one_of(desk.kinds(kinds)), "return": desk.kinds(emitted)[0]}
-    service = desk.finding.place.name.partition(".")[0]
+    service = service or desk.finding.place.name.partition(".")[0]
     service = service if service in desk.made.services else desk.made.services[-1]
-    desk.made.steps[f"{service}.typed_{number}"] = Step(service, typed, hints, {})
+    desk.made.steps[f"{service}.typed_{number}"] = Step(service, typed, hints, {"once": once} if once else {})
 
 
 def undoes(desk: Desk, service: str, undone: str, kinds: str, emitted: str | None = None) -> None:
@@ -258,7 +258,10 @@ def may_say_nothing(desk: Desk, name: str) -> None:
 RULES: list[tuple[str, Callable[..., None]]] = [
     (rf"let (\w+) hear ({KINDS}) too", hears),
     (rf"let (\w+) hear ({KIND}) instead of (\w+), and let \w+ hear ({KIND})", asks_through),
-    (rf"let a reaction hear ({KINDS})(?:, which nobody does,)? and emit ({KIND})", bridges),
+    (
+        rf'let a reaction(?: of (\w+), once="(\w+)",)? hear ({KINDS})(?:, which nobody does,)? and emit ({KIND})',
+        bridges,
+    ),
     (rf"take ({KIND}) if that is meant", takes_instead),
     (rf"name ({KIND}) in (fails|succeeds)= of (\w+)", ends),
     (rf"name ({KIND}|it) in (outgoing|incoming)=", names),

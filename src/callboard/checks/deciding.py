@@ -63,7 +63,7 @@ def through_asker(subject: Subject, undo: Contract, asks: Happening | None) -> s
 def asker(subject: Subject, undo: Contract, kind: EventType | None, *, timers: bool = False) -> Contract | None:
     """Who says, in one once= group with what leads to success, that a flow failed; the undo does not come before it.
 
-    A failure (`kind`; None for a deadline) goes through one that hears of others already.
+    A failure (`kind`; None for a deadline) goes through one that hears more than deadlines already.
     """
     ends = subject.paths.successes()
     for each in subject.contracts:
@@ -72,11 +72,19 @@ def asker(subject: Subject, undo: Contract, kind: EventType | None, *, timers: b
             continue
         rivals = [it for it in subject.contracts if (it.service, it.options.once) == (each.service, once)]
         goes_on = any(subject.leads(one, end) for one in rivals if one is not each for end in ends)
-        hears_failures = any(one.inner is None and one in subject.paths.bad for one in each.hears)
-        goes_on &= kind is None or kind.inner is not None or hears_failures
+        goes_on &= kind is None or kind.inner is not None or any(one.inner is None for one in each.hears)
         if goes_on and failure_of(subject, each, undo) is not None:
             return each
     return None
+
+
+def group(subject: Subject) -> str:
+    """Where a flow is decided, as part of a sentence: the once= group of what leads to success. Empty if none is."""
+    ends = subject.paths.successes()
+    for each in subject.contracts:
+        if each.options.once is not None and any(subject.leads(each, end) for end in ends):
+            return f' of {each.service}, once="{each.options.once}",'
+    return ""
 
 
 def failure_said(subject: Subject, undo: Contract, said: Collection[EventType]) -> list[EventType]:

@@ -76,7 +76,8 @@ def end_late(subject: Subject, flow: Flow) -> str:
     if undos:
         return f"let {(decides or undos[0]).name} hear {late} too"
     if doer is None:
-        return f"let a reaction hear {late} and emit {fails[0] if fails else 'an event of fails='}"
+        end = fails[0] if fails else "an event of fails="
+        return f"let a reaction{deciding.group(subject)} hear {late} and emit {end}"
     ends = [*(each for each in fails if each in subject.unsaid), *(each for each in doer.emits if each.failure)]
     return f"let {undo(doer)} hear {late}{f' and emit {ends[0]}' if ends else ''}"
 
@@ -142,12 +143,12 @@ def take_instead(subject: Subject, contract: Contract, kind: EventType) -> str:
     if late and is_stopped and _is_bad_news(subject, contract):
         return f"take {late[0]} if that is meant, which nobody hears"
     if late and contract.options.compensates is not None:
-        return f"let a reaction hear {late[0]}, which nobody does, and emit {kind}"
+        return f"let a reaction{deciding.group(subject)} hear {late[0]}, which nobody does, and emit {kind}"
     if not is_stopped:
         return ""
     ends = [*subject.choreography.outgoing, *(end for flow in subject.flows for end in flow.ends)]
-    needed = [each.options.needs for each in subject.contracts if each.options.needs is not None]
-    known = paths.bad.union(mine, (flow.start for flow in subject.flows), *map(types_in, needed))
+    needed = [types_in(each.options.needs) for each in subject.contracts if each.options.needs is not None]
+    known = paths.bad.union(mine, (flow.start for flow in subject.flows), paths.hearers, *needed)
     loose = [each for each in subject.said - known if not paths.leads_to(each, ends)]
     loose = [each for each in loose if not subject.leads(contract, each)]
     return f"take {loose[0]} if that is meant, which leads to no end" if len(loose) == 1 else ""
