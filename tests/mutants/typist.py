@@ -105,8 +105,8 @@ def undoes(desk: Desk, service: str, undone: str, kinds: str, emitted: str | Non
 def swaps(desk: Desk, name: str, old: str, new: str) -> None:
     step, known = desk.step(name), desk.kinds(old)[0]
     for each, value in step.hints.items():
-        if any(one is known for one in members(value)):
-            step.hints[each] = one_of([desk.kinds(new)[0] if one is known else one for one in members(value)])
+        if known in members(value):
+            step.hints[each] = one_of([desk.kinds(new)[0] if one == known else one for one in members(value)])
 
 
 def emits_instead(desk: Desk, meant: str) -> None:
@@ -144,7 +144,7 @@ def emits_too(desk: Desk, name: str, kind: str) -> None:
 def does_not_take(desk: Desk, kind: str, name: str) -> None:
     step, gone = desk.step(name), desk.kinds(kind)[0]
     for each, value in list(step.hints.items()):
-        left = [one for one in members(value) if one is not gone]
+        left = [one for one in members(value) if one != gone]
         if len(left) < len(members(value)) and each != "return":
             step.hints[each] = one_of(left)
             if not [one for one in left if one is not None]:
@@ -154,7 +154,7 @@ def does_not_take(desk: Desk, kind: str, name: str) -> None:
 def does_not_emit(desk: Desk, kind: str, name: str) -> None:
     gone = desk.kinds(kind)[0]
     step = desk.step(name)
-    step.hints["return"] = one_of([each for each in members(step.hints["return"]) if each is not gone])
+    step.hints["return"] = one_of([each for each in members(step.hints["return"]) if each != gone])
 
 
 def says_something(desk: Desk, name: str) -> None:
@@ -177,7 +177,7 @@ def is_no_end(desk: Desk, kind: str, name: str) -> None:
     kind = kind if kind != "it" else re.findall(KIND, desk.finding.fix)[0]
     gone, flow = desk.kinds(kind)[0], desk.flow(name)
     for word in ("succeeds", "fails"):
-        left = [each for each in members(flow[word]) if each is not gone and each is not None] if flow[word] else []
+        left = [each for each in members(flow[word]) if each not in (gone, None)] if flow[word] else []
         flow[word] = one_of(left)
 
 
@@ -208,7 +208,7 @@ def shares(desk: Desk, listed: str, group: str = "typed") -> None:
 def is_no_return(desk: Desk, kind: str) -> None:
     step = desk.step(re.split(r" declares", desk.finding.title)[0])
     gone = None if kind == "None" else desk.kinds(kind)[0]
-    step.hints["return"] = one_of([each for each in members(step.hints["return"]) if each is not gone])
+    step.hints["return"] = one_of([each for each in members(step.hints["return"]) if each != gone])
 
 
 def returns(desk: Desk, written: str) -> None:
