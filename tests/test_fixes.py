@@ -244,3 +244,17 @@ def test_a_list_that_may_be_empty_and_ends_nothing_then_is_told_so() -> None:
     lines = PARTS.replace("list[Packed] | SoldOut", "list[Packed]")
     (finding,) = [each for each in found(lines) if each.code == "CB301"]
     assert finding.fix == "let split say so where its list is empty: write `-> list[Packed] | SoldOut`"
+
+
+def test_a_failure_after_a_pivot_is_told_where_there_is_no_flow() -> None:
+    lines = """
+@parcels.reaction(pivot=True)
+def send(paid: Paid, carrier: Carrier) -> Sent: ...
+
+@desk.reaction
+def note(sent: Sent) -> Noted | Failed: ...
+
+flows, incoming, outgoing = [], Paid, Noted
+"""
+    (finding,) = found(lines)
+    assert (finding.code, finding.fix) == ("CB102", "react to Failed, or take it away")

@@ -22,6 +22,8 @@ def hear(subject: Subject, kind: EventType) -> str:
     wanted = next(iter(_wanted(subject, kind, failed=bad)), None)
     goal = "" if wanted is None else f" and {{}} {wanted}: {_waiting(subject, wanted)} for it"
     doer = next(_done_before(subject, kind), None) if bad else None
+    if doer is not None and doer.options.pivot and not subject.flows:
+        doer = None  # there is no end to go on to, and it is not to be undone
     if doer is not None and doer.options.pivot:
         ends = [end for flow in _flows(subject, kind) for end in types_in(flow.succeeds)]
         return f"let a reaction hear {kind} and emit {ends[0]}: after {doer.name}, a pivot, a flow can only succeed"
