@@ -142,7 +142,7 @@ def test_the_fix_of_an_undo_that_takes_the_effect_says_what_becomes_of_that() ->
         "write @stock.reaction(compensates=hold) above release: Held is then the effect that it"
     )
     assert "one more parameter" not in found.fix
-    assert 'say keeps="why" there' in found.fix
+    assert 'say keeps="<reason>" there' in found.fix
 
 
 def test_an_effect_with_an_undo_that_does_not_say_so_and_is_not_asked_points_at_that() -> None:

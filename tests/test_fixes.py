@@ -1,12 +1,19 @@
-"""The fix of a finding names the reaction and the event; typed word for word, it mends what was broken."""
+"""The fix of a finding names the reaction and the event, and what is typed then mends what was broken.
 
+Where a fix leaves a choice, what is typed is one of its ways, and a line that it says nothing of may go with it: a
+`once=` beside a dropped end. Word for word is what tests/mutants/fixes.py types.
+"""
+
+import re
 from collections.abc import Sequence
 
 import pytest
 
 from callboard.check import Finding
 from callboard.checks.catalogue import CHECKS, check
+from callboard.errors import ContractError
 from tests.fragments import choreography
+from tests.test_checks_exploration import random_lines
 
 SHOP = """
 @stock.reaction
@@ -258,3 +265,71 @@ flows, incoming, outgoing = [], Paid, Noted
 """
     (finding,) = found(lines)
     assert (finding.code, finding.fix) == ("CB102", "react to Failed, or take it away")
+
+
+HEARS = re.compile(r"let (\w+) hear ([A-Z]\w*(?:\[\w+\])?) (?:too|instead)")
+BRIDGES = re.compile(r"hear ([A-Z]\w*)(?:, which nobody does,)? and emit ([A-Z]\w*)")
+ALREADY = {
+    "hears it": """
+@stock.reaction
+def split(ordered: Ordered) -> Noted | list[Held]: ...
+
+@desk.reaction
+def note(noted: Noted) -> None: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=tuple[Held, Ordered])]
+""",
+    "emits it": """
+@stock.reaction
+def hold(ordered: Ordered | Held) -> Held | Noted | Closed: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Closed)]
+""",
+    "is its own end": """
+flows = [Flow("order", key="order", starts=Ordered, succeeds=tuple[Ordered, Held])]
+""",
+    "was asked and lost its group": """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@stock.reaction(compensates=hold, once="end")
+def release(why: Failed, held: Held, shelf: Shelf) -> Released: ...
+
+@stock.reaction(once="end")
+def pack(ordered: Ordered) -> Packed: ...
+
+@money.reaction
+def charge(packed: Packed) -> Paid | Failed: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=Failed | Released)]
+""",
+}
+
+
+def absurd(lines: str) -> list[str]:
+    """The fixes that propose what is so already: to hear what it hears or emits, to say the event that is heard."""
+    made = choreography(lines)
+    contracts = {each.name: each for each in made.contracts.values()}
+    wrong: list[str] = []
+    for each in check(made, limit=3_000).findings:
+        for name, kind in HEARS.findall(each.fix):
+            known = contracts[name]
+            wrong += [f"{each.code} {each.fix}"] if kind in map(str, (*known.hears, *known.emits)) else []
+        wrong += [f"{each.code} {each.fix}" for heard, said in BRIDGES.findall(each.fix) if heard == said]
+    return wrong
+
+
+@pytest.mark.parametrize("name", ALREADY)
+def test_no_fix_proposes_what_is_so_already(name: str) -> None:
+    assert absurd(ALREADY[name]) == []
+
+
+def test_no_fix_of_a_random_choreography_proposes_what_is_so_already() -> None:
+    seen: list[list[str]] = []
+    for seed in range(120):
+        try:
+            seen.append(absurd(random_lines(seed)))
+        except ContractError:  # refused as no choreography
+            continue
+    assert len(seen) > 40
+    assert [each for each in seen if each] == []

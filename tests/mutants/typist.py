@@ -86,19 +86,20 @@ def bridges(desk: Desk, service: str | None, once: str | None, kinds: str, emitt
     desk.made.steps[f"{service}.typed_{number}"] = Step(service, typed, hints, {"once": once} if once else {})
 
 
-def undoes(desk: Desk, service: str, undone: str, kinds: str, emitted: str | None = None) -> None:
+def undoes(
+    desk: Desk, service: str, undone: str, kinds: str, taken: str | None = None, emitted: str | None = None
+) -> None:
+    """A new compensation, with the parameters that are written there: the names are those of what it undoes."""
     number = len(desk.made.steps)
     doer = desk.step(undone)
 
     def typed(why: Any, done: Any, *more: Any) -> Any: ...
 
     typed.__name__ = f"typed_{number}"
-    effect = next(each for each in members(doer.hints["return"]) if each is not None and is_event(each))
-    taken = {name: value for name, value in doer.hints.items() if is_port(value) or not is_event(members(value)[0])}
-    hints = {"why": one_of(desk.kinds(kinds)), "done": one_of([effect, None])}
-    hints |= {name: value for name, value in taken.items() if name != "return"} | {
-        "return": desk.kinds(emitted)[0] if emitted else None
-    }
+    hints = {"why": one_of(desk.kinds(kinds))}
+    for name, written in (each.split(": ") for each in (taken or "").split(", ") if each):
+        hints[name] = doer.hints[name] if name in doer.hints else one_of([*desk.kinds(written.removesuffix("None")), None])
+    hints["return"] = desk.kinds(emitted)[0] if emitted else None
     desk.made.steps[f"{service}.typed_{number}"] = Step(service, typed, hints, {"compensates": doer.function})
 
 
@@ -139,6 +140,12 @@ def emits_too(desk: Desk, name: str, kind: str) -> None:
     step.hints["return"] = one_of([each for each in said if each is not None] + desk.kinds(kind)) if None in said else (
         one_of([*said, *desk.kinds(kind)])
     )  # fmt: skip
+
+
+def emits_each_time(desk: Desk, name: str, kind: str) -> None:
+    step, (more,) = desk.step(name), desk.kinds(kind)
+    ways = [each if each in (None, more) else tuple.__class_getitem__((each, more)) for each in members(step.hints["return"])]
+    step.hints["return"] = one_of(list(dict.fromkeys(more if each is None else each for each in ways)))
 
 
 def does_not_take(desk: Desk, kind: str, name: str) -> None:
@@ -222,17 +229,20 @@ def returns(desk: Desk, written: str) -> None:
     step.hints["return"] = one_of([*kinds, list.__class_getitem__(more) if written.endswith("]") else more])
 
 
-def waits_for(desk: Desk, name: str, kinds: str) -> None:
+def waits_for(desk: Desk, name: str, kinds: str, word: str) -> None:
     flow = desk.flow(name)
-    more = desk.kinds(kinds)
-    parts = getattr(flow["succeeds"], "__args__", ()) if str(flow["succeeds"]).startswith("tuple") else ()
-    flow["succeeds"] = tuple.__class_getitem__((*(parts or (flow["succeeds"],)), *more))
+    parts = getattr(flow[word], "__args__", ()) if str(flow[word]).startswith("tuple") else ()
+    flow[word] = tuple.__class_getitem__((*(parts or (flow[word],)), one_of(desk.kinds(kinds))))
 
 
 def has_timeout(desk: Desk, name: str) -> None:
     for flow in desk.made.flows:
         if name in (flow["name"], f"the flow that starts with {shown(flow['starts'])}"):
             flow["timeout"] = timedelta(hours=1)
+
+
+def has_no_group(desk: Desk, name: str) -> None:
+    desk.step(name).options.pop("once", None)
 
 
 def is_pivot(desk: Desk, name: str) -> None:
@@ -266,11 +276,16 @@ RULES: list[tuple[str, Callable[..., None]]] = [
     (rf"name ({KIND}) in (fails|succeeds)= of (\w+)", ends),
     (rf"name ({KIND}|it) in (outgoing|incoming)=", names),
     (rf"let (\w+) emit ({KIND}) there too", emits_too),
+    (rf"let (\w+) emit ({KIND}) each time, beside", emits_each_time),
     (rf"let (\w+) take `({KINDS}) \| None`", takes_none),
     (r"let (\w+) take the port (\w+)", takes_port),
     (r"write compensates=(\w+) on (\w+)", compensates),
     (r"\(compensates=(\w+)[^`]*? above (\w+)", compensates),
-    (rf"a reaction of (\w+) with compensates=(\w+) (?:that hears|hear) ({KINDS})(?: and emits? ({KIND}))?", undoes),
+    (
+        rf"a reaction of (\w+) with compensates=(\w+) that hears ({KINDS})(?: and takes `([^`]+)`)?"
+        rf"(?:, and emits ({KIND}))?",
+        undoes,
+    ),
     (r'let ([\w., ]+?) share a group, once="(\w+)"', shares),
     (r"let ([\w., ]+?) share a once= group", shares),
     (r'give (\w+) once="(\w+)"', shares),
@@ -279,6 +294,7 @@ RULES: list[tuple[str, Callable[..., None]]] = [
     (r"write `-> ([^`]+)` if", returns),
     (r"return (?:an event there|[\w\[\]]+ where its body should)", mends_body),
     (rf"emit ({KIND}) instead", emits_instead),
+    (r'take once="\w+" out of (\w+)', has_no_group),
     (rf"take ({KIND}) out of (\w+),", does_not_take),
     (rf"take ({KIND}) out of the return of (\w+)", does_not_emit),
     (r"let (\w+) emit nothing where", may_say_nothing),
@@ -286,9 +302,9 @@ RULES: list[tuple[str, Callable[..., None]]] = [
     (rf"name ({KINDS}) in unless=", has_unless),
     (r"say per= on (\w+), with the field that tells one", has_per),
     (rf"take (it|{KIND}) out of (\w+)$", is_no_end),
-    (rf"let (\w+) wait for ({KINDS}) too: succeeds", waits_for),
+    (rf"let (\w+) wait for ({KINDS}) too: (succeeds|fails)", waits_for),
     (r"give ([\w ]+?) a timeout=", has_timeout),
-    (r'say keeps="why" on (\w+)', keeps),
+    (r'say keeps="<reason>" on (\w+)', keeps),
     (r"say pivot=True on (\w+)", is_pivot),
 ]
 

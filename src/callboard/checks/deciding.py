@@ -67,11 +67,10 @@ def asker(subject: Subject, undo: Contract, kind: EventType | None, *, timers: b
     """
     ends = subject.paths.successes()
     for each in subject.contracts:
-        once, waits = each.options.once, each.options.wait is not None
-        if once is None or (waits and not timers) or each.options.compensates is not None or len(each.triggers) != 1:
+        waits = each.options.wait is not None
+        if (waits and not timers) or each.options.compensates is not None or len(each.triggers) != 1:
             continue
-        rivals = [it for it in subject.contracts if (it.service, it.options.once) == (each.service, once)]
-        goes_on = any(subject.leads(one, end) for one in rivals if one is not each for end in ends)
+        goes_on = any(subject.leads(one, *ends) for one in rivals(subject, each))
         goes_on &= kind is None or kind.inner is not None or any(one.inner is None for one in each.hears)
         if goes_on and failure_of(subject, each, undo) is not None:
             return each
@@ -82,7 +81,7 @@ def group(subject: Subject) -> str:
     """Where a flow is decided, as part of a sentence: the once= group of what leads to success. Empty if none is."""
     ends = subject.paths.successes()
     for each in subject.contracts:
-        if each.options.once is not None and any(subject.leads(each, end) for end in ends):
+        if each.options.once is not None and subject.leads(each, *ends):
             return f' of {each.service}, once="{each.options.once}",'
     return ""
 
@@ -100,11 +99,15 @@ def failure_of(subject: Subject, decides: Contract, undo: Contract) -> EventType
     return next((kind for kind in bad if not subject.leads(undo, kind)), None)
 
 
+def rivals(subject: Subject, contract: Contract) -> list[Contract]:
+    """The others of its once= group."""
+    mine, once = [each for each in subject.contracts if each.service == contract.service], contract.options.once
+    return [each for each in mine if each.options.once == once and each is not contract] if once is not None else []
+
+
 def excludes(subject: Subject, kinds: Collection[EventType], hearer: Contract) -> bool:
     """Whether who says one of these, or led to it, keeps this one from running: a once= group lets one run."""
     if hearer.options.once is None:
         return False
-    group = (hearer.service, hearer.options.once)
-    rivals = [each for each in subject.contracts if (each.service, each.options.once) == group and each is not hearer]
     sayers = [each for kind in kinds for each in subject.emitters(kind)]
-    return hearer in sayers or any(subject.leads(each, kind) for each in rivals for kind in kinds)
+    return hearer in sayers or any(subject.leads(each, *kinds) for each in rivals(subject, hearer))

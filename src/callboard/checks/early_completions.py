@@ -15,12 +15,11 @@ def find(subject: Subject) -> Iterator[Finding]:
                 bit = world.bits.get("late", contract.path, part)
                 state = world.first(bit) if bit else None
                 if state is not None:
-                    flow = next(
-                        (each for each in world.flows if world.verdict(each, state) is not None), world.flows[0]
-                    )
+                    flow = next((it for it in world.flows if world.verdict(it, state) is not None), world.flows[0])
                     kinds = [kind for kind in contract.emits if not kind.failure]
+                    word = "fails" if world.verdict(flow, state) is False else "succeeds"
                     fix = (
-                        f"let {flow.name} wait for {named(kinds)} too: succeeds=tuple[..., {kinds[0]}]"
+                        f"let {flow.name} wait for {named(kinds)} too: {word}=tuple[..., {' | '.join(map(str, kinds))}]"
                         if kinds
                         else f"let {contract.name} emit an event, and let {flow.name} wait for that too"
                     )

@@ -41,7 +41,7 @@ class Effects:
             options.compensates is None
             and options.keeps is None
             and contract.path not in self.undeclared
-            and bool(self.shared(contract))
+            and (options.pivot or bool(self.shared(contract)))
         )
 
     def takes(self, contract: Contract, outcome: Outcome) -> bool:

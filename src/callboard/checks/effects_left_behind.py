@@ -1,14 +1,18 @@
 """CB201: a flow fails, and what was done for it stays done."""
 
 from collections.abc import Iterator
+from itertools import islice
 
 from callboard.check import Check, Finding
 from callboard.checks import deciding, mending
+from callboard.checks.net import union
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.checks.world import World
 from callboard.contract import Contract
 from callboard.event import EventType, ReactionFailed
+
+MANY = 40  # ends that are asked for what went wrong
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -26,19 +30,31 @@ def _of(subject: Subject, world: World, contract: Contract) -> Iterator[Finding]
             for flow in world.flows if bit else ():
                 about = bit | world.extraction.verdict(flow, good=False)
                 leaked = world.bits.get("leaked", contract.path, part)  # after its undo: CB203 tells that
-                state = next((end for end in world.exploration.ends if end & about == about and not end & leaked), None)
-                if state is not None:
-                    title, fix = _text(subject, world, contract, what, state)
-                    yield at_reaction(contract, CHECK, title, fix, **told(world, state, about))
+                ends = (end for end in world.exploration.ends if end & about == about and not end & leaked)
+                states = list(islice(ends, MANY))
+                if states:
+                    title, fix = _text(subject, world, contract, what, states)
+                    about |= _groups(subject, world, contract)
+                    yield at_reaction(contract, CHECK, title, fix, **told(world, states[0], about))
                     return
 
 
-def _text(subject: Subject, world: World, contract: Contract, what: str, state: int) -> tuple[str, str]:
-    said = world.said(state)
-    causes = _causes(subject, contract, said)
+def _groups(subject: Subject, world: World, contract: Contract) -> int:
+    """The once= groups of its compensations: who takes them matters."""
+    groups = {("once", each.service, each.options.once) for each in _undos(subject, contract)}
+    return union(bit for name, bit in world.bits.masks.items() if name[:3] in groups)
+
+
+def _undos(subject: Subject, contract: Contract) -> tuple[Contract, ...]:
+    return subject.effects.compensations.get(contract.path, ())
+
+
+def _text(subject: Subject, world: World, contract: Contract, what: str, states: list[int]) -> tuple[str, str]:
+    state, said = states[0], world.said(states[0])
+    causes = list(dict.fromkeys(one for each in states for one in _causes(subject, contract, world.said(each))))
     if what == "unknown":
         return _unsettled(subject, contract, said, causes)
-    undoers = subject.effects.compensations.get(contract.path, ())
+    undoers = _undos(subject, contract)
     stays = f"the flow fails and what {contract.name} did stays"
     for each in _look_alikes(subject, contract):
         runs = any(it.contract is each for it in world.happenings(state))
@@ -47,6 +63,10 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, state: 
             more = "" if runs else f", and let it hear {_why(causes)} too"
             title = f"{stays}: {each.name}, which looks like its undo, {is_it}"
             return title, f"write compensates={contract.name} on {each.name}{more}"
+    heard = [each for each in undoers if said & set(each.hears)]
+    if heard:
+        title, fix = _kept_out(subject, world, contract, heard[0], state)
+        return f"{stays}: {title}", fix
     asked = next((each for each in undoers if not deciding.excludes(subject, causes, each)), None)
     if asked is not None:
         return f"{stays}: {asked.name} is not asked", f"let {asked.name} hear {_why(causes)} too"
@@ -54,23 +74,40 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, state: 
     if settled is not None and subject.paths.on_failure(contract):
         title = f"{stays}; {contract.name} looks like what settles {settled.name}, a pivot"
         return title, f"write compensates={settled.name} on {contract.name}"
-    nobody = f"{undoers[0].name} shares a once= group with what fails" if undoers else "nothing undoes it"
-    undo = f"undo it: {mending.undo(contract)} that hears {_why(causes)}"
+    nobody = f"{undoers[0].name} is in one once= group with what says {_why(causes)}" if undoers else "nothing undoes it"
+    keeps, undo = f'say keeps="<reason>" on {contract.name}', f"undo it: {mending.undo(contract, _why(causes))}"
     if subject.paths.on_failure(contract):  # news of the failure, mostly
-        return f"{stays}: {nobody}", f'say keeps="why" on {contract.name}, if it is meant to stay; or {undo}'
-    return f"{stays}: {nobody}", f'{undo}; or keeps="why"'
+        return f"{stays}: {nobody}", f"{keeps}, if it is meant to stay; or {undo}"
+    return f"{stays}: {nobody}", f"{undo}; or {keeps}"
+
+
+def _kept_out(subject: Subject, world: World, doer: Contract, undo: Contract, state: int) -> tuple[str, str]:
+    """Why an undo that was asked did not run, and what lets it."""
+    waits = next((what for contract, what in world.waiting(state) if contract is undo), "")
+    if waits:
+        return f"{undo.name} waits for {waits}", f"let {undo.name} run without {waits}, or say that on every way"
+    rivals = deciding.rivals(subject, undo)
+    ran = [it.contract.name for it in world.happenings(state) if it.contract in rivals and it.emitted]
+    if ran:
+        return f"{undo.name} does not run, since {ran[0]} of the same once= group ran first", (
+            f'take once="{undo.options.once}" out of {undo.name}: what it undoes is undone once without it'
+        )
+    if undo.options.unless is not None:
+        return f"{undo.name} is kept out by unless={undo.options.unless}", f"take unless= out of {undo.name}"
+    return f"{undo.name} does not undo it in each part", f"give {undo.name} the same per= as {doer.name}"
 
 
 def _unsettled(subject: Subject, contract: Contract, said: set[EventType], causes: list[EventType]) -> tuple[str, str]:
-    undoers = subject.effects.compensations.get(contract.path, ())
-    names = " and ".join(each.name for each in undoers) or "its compensation"
-    kinds = named(subject.effects.kinds(contract)) or "its event"
-    heard = [each for each in undoers if said & set(each.hears)]
+    undoers = _undos(subject, contract)
+    heard = next((each for each in undoers if said & set(each.hears)), None)
     title = f"{contract.name} was tried, nobody knows whether it took effect, and "
-    if heard:
-        fix = f"let {heard[0].name} take `{kinds} | None` and settle the matter with None, under ctx.key_of"
-        return f"{title}nobody settles it", fix
-    return f"{title}{names} is not asked", f"let {names} hear {_why(causes)} too"
+    if heard is not None and heard.effect_types:
+        return f"{title}nobody settles it", f"{mending.answer(heard)}; with None it settles the matter under ctx.key_of"
+    if heard is not None:
+        return f"{title}nobody settles it", f"let {heard.name} take what {contract.name} emits, as `| None`"
+    names = [each.name for each in undoers]
+    title += f"{named(names)} {'is' if len(names) == 1 else 'are'} not asked"
+    return title, f"let {names[0]} hear {_why(causes)} too"
 
 
 def _look_alikes(subject: Subject, contract: Contract) -> list[Contract]:

@@ -15,37 +15,46 @@ ALIKE = 0.8  # two names, of which one may be a slip of the other
 
 def hear(subject: Subject, kind: EventType) -> str:
     """What should become of an event that nobody goes on from: the best that can be said. Empty where nothing can."""
-    meant = _near(kind, subject.unsaid) or _effect_meant(subject, kind)
+    instead = "emit {} instead" if subject.emitters(kind) else "name {} in incoming= instead"
+    meant = _near(subject, kind, subject.unsaid) or _effect_meant(subject, kind)
     if meant is not None:
-        return f"emit {meant} instead if that is meant: {_waiting(subject, meant)} for it"
+        return f"{instead.format(meant)} if that is meant: {_waiting(subject, meant)} for it"
     bad = kind in subject.paths.bad
     wanted = next(iter(_wanted(subject, kind, failed=bad)), None)
-    goal = "" if wanted is None else f" and {{}} {wanted}: {_waiting(subject, wanted)} for it"
+    goal = "" if wanted is None else f" and emit {wanted}: {_waiting(subject, wanted)} for it"
     doer = next(_done_before(subject, kind), None) if bad else None
     if doer is not None and doer.options.pivot and not subject.flows:
         doer = None  # there is no end to go on to, and it is not to be undone
     if doer is not None and doer.options.pivot:
         ends = [end for flow in _flows(subject, kind) for end in types_in(flow.succeeds)]
-        return f"let a reaction hear {kind} and emit {ends[0]}: after {doer.name}, a pivot, a flow can only succeed"
+        beside = {*subject.unsaid, *(one for each in subject.emitters(kind) for one in each.emits)}
+        end = next((each for each in ends if each in beside), ends[-1])
+        return f"let a reaction hear {kind} and emit {end}: after {doer.name}, a pivot, a flow can only succeed"
     undos = list(_undos(subject, doer)) if doer is not None else []
     undos = [each for each in undos if not deciding.excludes(subject, [kind], each)]
     if doer is not None and not undos:
-        return f"undo {doer.name}: {undo(doer)} that hears {kind}{goal.format('emits')}"
+        waits = "" if wanted is None else f": {_waiting(subject, wanted)} for {wanted}"
+        return f"undo {doer.name}: {undo(doer, kind, wanted)}{waits}"
     if goal and not bad:
-        instead = f"; or emit {wanted} instead" if subject.emitters(kind) else ""
-        return f"let a reaction hear {kind}{goal.format('emit')}{instead}"
+        return f"let a reaction hear {kind}{goal}; or {instead.format(wanted)}"
     asker = deciding.asker(subject, undos[0], kind) if undos else None
     listeners = [*([asker] if asker is not None else []), *undos]
     listeners += _closers(subject, kind) if bad else _hearers_instead(subject, kind)
-    listeners = [each for each in listeners if not deciding.excludes(subject, [kind], each)]
+    listeners = [each for each in listeners if _can_hear(subject, each, kind)]
     if listeners:
         return f"let {listeners[0].name} hear {kind} too" + "".join(
-            f", or emit {one} instead, for which it waits" for one in listeners[0].hears if one in subject.unsaid
+            f", or {instead.format(one)}, for which it waits" for one in listeners[0].hears if one in subject.unsaid
         )
     if goal:
-        return f"let a reaction hear {kind}{goal.format('emit')}"
+        return f"let a reaction hear {kind}{goal}"
     end = f"name {kind} in fails= of {_flows(subject, kind)[0].name}" if bad and subject.flows else ""
     return f"{end}, or let a reaction undo what was done before it" if end else ""
+
+
+def _can_hear(subject: Subject, hearer: Contract, kind: EventType) -> bool:
+    """Whether it does not yet, does not lead there itself, and would run."""
+    knows = kind in hearer.hears or subject.leads(hearer, kind)
+    return not knows and not deciding.excludes(subject, [kind], hearer)
 
 
 def complete(subject: Subject, flow: Flow, said: Collection[EventType]) -> str:
@@ -56,8 +65,12 @@ def complete(subject: Subject, flow: Flow, said: Collection[EventType]) -> str:
         return ""
     way = min(begun, key=lambda it: (len(it - set(said)), sorted(map(str, it))))
     missing, last = min(way - set(said), key=str), min(way & set(said), key=str)
-    sayer = next((each for each in subject.emitters(missing) if len(each.triggers) == 1), None)
-    return f"let {sayer.name} hear {last} too" if sayer else f"let a reaction hear {last} and emit {missing}"
+    sayers = [each for each in subject.emitters(missing) if len(each.triggers) == 1]
+    if (sayer := next((each for each in sayers if _can_hear(subject, each, last)), None)) is not None:
+        return f"let {sayer.name} hear {last} too"
+    if (sayer := next((each for each in sayers if last in each.hears), None)) is not None:
+        return f"let {sayer.name} emit {missing} each time, beside what else it says"
+    return f"let a reaction hear {last} and emit {missing}"
 
 
 def is_late_unheard(subject: Subject, flow: Flow) -> bool:
@@ -66,9 +79,12 @@ def is_late_unheard(subject: Subject, flow: Flow) -> bool:
     return flow.timeout is not None and flow.start not in heard
 
 
-def end_late(subject: Subject, flow: Flow) -> str:
-    """Who should hear that the deadline of a flow passed: the undo of what is done last in it; else who says so."""
+def end_late(subject: Subject, flow: Flow, wanted: EventType | None = None) -> str:
+    """Who should hear that the deadline of a flow passed: the undo of what is done last in it; else who says so, with
+    the end that is wanted, if one is.
+    """
     late, fails = f"FlowTimedOut[{flow.start}]", _ends(flow, failed=True)
+    fails = (wanted,) if wanted in fails else fails
     doer = next((each for end in types_in(flow.succeeds) for each in _done_before(subject, end, early=True)), None)
     undos = list(_undos(subject, doer)) if doer is not None else []
     decides = deciding.asker(subject, undos[0], None, timers=True) if undos else None
@@ -81,16 +97,38 @@ def end_late(subject: Subject, flow: Flow) -> str:
         end = fails[0] if fails else "an event of fails="
         return f"let a reaction{deciding.group(subject)} hear {late} and emit {end}"
     ends = [*(each for each in fails if each in subject.unsaid), *(each for each in doer.emits if each.failure)]
-    return f"let {undo(doer)} hear {late}{f' and emit {ends[0]}' if ends else ''}"
+    return f"write {undo(doer, late, next(iter(ends), None))}"
 
 
 def _undos(subject: Subject, doer: Contract) -> tuple[Contract, ...]:
     return subject.effects.compensations.get(doer.path, ())
 
 
-def undo(doer: Contract) -> str:
-    """Where and how its compensation is written."""
-    return f"a reaction of {doer.service} with compensates={doer.name}"
+def undo(doer: Contract, heard: object, emitted: EventType | None = None) -> str:
+    """Where and how its compensation is written: what it hears, what it takes, and what it says if others wait."""
+    emits = "" if emitted is None else f", and emits {emitted}"
+    return f"a reaction of {doer.service} with compensates={doer.name} that hears {heard}{taking(doer)}{emits}"
+
+
+def taking(doer: Contract) -> str:
+    """What an undo of it takes, as part of a sentence: its effect, or None where it took none; what it changed."""
+    done = [str(kind) for kind in doer.emits if not kind.failure]
+    taken = [f"done: {' | '.join([*done, 'None'])}"] if done else []
+    taken += [f"{name}: {kind}" for name, kind in changes(doer)]
+    return f" and takes `{', '.join(taken)}`" if taken else ""
+
+
+def changes(doer: Contract) -> list[tuple[str, str]]:
+    """The parameters, and their annotations, through which it changes the world: its states and ports."""
+    form = {"row": "{}", "maybe": "{} | None", "any": "States[{}]"}
+    rows = [(each.name, form[each.form].format(each.state)) for each in doer.states if each.form in form]
+    return rows + [(each.name, each.port.__name__) for each in doer.ports]
+
+
+def answer(undo: Contract) -> str:
+    """What lets a compensation run, and say what it says, also where nothing was done."""
+    kinds, said = " | ".join(map(str, undo.effect_types)), named(undo.emits)
+    return f"let {undo.name} take `{kinds} | None`: it then runs there too{said and f', and says {said}'}"
 
 
 def _flows(subject: Subject, kind: EventType) -> list[Flow]:
@@ -121,11 +159,11 @@ def _effect_meant(subject: Subject, kind: EventType) -> EventType | None:
 
 def say(subject: Subject, kind: EventType) -> str:
     """How an event comes to be said that nobody says. Empty where nothing is left over that points to it."""
-    meant = _near(kind, subject.unheard) or _near(kind, subject.said)
+    meant = _near(subject, kind, subject.unheard) or _near(subject, kind, subject.said)
     if meant is not None:
         return f"take {meant} if that is meant"
     left = [each for each in subject.unheard if not subject.paths.leads_to(kind, [each])]
-    if any(kind in flow.ends for flow in subject.flows):
+    if kind in subject.ends:
         left = [each for each in left if (each in subject.paths.bad) == (kind in subject.paths.bad)]
     elif len(left) > 1:
         return ""
@@ -134,8 +172,7 @@ def say(subject: Subject, kind: EventType) -> str:
 
 def take_instead(subject: Subject, contract: Contract, kind: EventType) -> str:
     """What a reaction meant that takes what nobody says: the effect that it undoes, the deadline, or a loose end."""
-    paths, mine = subject.paths, {*wanted_by(contract), *_undone(subject, contract).emits}
-    undone = _undone(subject, contract)
+    paths, undone = subject.paths, _undone(subject, contract)
     if undone is not contract and not contract.effect_types:
         effect = next((each for each in undone.emits if not each.failure), None)
         if effect is not None:
@@ -148,12 +185,12 @@ def take_instead(subject: Subject, contract: Contract, kind: EventType) -> str:
         return f"let a reaction{deciding.group(subject)} hear {late[0]}, which nobody does, and emit {kind}"
     if not is_stopped:
         return ""
-    ends = [*subject.choreography.outgoing, *(end for flow in subject.flows for end in flow.ends)]
+    ends = subject.ends.union(subject.choreography.outgoing)
     needed = [types_in(each.options.needs) for each in subject.contracts if each.options.needs is not None]
-    known = paths.bad.union(mine, (flow.start for flow in subject.flows), paths.hearers, *needed)
+    known = paths.bad.union(wanted_by(contract), undone.emits, (flow.start for flow in subject.flows), paths.hearers, *needed)
     loose = [each for each in subject.said - known if not paths.leads_to(each, ends)]
     loose = [each for each in loose if not subject.leads(contract, each)]
-    return f"take {loose[0]} if that is meant, which leads to no end" if len(loose) == 1 else ""
+    return f"take {loose[0]} if that is meant: nothing else goes on from it" if len(loose) == 1 else ""
 
 
 def _is_bad_news(subject: Subject, contract: Contract) -> bool:
@@ -163,8 +200,13 @@ def _is_bad_news(subject: Subject, contract: Contract) -> bool:
     return contract.options.compensates is not None or said <= subject.paths.bad or not said.isdisjoint(asked)
 
 
-def _near(kind: EventType, others: Collection[EventType]) -> EventType | None:
-    names = {str(each): each for each in sorted(others, key=str) if each is not kind}
+def _near(subject: Subject, kind: EventType, others: Collection[EventType]) -> EventType | None:
+    """What it may be a slip of. Who takes or says both means two."""
+    users = [{*wanted_by(each), *each.emits} for each in subject.contracts]
+    both = {kind, *(one for each in users if kind in each for one in each)}
+    if kind in subject.ends:
+        both |= {flow.start for flow in subject.flows}
+    names = {str(each): each for each in sorted(others, key=str) if each.failure is kind.failure and each not in both}
     found = get_close_matches(str(kind), names, 1, ALIKE)
     return names[found[0]] if found else None
 
@@ -215,11 +257,10 @@ def _is_asked(subject: Subject, undo: Contract, kind: EventType) -> bool:
 
 def goes_on_beside(subject: Subject, contract: Contract) -> bool:
     """Whether what it hears ends the flow, or leads there by another reaction too, whatever it says itself."""
-    ends = [end for flow in subject.flows for end in flow.ends]
-    if set(contract.hears) & set(ends):
+    if not subject.ends.isdisjoint(contract.hears):
         return True
     others = [each for kind in contract.hears for each in subject.hearers(kind) if each is not contract]
-    return any(subject.leads(each, end) for each in others for end in ends)
+    return any(not subject.goes_on.isdisjoint(each.emits) for each in others)
 
 
 def _undone(subject: Subject, contract: Contract) -> Contract:
@@ -239,7 +280,7 @@ def _closers(subject: Subject, kind: EventType) -> Iterator[Contract]:
                 yield each
 
 
-def root(subject: Subject, kind: EventType, said: Collection[EventType]) -> tuple[Contract, EventType] | None:
+def _root(subject: Subject, kind: EventType, said: Collection[EventType]) -> tuple[Contract, EventType] | None:
     """Why it is never said: the first event on the way to it that no reaction comes to say, and who waits for it."""
     seen, todo = {kind}, [kind]
     while todo:
@@ -254,7 +295,7 @@ def root(subject: Subject, kind: EventType, said: Collection[EventType]) -> tupl
 
 def upstream(subject: Subject, kind: EventType, said: Collection[EventType]) -> str:
     """What is to be mended first for an event to be said, where that lies further up. Empty if it does not."""
-    found = root(subject, kind, said)
+    found = _root(subject, kind, said)
     if found is None:
         return ""
     waiter, lost = found

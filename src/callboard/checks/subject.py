@@ -46,6 +46,16 @@ class Subject:
         return tuple(self.choreography.flows.values())
 
     @cached_property
+    def ends(self) -> frozenset[EventType]:
+        """With what flows end."""
+        return frozenset(kind for flow in self.flows for kind in flow.ends)
+
+    @cached_property
+    def goes_on(self) -> frozenset[EventType]:
+        """The events of which the end of a flow may come, and the ends."""
+        return frozenset(kind for kind in self.choreography.events.values() if self.paths.leads_to(kind, self.ends))
+
+    @cached_property
     def paths(self) -> Paths:
         return Paths(self.choreography)
 
@@ -86,16 +96,15 @@ class Subject:
     def unsaid(self) -> tuple[EventType, ...]:
         """What reactions take, or flows end with, and nobody says."""
         taken = [kind for each in self.contracts for kind in sorted(wanted_by(each), key=str) if kind.inner is None]
-        ends = [kind for flow in self.flows for kind in flow.ends]
+        ends = [kind for flow in self.flows for kind in flow.ends]  # in their order
         return tuple(each for each in dict.fromkeys([*ends, *taken]) if each not in self.said)
 
     @cached_property
     def heard(self) -> frozenset[EventType]:
         """What makes a reaction or a projection run, ends a flow, or is heard by somebody outside."""
         projected = [each.hears for each in self.choreography.projections.values()]
-        ends = [flow.ends for flow in self.flows]
         heard = (each.hears for each in self.contracts)
-        return frozenset(self.choreography.outgoing).union(*ends, *projected, *heard)
+        return self.ends.union(self.choreography.outgoing, *projected, *heard)
 
     @cached_property
     def taken(self) -> frozenset[EventType]:
@@ -106,9 +115,9 @@ class Subject:
         """Whether anything comes of it. A failure has to be heard."""
         return kind in (self.heard if kind.failure else self.taken)
 
-    def leads(self, contract: Contract, kind: EventType) -> bool:
-        """Whether what it emits may cause this, or is it."""
-        return any(self.paths.leads_to(each, [kind]) for each in contract.emits)
+    def leads(self, contract: Contract, *kinds: EventType) -> bool:
+        """Whether what it emits may cause one of these, or is one."""
+        return any(self.paths.leads_to(each, kinds) for each in contract.emits)
 
     def emitters(self, event: EventType) -> list[Contract]:
         """The reactions that may emit it."""

@@ -75,7 +75,7 @@ def _fix(undoer: Contract, doer: Contract, taken: list[EventType]) -> str:
             f". Where {doer.name} has not run {undoer.name} is skipped: if others wait for {undoer.emits[0]}, give it "
             f"one more parameter, `done: {done[0]} | None`, and it runs there too, with None"
         )
-    return fix + f'. If {undoer.name} undoes nothing, say keeps="why" there'
+    return fix + f'. If {undoer.name} undoes nothing, say keeps="<reason>" there'
 
 
 def _given(contract: Contract) -> str:

@@ -8,7 +8,7 @@ from callboard.checks.extraction import ATTEMPT_FAILED, GAVE_UP, ITS_TIME, NOTHI
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow, told
 from callboard.checks.world import World
-from callboard.contract import Contract, types_in
+from callboard.contract import Contract, EventShape, Many, Nothing, OneOf, types_in
 from callboard.event import EventType
 from callboard.flow import Flow
 
@@ -49,14 +49,13 @@ def _told_where(subject: Subject, world: World, flow: Flow, state: int) -> tuple
     unknown = next((each.contract for each in runs if each.note == OUTCOME_UNKNOWN), None)
     if unknown is not None and unknown.effect_types:
         undone = subject.choreography.contracts[f"{unknown.service}.{unknown.options.compensates}"]
-        kinds = " | ".join(map(str, unknown.effect_types))
         return (
             f"where nobody knows what {undone.name} did and {unknown.name} is asked to undo it",
-            f"let {unknown.name} take `{kinds} | None`: it then runs, and settles the matter under ctx.key_of",
+            f"{mending.answer(unknown)}; with None it settles the matter under ctx.key_of",
         )
     stop = _stop(subject, flow, runs)
     if stop is None:
-        return f"after {flow.start}", f"let a reaction hear {flow.start} and emit {flow.ends[0]}"
+        return f"after {flow.start}", f"let a reaction hear {flow.start} and emit {_end(flow)}"
     if stop.contract is not None and not stop.emitted:
         return f"where {stop.contract.name} emits nothing", _speak(subject, flow, stop.contract, stop.note)
     said = dict.fromkeys(each.kind for each in stop.emitted)
@@ -109,14 +108,22 @@ def _speak(subject: Subject, flow: Flow, contract: Contract, note: str) -> str:
     """How a run that says nothing comes to say what others wait for."""
     said = [each for each in contract.emits if subject.paths.leads_to(each, flow.ends)]
     if contract.effect_types and note == NOTHING_TO_UNDO:
-        kinds = " | ".join(map(str, contract.effect_types))
-        return f"let {contract.name} take `{kinds} | None`: it then runs there too, and says {named(said)}"
-    if " list[" in f" {contract.returns}":
-        end = types_in(flow.fails or flow.succeeds)[0]
-        return f"let {contract.name} say so where its list is empty: write `-> {contract.returns} | {end}`"
+        return mending.answer(contract)
+    parts = contract.returns.of if isinstance(contract.returns, OneOf) else (contract.returns,)
+    if any(isinstance(each, Many) for each in parts):
+        ends = [*types_in(flow.fails or flow.succeeds), *types_in(flow.succeeds)]
+        known = {flow.start, *(each.type for each in parts if isinstance(each, EventShape))}
+        new = next((each for each in ends if each not in known), ends[0])
+        shape = " | ".join(str(each) for each in parts if not isinstance(each, Nothing))
+        return f"let {contract.name} say so where its list is empty: write `-> {shape} | {new}`"
     if said:
         return f"let {contract.name} emit {said[0]} there too"
-    return f"let {contract.name} emit {flow.ends[0]}, or name what comes before it in a completion of {flow.name}"
+    return f"let {contract.name} emit {_end(flow)}, or name what comes before it in a completion of {flow.name}"
+
+
+def _end(flow: Flow) -> EventType:
+    """With what it could end, other than what it starts with."""
+    return next((each for each in flow.ends if each is not flow.start), flow.start)
 
 
 def _go_on(flow: Flow, kind: EventType, failed: list[EventType]) -> str:

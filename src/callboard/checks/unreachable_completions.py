@@ -62,7 +62,7 @@ def _fix(subject: Subject, world: World, flow: Flow, missing: frozenset[EventTyp
         return mending_of(subject, world, flow, *waits)
     fix = mending.upstream(subject, first, world.ever_said)
     if not fix and first in bad and mending.is_late_unheard(subject, flow):
-        return mending.end_late(subject, flow)
+        return mending.end_late(subject, flow, first)
     fix = fix or (mending.say(subject, first) if first not in subject.said else "")
     stop = stopped_after(subject, world, flow)
     last = sorted(said, key=str) or [each for each in stop if (each in bad) == (first in bad)]

@@ -202,7 +202,7 @@ class World:
         for each in self.standing(state):
             undo = next(iter(sorted(next_ & effects.undoers(each))), None)
             until = f" until {undo} runs, which is still to come" if undo else ""
-            lines.append(f"the effect of {each.path} stands ({_named(effects.shared(each))}){until}")
+            lines.append(f"the effect of {each.path} stands ({_named(effects.shared(each)) or 'a pivot'}){until}")
         lines += [f"nobody knows whether {each.path} took effect" for each in self.standing(state, "unknown")]
         lines += [f"{contract.path} waits for {what}" for contract, what in waiting if what != ITS_TURN]
         return (*lines, MAY_BE_SHORTER) if state in self._may_be_shorter else tuple(lines)
