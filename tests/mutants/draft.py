@@ -95,7 +95,8 @@ def copied(step: Step) -> Any:
     known = cast("FunctionType", step.body or step.function)
     copy = FunctionType(known.__code__, known.__globals__, known.__name__)
     copy.__annotations__ = dict(step.hints)
-    names = [name for name in signature(known).parameters if name in step.hints]
+    written = dict.fromkeys([*signature(known).parameters, *step.hints])  # in their order, then what was added
+    names = [name for name in written if name in step.hints and name != "return"]
     parameters = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD, annotation=step.hints[name]) for name in names]
     copy.__dict__["__signature__"] = Signature(parameters, return_annotation=step.hints.get("return"))
     return copy

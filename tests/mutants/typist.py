@@ -43,7 +43,7 @@ class Desk(NamedTuple):
         plain = {each: kind for each, kind in known.items() if "[" not in each}
         for mark in cast("tuple[Any, ...]", (FlowTimedOut, ReactionFailed)):
             known |= {f"{mark.__name__}[{each}]": mark[kind] for each, kind in plain.items()}
-        return [known[each] for each in re.findall(KIND, text)]
+        return [known[each] for each in re.findall(KIND, text) if each != "None"]
 
     def flow(self, name: str) -> dict[str, Any]:
         return next(each for each in self.made.flows if each["name"] == name)
@@ -93,12 +93,13 @@ def undoes(
     number = len(desk.made.steps)
     doer = desk.step(undone)
 
-    def typed(why: Any, done: Any, *more: Any) -> Any: ...
+    def typed() -> Any: ...
 
     typed.__name__ = f"typed_{number}"
     hints = {"why": one_of(desk.kinds(kinds))}
     for name, written in (each.split(": ") for each in (taken or "").split(", ") if each):
-        hints[name] = doer.hints[name] if name in doer.hints else one_of([*desk.kinds(written.removesuffix("None")), None])
+        none = [None] if written.endswith("None") else []
+        hints[name] = doer.hints[name] if name in doer.hints else one_of([*desk.kinds(written), *none])
     hints["return"] = desk.kinds(emitted)[0] if emitted else None
     desk.made.steps[f"{service}.typed_{number}"] = Step(service, typed, hints, {"compensates": doer.function})
 
@@ -144,7 +145,10 @@ def emits_too(desk: Desk, name: str, kind: str) -> None:
 
 def emits_each_time(desk: Desk, name: str, kind: str) -> None:
     step, (more,) = desk.step(name), desk.kinds(kind)
-    ways = [each if each in (None, more) else tuple.__class_getitem__((each, more)) for each in members(step.hints["return"])]
+    ways = [
+        each if each in (None, more) else tuple.__class_getitem__((each, more))
+        for each in members(step.hints["return"])
+    ]
     step.hints["return"] = one_of(list(dict.fromkeys(more if each is None else each for each in ways)))
 
 
@@ -198,9 +202,13 @@ def takes_port(desk: Desk, name: str, port: str) -> None:
     ports = [value for each in desk.made.steps.values() for value in each.hints.values() if is_port(value)]
     step = desk.step(name)
     found = next(each for each in ports if each.__name__ == port)
-    spare = [each for each in step.function.__code__.co_varnames if each not in step.hints]
-    step.hints[spare[0]] = found
-    step.hints["return"] = step.hints.pop("return")
+    step.hints[port.lower()] = found
+
+
+def takes_back(desk: Desk, name: str, written: str) -> None:
+    step = desk.step(name)
+    (doer,) = [each for each in desk.made.steps.values() if each.function is step.options["compensates"]]
+    step.hints |= {each: doer.hints[each] for each in re.findall(r"(\w+): ", written)}
 
 
 def compensates(desk: Desk, undone: str, name: str) -> None:
@@ -279,6 +287,7 @@ RULES: list[tuple[str, Callable[..., None]]] = [
     (rf"let (\w+) emit ({KIND}) each time, beside", emits_each_time),
     (rf"let (\w+) take `({KINDS}) \| None`", takes_none),
     (r"let (\w+) take the port (\w+)", takes_port),
+    (r"let (\w+) take `([^`]+)`, and take back", takes_back),
     (r"write compensates=(\w+) on (\w+)", compensates),
     (r"\(compensates=(\w+)[^`]*? above (\w+)", compensates),
     (
@@ -302,7 +311,7 @@ RULES: list[tuple[str, Callable[..., None]]] = [
     (rf"name ({KINDS}) in unless=", has_unless),
     (r"say per= on (\w+), with the field that tells one", has_per),
     (rf"take (it|{KIND}) out of (\w+)$", is_no_end),
-    (rf"let (\w+) wait for ({KINDS}) too: (succeeds|fails)", waits_for),
+    (rf"let (\w+) wait for ({KINDS}) too: (succeeds)=", waits_for),
     (r"give ([\w ]+?) a timeout=", has_timeout),
     (r'say keeps="<reason>" on (\w+)', keeps),
     (r"say pivot=True on (\w+)", is_pivot),

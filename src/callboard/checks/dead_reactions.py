@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator
 
 from callboard.check import Check, Finding
-from callboard.checks import mending
+from callboard.checks import deciding, mending
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction
 from callboard.event import EventType
@@ -15,14 +15,17 @@ def find(subject: Subject) -> Iterator[Finding]:
     """Reactions that hear something which is said in a flow, and run in no order of what may happen."""
     if any(world.exploration.bounded for world in subject.worlds):
         return
-    runs = {path for world in subject.worlds for path in world.runs}
-    said = {kind for world in subject.worlds for kind in world.ever_said}
     reached = {slot.path for world in subject.worlds for slot in world.extraction.instances.slots}
     for contract in subject.contracts:
-        if contract.path in reached and contract.path not in runs:
-            missing = mending.lacking(contract, said)
-            why = f": {named(missing)} is never said" if missing else ""
-            fix = next(filter(None, (_fix(subject, each, said) for each in missing)), TOGETHER)
+        if contract.path in reached and contract.path not in subject.runs:
+            missing = mending.lacking(contract, subject.ever_said)
+            why = f": {named(missing)} {'is' if len(missing) == 1 else 'are'} never said" if missing else ""
+            fix = next(filter(None, (_fix(subject, each, subject.ever_said) for each in missing)), TOGETHER)
+            if not missing and (first := deciding.runs_first(subject, contract)) is not None:
+                why, fix = (
+                    f": {first.name}, of the same once= group, always runs first",
+                    deciding.out_of_group(contract),
+                )
             yield at_reaction(contract, CHECK, f"{contract.name} never runs{why}", fix)
 
 

@@ -17,6 +17,8 @@ def apart(world: World, state: int, good: Collection[EventType], lost: Happening
     won = _reactions(way, next((it for it in way if any(each.kind in good for each in it.emitted)), None))
     gone = _reactions(way, lost)[::-1]
     pairs = [(one, other) for one in won for other in gone if one.service == other.service and one is not other]
+    follows = world.extraction.paths.follows
+    pairs = [pair for pair in pairs if pair[1].options.compensates == pair[0].name or not follows(*pair)]
     if not pairs:
         return ""
     one, other = min(pairs, key=lambda pair: all(each.options.once is None for each in pair))  # a group that is there
@@ -27,10 +29,7 @@ def apart(world: World, state: int, good: Collection[EventType], lost: Happening
             return ""
         return f"say pivot=True on {one.name}: {other.name} then undoes it no more once it has taken effect"
     if one.options.once is not None and one.options.once == other.options.once:
-        is_loose = not all(world.extraction.instances.outcomes[other.path])
-        return (
-            f"let {other.name} emit something each time: else it leaves its once= group to others" if is_loose else ""
-        )
+        return f"let {other.name} emit something each time: else it leaves its once= group to others"
     group, names = one.options.once or other.options.once or "end", sorted((one.path, other.path))
     return f'let {" and ".join(names)} share a group, once="{group}": the first of them wins'
 
@@ -103,6 +102,19 @@ def rivals(subject: Subject, contract: Contract) -> list[Contract]:
     """The others of its once= group."""
     mine, once = [each for each in subject.contracts if each.service == contract.service], contract.options.once
     return [each for each in mine if each.options.once == once and each is not contract] if once is not None else []
+
+
+def runs_first(subject: Subject, contract: Contract) -> Contract | None:
+    """Who of its once= group runs wherever it could, where it never runs itself. None if it waits for something too."""
+    if contract.path in subject.runs or not subject.ever_said.issuperset(contract.hears):
+        return None
+    return next((each for each in rivals(subject, contract) if each.path in subject.runs), None)
+
+
+def out_of_group(contract: Contract) -> str:
+    """What lets a reaction run whose once= group another always takes."""
+    why = "it runs once for what it undoes without" if contract.options.compensates is not None else "or let both run"
+    return f'take once="{contract.options.once}" out of {contract.name}: {why}'
 
 
 def excludes(subject: Subject, kinds: Collection[EventType], hearer: Contract) -> bool:

@@ -3,8 +3,12 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
+from callboard.checks import effects_left_behind
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
+from callboard.checks.world import World
+from callboard.contract import Contract
+from callboard.flow import Flow
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -16,21 +20,24 @@ def find(subject: Subject) -> Iterator[Finding]:
                 state = world.first(bit) if bit else None
                 if state is not None:
                     flow = next((it for it in world.flows if world.verdict(it, state) is not None), world.flows[0])
-                    kinds = [kind for kind in contract.emits if not kind.failure]
-                    word = "fails" if world.verdict(flow, state) is False else "succeeds"
-                    fix = (
-                        f"let {flow.name} wait for {named(kinds)} too: {word}=tuple[..., {' | '.join(map(str, kinds))}]"
-                        if kinds
-                        else f"let {contract.name} emit an event, and let {flow.name} wait for that too"
-                    )
+                    title = f"{flow.name} may be over before {contract.name} has taken its effect"
                     yield at_reaction(
-                        contract,
-                        CHECK,
-                        f"{flow.name} may be over before {contract.name} has taken its effect",
-                        fix,
-                        **told(world, state),
+                        contract, CHECK, title, _fix(subject, world, flow, contract, state), **told(world, state)
                     )
                     break
+
+
+def _fix(subject: Subject, world: World, flow: Flow, contract: Contract, state: int) -> str:
+    """After a success the flow has to wait; a failed one waits for the compensations that were asked."""
+    if world.verdict(flow, state) is False:
+        if subject.paths.on_failure(contract):
+            return f'say keeps="<reason>" on {contract.name}, if it may run once the flow has failed'
+        undo = effects_left_behind.undo_of(subject, contract, world.said(state))
+        return f"{undo}: that also keeps {contract.name} from running once the flow has failed"
+    kinds = [kind for kind in contract.emits if not kind.failure]
+    if not kinds:
+        return f"let {contract.name} emit an event, and let {flow.name} wait for that too"
+    return f"let {flow.name} wait for {named(kinds)} too: succeeds=tuple[..., {' | '.join(map(str, kinds))}]"
 
 
 CHECK = Check(

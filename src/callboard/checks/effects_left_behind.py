@@ -74,11 +74,21 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, states:
     if settled is not None and subject.paths.on_failure(contract):
         title = f"{stays}; {contract.name} looks like what settles {settled.name}, a pivot"
         return title, f"write compensates={settled.name} on {contract.name}"
-    nobody = f"{undoers[0].name} is in one once= group with what says {_why(causes)}" if undoers else "nothing undoes it"
-    keeps, undo = f'say keeps="<reason>" on {contract.name}', f"undo it: {mending.undo(contract, _why(causes))}"
+    nobody = (
+        f"{undoers[0].name} is in one once= group with what says {_why(causes)}" if undoers else "nothing undoes it"
+    )
+    keeps, undo = f'say keeps="<reason>" on {contract.name}', f"undo it: {mending.undo(contract, causes)}"
     if subject.paths.on_failure(contract):  # news of the failure, mostly
         return f"{stays}: {nobody}", f"{keeps}, if it is meant to stay; or {undo}"
     return f"{stays}: {nobody}", f"{undo}; or {keeps}"
+
+
+def undo_of(subject: Subject, contract: Contract, said: set[EventType]) -> str:
+    """How what it did is undone, where nothing is declared to undo it."""
+    alike = _look_alikes(subject, contract)
+    if alike:
+        return f"write compensates={contract.name} on {alike[0].name}"
+    return f"undo it: {mending.undo(contract, _causes(subject, contract, said))}"
 
 
 def _kept_out(subject: Subject, world: World, doer: Contract, undo: Contract, state: int) -> tuple[str, str]:
@@ -89,8 +99,8 @@ def _kept_out(subject: Subject, world: World, doer: Contract, undo: Contract, st
     rivals = deciding.rivals(subject, undo)
     ran = [it.contract.name for it in world.happenings(state) if it.contract in rivals and it.emitted]
     if ran:
-        return f"{undo.name} does not run, since {ran[0]} of the same once= group ran first", (
-            f'take once="{undo.options.once}" out of {undo.name}: what it undoes is undone once without it'
+        return f"{undo.name} does not run, since {ran[0]} of the same once= group ran first", deciding.out_of_group(
+            undo
         )
     if undo.options.unless is not None:
         return f"{undo.name} is kept out by unless={undo.options.unless}", f"take unless= out of {undo.name}"

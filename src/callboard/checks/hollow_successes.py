@@ -4,8 +4,10 @@ from collections.abc import Iterator
 
 from callboard.check import Check, Finding
 from callboard.checks import deciding
+from callboard.checks.extraction import Happening
 from callboard.checks.subject import Subject, at_reaction, told
-from callboard.contract import types_in
+from callboard.contract import Contract, types_in
+from callboard.flow import Flow
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -28,12 +30,21 @@ def find(subject: Subject) -> Iterator[Finding]:
                     f"{flow.name} succeeds although what {contract.name} did was undone by {undoer.name}",
                     deciding.apart(world, state, types_in(flow.succeeds), undo)
                     or deciding.through_asker(subject, undoer, undo)
-                    or f"let the step that makes {flow.name} succeed and what asks {undoer.name} exclude each other: "
-                    "one service, one once= group",
+                    or _exclude(flow, way, undo, undoer),
                     about=f"{contract.path} {flow.name}",
                     **told(world, state, bit | about),
                 )
                 break
+
+
+def _exclude(flow: Flow, way: list[Happening], undo: Happening | None, undoer: Contract) -> str:
+    ends = types_in(flow.succeeds)
+    sayers = [it.contract.path for it in way if it.contract and any(one.kind in ends for one in it.emitted)]
+    asks = undo.heard.kind if undo is not None and undo.heard is not None else "what asks it"
+    return (
+        f"let one service decide between {sayers[-1] if sayers else f'the success of {flow.name}'} and {asks}, in two "
+        f"reactions with one once= group: {undoer.name} then runs only where the flow does not succeed"
+    )
 
 
 CHECK = Check(

@@ -26,15 +26,12 @@ def hear(subject: Subject, kind: EventType) -> str:
     if doer is not None and doer.options.pivot and not subject.flows:
         doer = None  # there is no end to go on to, and it is not to be undone
     if doer is not None and doer.options.pivot:
-        ends = [end for flow in _flows(subject, kind) for end in types_in(flow.succeeds)]
-        beside = {*subject.unsaid, *(one for each in subject.emitters(kind) for one in each.emits)}
-        end = next((each for each in ends if each in beside), ends[-1])
-        return f"let a reaction hear {kind} and emit {end}: after {doer.name}, a pivot, a flow can only succeed"
+        return _go_on_after(subject, doer, kind)
     undos = list(_undos(subject, doer)) if doer is not None else []
     undos = [each for each in undos if not deciding.excludes(subject, [kind], each)]
     if doer is not None and not undos:
         waits = "" if wanted is None else f": {_waiting(subject, wanted)} for {wanted}"
-        return f"undo {doer.name}: {undo(doer, kind, wanted)}{waits}"
+        return f"undo {doer.name}: {undo(doer, [kind], wanted)}{waits}"
     if goal and not bad:
         return f"let a reaction hear {kind}{goal}; or {instead.format(wanted)}"
     asker = deciding.asker(subject, undos[0], kind) if undos else None
@@ -49,6 +46,14 @@ def hear(subject: Subject, kind: EventType) -> str:
         return f"let a reaction hear {kind}{goal}"
     end = f"name {kind} in fails= of {_flows(subject, kind)[0].name}" if bad and subject.flows else ""
     return f"{end}, or let a reaction undo what was done before it" if end else ""
+
+
+def _go_on_after(subject: Subject, pivot: Contract, kind: EventType) -> str:
+    """How a flow ends that can only succeed: with what is said instead of that, or by nobody yet."""
+    ends = [end for flow in _flows(subject, kind) for end in types_in(flow.succeeds)]
+    open_ends = {*subject.unsaid, *(one for each in subject.emitters(kind) for one in each.emits)}
+    meant = next((each for each in ends if each in open_ends), ends[-1])
+    return f"let a reaction hear {kind} and emit {meant}: after {pivot.name}, a pivot, a flow can only succeed"
 
 
 def _can_hear(subject: Subject, hearer: Contract, kind: EventType) -> bool:
@@ -97,25 +102,27 @@ def end_late(subject: Subject, flow: Flow, wanted: EventType | None = None) -> s
         end = fails[0] if fails else "an event of fails="
         return f"let a reaction{deciding.group(subject)} hear {late} and emit {end}"
     ends = [*(each for each in fails if each in subject.unsaid), *(each for each in doer.emits if each.failure)]
-    return f"write {undo(doer, late, next(iter(ends), None))}"
+    return f"write {undo(doer, [flow.start], next(iter(ends), None), late=True)}"
 
 
 def _undos(subject: Subject, doer: Contract) -> tuple[Contract, ...]:
     return subject.effects.compensations.get(doer.path, ())
 
 
-def undo(doer: Contract, heard: object, emitted: EventType | None = None) -> str:
-    """Where and how its compensation is written: what it hears, what it takes, and what it says if others wait."""
-    emits = "" if emitted is None else f", and emits {emitted}"
-    return f"a reaction of {doer.service} with compensates={doer.name} that hears {heard}{taking(doer)}{emits}"
+def undo(doer: Contract, heard: Collection[EventType], emitted: EventType | None = None, *, late: bool = False) -> str:
+    """Where and how its compensation is written: what it hears (`late`: that the flow which starts so is late), its
+    effect, or None where it took none; what it changed; and what it says, if others wait.
 
-
-def taking(doer: Contract) -> str:
-    """What an undo of it takes, as part of a sentence: its effect, or None where it took none; what it changed."""
-    done = [str(kind) for kind in doer.emits if not kind.failure]
-    taken = [f"done: {' | '.join([*done, 'None'])}"] if done else []
+    A row is found by its key: where what is heard has none, the effect has to be there.
+    """
+    keys = [each.state.key for each in doer.states if each.form != "any"]
+    is_known = all(kind.carries(key) for key in keys for kind in heard)
+    done = [str(kind) for kind in doer.emits if not kind.failure] + (["None"] if is_known else [])
+    taken = [f"done: {' | '.join(done)}"] if done != ["None"] else []
     taken += [f"{name}: {kind}" for name, kind in changes(doer)]
-    return f" and takes `{', '.join(taken)}`" if taken else ""
+    takes, emits = f" and takes `{', '.join(taken)}`" if taken else "", f", and emits {emitted}" if emitted else ""
+    hears = f"FlowTimedOut[{named(heard)}]" if late else named(heard) or "what makes the flow fail"
+    return f"a reaction of {doer.service} with compensates={doer.name} that hears {hears}{takes}{emits}"
 
 
 def changes(doer: Contract) -> list[tuple[str, str]]:
@@ -187,7 +194,9 @@ def take_instead(subject: Subject, contract: Contract, kind: EventType) -> str:
         return ""
     ends = subject.ends.union(subject.choreography.outgoing)
     needed = [types_in(each.options.needs) for each in subject.contracts if each.options.needs is not None]
-    known = paths.bad.union(wanted_by(contract), undone.emits, (flow.start for flow in subject.flows), paths.hearers, *needed)
+    known = paths.bad.union(
+        wanted_by(contract), undone.emits, (flow.start for flow in subject.flows), paths.hearers, *needed
+    )
     loose = [each for each in subject.said - known if not paths.leads_to(each, ends)]
     loose = [each for each in loose if not subject.leads(contract, each)]
     return f"take {loose[0]} if that is meant: nothing else goes on from it" if len(loose) == 1 else ""

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from callboard.check import Check, Finding
 from callboard.checks import mending
+from callboard.checks.extraction import NOTHING_TO_UNDO
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.checks.unfinished_flows import blocking, stuck
 from callboard.checks.world import World
@@ -22,20 +23,25 @@ def find(subject: Subject) -> Iterator[Finding]:
                     contract,
                     CHECK,
                     f"{contract.name} waits for {what}, which does not come any more, and {flow.name} has no verdict",
-                    mending_of(subject, world, flow, contract, what),
+                    mending_of(subject, world, flow, state, contract, what),
                     about=f"{contract.path} {what}",
                     **told(world, state),
                 )
 
 
-def mending_of(subject: Subject, world: World, flow: Flow, contract: Contract, what: str) -> str:
+def mending_of(subject: Subject, world: World, flow: Flow, state: int, contract: Contract, what: str) -> str:
+    """What lets the flow end where this reaction waits for that."""
+    for each in world.happenings(state):  # a compensation that had nothing to undo, and so says nothing
+        if each.note == NOTHING_TO_UNDO and each.contract is not None and each.contract.effect_types:
+            if any(str(kind) in what for kind in each.contract.emits):
+                return mending.answer(each.contract)
     for kind in mending.lacking(contract, world.ever_said):
         if fix := mending.upstream(subject, kind, world.ever_said) or (
             kind not in subject.said and mending.say(subject, kind)
         ):
             return fix
     for sayer in subject.emitters(contract.gathered.types[0]) if contract.gathered is not None else ():
-        if sayer.options.per is None:
+        if sayer.options.per is None and sayer.gathered is None and sayer.hears[0].inner is None:
             return f"say per= on {sayer.name}, with the field that tells one {sayer.hears[0]} from the next"
     end = f"let a reaction to FlowTimedOut[{flow.start}] end it"
     return f"let somebody say {what} or a failure on every way, and let the flow end with that; or {end}"

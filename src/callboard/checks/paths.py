@@ -42,6 +42,11 @@ class Paths:
         reached = self._reach.get(kind, 0)
         return kind in others or any(reached & self._bit.get(each, 0) for each in others)
 
+    def follows(self, one: Contract, other: Contract) -> bool:
+        """Whether one of the two may run because the other did."""
+        pairs = ((one, other), (other, one))
+        return any(self.leads_to(kind, each.hears) for first, each in pairs for kind in first.emits)
+
     def successes(self) -> frozenset[EventType]:
         """What completes a flow well."""
         return frozenset(kind for flow in self.choreography.flows.values() for kind in types_in(flow.succeeds))

@@ -69,6 +69,16 @@ class Subject:
         starts = dict.fromkeys(flow.start for flow in self.flows)
         return tuple(World(self.extract(start), self.limit) for start in starts)
 
+    @cached_property
+    def runs(self) -> frozenset[str]:
+        """The paths of the reactions that run in some flow."""
+        return frozenset().union(*(world.runs for world in self.worlds))
+
+    @cached_property
+    def ever_said(self) -> frozenset[EventType]:
+        """The events that are said in some flow."""
+        return frozenset().union(*(world.ever_said for world in self.worlds))
+
     def extract(self, start: EventType) -> Extraction:
         """The net of the flows that begin so."""
         return Extraction(self.choreography, self.paths, self.effects, start)

@@ -7,6 +7,7 @@ from linecache import getline
 from msgspec import structs
 
 from callboard.check import Check, Finding, Step
+from callboard.checks import mending
 from callboard.checks.effects import answers
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
@@ -31,6 +32,28 @@ def find(subject: Subject) -> Iterator[Finding]:
                     f"let {undoer.name} take the port {lacking[0]}, and void under ctx.key_of({doer.name})",
                     about=f"{undoer.path} {lacking[0]}",
                 )
+            elif not _touches(subject, undoer, doer):
+                yield _idle(subject, undoer, doer)
+
+
+def _touches(subject: Subject, undoer: Contract, doer: Contract) -> bool:
+    """Whether it can undo anything: it changes what its reaction changes, or talks to somebody outside about it."""
+    shared = subject.effects.shared
+    is_undone = subject.effects.is_effect(doer) and not doer.options.pivot
+    return not is_undone or bool(undoer.ports) or not shared(doer).isdisjoint(shared(undoer))
+
+
+def _idle(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
+    what = named(subject.effects.names(subject.effects.shared(doer)))
+    how = "only reads" if {it.state for it in undoer.states} & {it.state for it in doer.states} else "does not take"
+    written = ", ".join(f"{name}: {kind}" for name, kind in mending.changes(doer))
+    return at_reaction(
+        undoer,
+        CHECK,
+        f"{undoer.name} is to undo {doer.name}, and changes nothing that {doer.name} did: it {how} {what}",
+        f"let {undoer.name} take `{written}`, and take back there what {doer.name} did",
+        about=f"{undoer.path} changes nothing",
+    )
 
 
 def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from callboard.check import Check, Finding
-from callboard.checks import mending
+from callboard.checks import deciding, mending
 from callboard.checks.parked_for_ever import mending_of
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_flow
@@ -58,8 +58,11 @@ def _fix(subject: Subject, world: World, flow: Flow, missing: frozenset[EventTyp
     first, bad = min(missing, key=str), subject.paths.bad
     parked = stuck(world, flow, parked=True)
     waits = blocking(world, flow, parked)[0] if parked is not None else None
-    if waits is not None and first in waits[0].emits:
-        return mending_of(subject, world, flow, *waits)
+    if parked is not None and waits is not None and first in waits[0].emits:
+        return mending_of(subject, world, flow, parked, *waits)
+    for each in subject.emitters(first):
+        if deciding.runs_first(subject, each) is not None:
+            return deciding.out_of_group(each)
     fix = mending.upstream(subject, first, world.ever_said)
     if not fix and first in bad and mending.is_late_unheard(subject, flow):
         return mending.end_late(subject, flow, first)
