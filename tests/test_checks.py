@@ -62,7 +62,7 @@ flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]
 
 def test_an_undo_that_overtakes_is_told_with_what_goes_wrong_at_each_step() -> None:
     found = next(each for each in checked("CB203", CHECKS["CB203"].broken) if each.code == "CB203")
-    assert "(both use Shelf)" in found.title
+    assert "(both change Shelf)" in found.title
     assert [(each.reaction, each.note) for each in found.steps if each.service] == [
         ("", ""),
         ("charge", ""),
@@ -137,12 +137,12 @@ def test_an_undo_that_takes_the_effect_and_does_not_say_so_is_told_as_that(name:
 def test_the_fix_of_an_undo_that_takes_the_effect_says_what_becomes_of_that() -> None:
     (found,) = [each for each in checked("CB203", undo(*UNDOS["half of a join"])) if each.code == "CB203"]
     assert found.severity == "error"
-    assert "it takes Held, and both use Shelf" in found.title
+    assert "it takes Held, and both change Shelf" in found.title
     assert found.fix.startswith(
         "write @stock.reaction(compensates=hold) above release: Held is then the effect that it"
     )
     assert "one more parameter" not in found.fix
-    assert 'say keeps="<reason>" there' in found.fix
+    assert 'say keeps="<reason>" on release' in found.fix
 
 
 def test_an_effect_with_an_undo_that_does_not_say_so_and_is_not_asked_points_at_that() -> None:

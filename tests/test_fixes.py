@@ -170,7 +170,7 @@ CASES: dict[str, tuple[str, tuple[str, str], str, str, tuple[str, str]]] = {
     ),
     "a word from outside that is not named": (
         RIDE, ("], Packed", "], None"),
-        "CB103", "let a reaction emit Packed; or name Packed in incoming= if it comes from outside", (
+        "CB103", "name Packed in incoming= if it comes from outside; or let a reaction emit it", (
             "], None", "], Packed"),
     ),
     "who decides does not hear of a failure": (

@@ -1,6 +1,6 @@
 """What is an effect, who answers for it, and who undoes it without saying so."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import product
 
 from callboard.checks.outcomes import Outcome
@@ -20,7 +20,7 @@ class Effects:
             path: tuple(choreography.contracts[each] for each in undoers)
             for path, undoers in choreography.compensations.items()
         }
-        self.undeclared = dict(self._undeclared())
+        self.undeclared = self._undeclared()  # what each looks like the undo of
 
     def shared(self, contract: Contract) -> frozenset[object]:
         """What of the world it may change: ports, and states that other flows see too."""
@@ -59,7 +59,7 @@ class Effects:
 
     def undoers(self, contract: Contract) -> set[str]:
         """The paths of what undoes it, declared or not."""
-        undeclared = {undoer for undoer, doer in self.undeclared.items() if doer is contract}
+        undeclared = {undoer for undoer, doers in self.undeclared.items() if contract in doers}
         return undeclared | {each.path for each in self.compensations.get(contract.path, ())}
 
     def taken(self, undoer: Contract, doer: Contract) -> list[EventType]:
@@ -72,9 +72,9 @@ class Effects:
         heard += [set(each.types) for each in undoer.givens]
         return [kind for kind in done if any(kind in each for each in heard)]
 
-    def _undeclared(self) -> Iterator[tuple[str, Contract]]:
-        """Reactions that hear a failure and write what an earlier reaction of their service wrote, and which one: that
-        whose event they take too, if they take one. Without it they are undos only where they hear nothing else.
+    def _undeclared(self) -> dict[str, list[Contract]]:
+        """Reactions that hear a failure and write what an earlier reaction of their service wrote, and which: those
+        whose events they take too, if they take any. Without they are undos only where they hear nothing else.
         """
         takers = [
             each
@@ -90,9 +90,14 @@ class Effects:
             and self.shared(doer) & self.shared(undoer)
             and (self._paths.on_failure(undoer) or self.taken(undoer, doer))
         ]
-        undoers = {undoer for undoer, _ in pairs}
-        pairs.sort(key=lambda it: not self.taken(*it))
-        return ((undoer.path, doer) for undoer, doer in reversed(pairs) if doer not in undoers)  # the first one stays
+        undoers, found = {undoer for undoer, _ in pairs}, dict[str, list[Contract]]()
+        for undoer, doer in pairs:
+            if doer not in undoers:
+                found.setdefault(undoer.path, []).append(doer)
+        return {
+            path: [each for each in doers if self.taken(self._choreography.contracts[path], each)] or doers[:1]
+            for path, doers in found.items()
+        }
 
 
 def answers(compensation: Contract) -> bool:

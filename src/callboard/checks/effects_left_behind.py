@@ -122,7 +122,7 @@ def _unsettled(subject: Subject, contract: Contract, said: set[EventType], cause
 
 def _look_alikes(subject: Subject, contract: Contract) -> list[Contract]:
     """What undoes it and does not say so."""
-    undeclared = sorted(path for path, doer in subject.effects.undeclared.items() if doer is contract)
+    undeclared = sorted(path for path, doers in subject.effects.undeclared.items() if contract in doers)
     return [subject.choreography.contracts[path] for path in undeclared]
 
 

@@ -489,12 +489,12 @@ class Extraction:
     def _effect(self, contract: Contract, slot: Slot, outcome: Outcome) -> list[Switch]:
         path = contract.path
         if path in self.effects.undeclared:
-            doer = self.effects.undeclared[path].path
             switches: list[Switch] = []
-            for part in self.parts(doer):
-                applied = self.effect_bit("applied", doer, part)
-                switches.append(Switch(off=applied, set=self.effect_bit("early", doer, part)))
-                switches.append(Switch(on=applied, clear=applied))
+            for doer in self.effects.undeclared[path]:
+                for part in self.parts(doer.path):
+                    applied = self.effect_bit("applied", doer.path, part)
+                    switches.append(Switch(off=applied, set=self.effect_bit("early", doer.path, part)))
+                    switches.append(Switch(on=applied, clear=applied))
             return switches
         late = Switch(on=self.bits.of("left", slot), set=self.effect_bit("late", path, slot.part))
         if contract.options.keeps is not None and self.effects.shared(contract):
@@ -509,7 +509,7 @@ class Extraction:
         if self._counts_twice(contract, slot):
             ever = self.effect_bit("ever", path, slot.part)
             switches += [Switch(on=ever, set=self.effect_bit("twice", path, slot.part)), Switch(set=ever)]
-        if any(each is contract for each in self.effects.undeclared.values()):
+        if any(contract in doers for doers in self.effects.undeclared.values()):
             early = self.effect_bit("early", path, slot.part)
             switches.append(Switch(on=early, set=self.effect_bit("leaked", path, slot.part)))
         if path not in self.effects.compensations:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from callboard.check import Check, Finding
 from callboard.checks import deciding
+from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.contract import types_in
 
@@ -19,7 +20,8 @@ def find(subject: Subject) -> Iterator[Finding]:
                     state = world.first(about, ends=True)
                     if state is None:
                         continue
-                    bad = [str(kind) for kind in world.said(state) if kind in subject.paths.bad]
+                    bad = [kind for kind in world.said(state) if kind in subject.paths.bad]
+                    bad = [kind for kind in bad if kind.failure or kind.inner is not None] or bad
                     ends = types_in(flow.fails) if flow.fails is not None else ()
                     way = list(world.happenings(state))
                     lost = next((it for it in way if any(each.kind in ends for each in it.emitted)), None)
@@ -28,7 +30,7 @@ def find(subject: Subject) -> Iterator[Finding]:
                         CHECK,
                         f"{flow.name} fails after {contract.name}, which cannot be undone",
                         deciding.apart(world, state, contract.emits, lost)
-                        or f"let what may still fail ({', '.join(sorted(bad))}) come before {contract.name}, or "
+                        or f"let what may still fail ({named(bad)}) come before {contract.name}, or "
                         "exclude it with once= in one service",
                         **told(world, state, about),
                     )

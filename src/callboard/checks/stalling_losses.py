@@ -133,7 +133,7 @@ def _never_said(world: World, flow: Flow) -> tuple[list[EventType], bool] | None
 
 def _some(paths: list[str]) -> str:
     if len(paths) > 6:
-        return f"{', '.join(paths[:5])} or any of {len(paths) - 5} others"
+        return f"{', '.join(paths[:5])} or one of {len(paths) - 5} others"
     return " or ".join([", ".join(paths[:-1]), paths[-1]] if len(paths) > 1 else paths)
 
 
@@ -147,11 +147,11 @@ def _fix(subject: Subject, flow: Flow, silent: EventType | None = None) -> str:
             f"give {flow.name} a timeout=, and let a reaction to FlowTimedOut[{flow.start}] end it with an event of "
             "fails=; without one it is not even listed as stuck"
         )
-    listed = "what `callboard flows list --status stuck` shows"
-    first = f"replay the dead letter of {listed}" if silent is None else f"publish {silent}, or cancel {listed}"
+    first = "`callboard flows list --status stuck` shows it; "
+    first += "`callboard dead-letters replay` mends it" if silent is None else f"publish {silent}, or cancel the flow"
     if not mending.is_late_unheard(subject, flow):
         return first
-    return f"{mending.end_late(subject, flow)}: then the flow ends by itself; else {first}"
+    return f"{mending.end_late(subject, flow)}: then the flow ends by itself. Until then {first}"
 
 
 CHECK = Check(

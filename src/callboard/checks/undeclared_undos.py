@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Iterator
+from itertools import islice
 from linecache import getline
+from typing import Any
 
 from msgspec import structs
 
-from callboard.check import Check, Finding, Step
+from callboard.check import Check, Finding, Severity, Step
 from callboard.checks import mending
 from callboard.checks.effects import answers
+from callboard.checks.effects_left_behind import MANY
+from callboard.checks.net import union
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.contract import Contract
@@ -18,8 +22,9 @@ from callboard.options import Options
 
 def find(subject: Subject) -> Iterator[Finding]:
     """Undos without compensates=, and compensations that are asked about an outside call they cannot settle."""
-    for path, doer in subject.effects.undeclared.items():
-        yield _undeclared(subject, subject.choreography.contracts[path], doer)
+    for path, doers in subject.effects.undeclared.items():
+        for doer in doers:
+            yield _undeclared(subject, subject.choreography.contracts[path], doer)
     for path, undoers in subject.effects.compensations.items():
         doer = subject.choreography.contracts[path]
         for undoer in undoers:
@@ -29,7 +34,8 @@ def find(subject: Subject) -> Iterator[Finding]:
                     undoer,
                     CHECK,
                     f"{undoer.name} runs where nobody knows what {doer.name} did, and has no {lacking[0]} to settle it",
-                    f"let {undoer.name} take the port {lacking[0]}, and void under ctx.key_of({doer.name})",
+                    f"let {undoer.name} take the port {lacking[0]}, and take back there what the call under "
+                    f"ctx.key_of({doer.name}) may have done",
                     about=f"{undoer.path} {lacking[0]}",
                 )
             elif not _touches(subject, undoer, doer):
@@ -59,6 +65,8 @@ def _idle(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
 def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
     taken = subject.effects.taken(undoer, doer)
     fix = _fix(undoer, doer, taken)
+    others = [each.name for each in subject.effects.undeclared[undoer.path] if each is not doer]
+    fix += f". It undoes {named(others)} too: write a reaction of its own for that, with its compensates=" * bool(others)
     both = ", ".join(subject.effects.names(subject.effects.shared(doer) & subject.effects.shared(undoer)))
     for world in subject.worlds:
         for part in world.extraction.parts(doer.path):
@@ -66,8 +74,8 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
             state = world.first(bit) if bit else None
             if state is not None and any(each.contract is undoer for each in world.happenings(state)):
                 title = (
-                    f"{undoer.name} can run before {doer.name}, which it undoes (both use {both}): what {doer.name} "
-                    "does afterwards is never undone"
+                    f"{undoer.name} looks like the undo of {doer.name} (both change {both}) and can run before it: what "
+                    f"{doer.name} does afterwards is never undone"
                 )
                 early = world.bits.get("early", doer.path, part)
                 found = at_reaction(undoer, CHECK, title, fix, **told(world, state, bit | early))
@@ -75,13 +83,28 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
     looks = f"{undoer.name} looks like the undo of {doer.name}"
     if taken:
         title = (
-            f"{looks} (it takes {named(taken)}, and both use {both}) and is not declared as it: a flow that fails is "
-            f"recorded with {doer.name} not undone"
+            f"{looks} (it takes {named(taken)}, and both change {both}) and is not declared as it: a flow that fails "
+            f"is recorded with {doer.name} not undone"
         )
         goes_on = any(subject.paths.leads_to(kind, subject.paths.successes()) for kind in undoer.emits)
-        return at_reaction(undoer, CHECK, title, fix, severity="warning" if goes_on else "error")
-    title = f"{looks} (both use {both}) and is not declared as it: only its body can keep it from undoing twice"
+        severity: Severity = "warning" if goes_on else "error"
+        return at_reaction(undoer, CHECK, title, fix, severity=severity, **_recorded(subject, undoer, doer))
+    title = f"{looks} (both change {both}) and is not declared as it: only its body can keep it from undoing twice"
     return at_reaction(undoer, CHECK, title, fix, severity="warning")
+
+
+def _recorded(subject: Subject, undoer: Contract, doer: Contract) -> dict[str, Any]:
+    """A way on which both run and the flow fails, and what is recorded then; nothing where none is known."""
+    for world in subject.worlds:
+        applied = union(world.bits.get("applied", doer.path, part) for part in world.extraction.parts(doer.path))
+        failed = union(world.extraction.verdict(flow, good=False) for flow in world.flows)
+        for state in islice((end for end in world.exploration.ends if end & failed), MANY):
+            ran = [it.contract for it in world.happenings(state)]
+            if undoer in ran and doer in ran[: ran.index(undoer)]:
+                shown = told(world, state, applied | state & failed)
+                record = f"{doer.path} is recorded as done and not undone, {undoer.path} as one more effect"
+                return {**shown, "end": (*shown["end"], record)}
+    return {}
 
 
 def _fix(undoer: Contract, doer: Contract, taken: list[EventType]) -> str:
@@ -98,7 +121,7 @@ def _fix(undoer: Contract, doer: Contract, taken: list[EventType]) -> str:
             f". Where {doer.name} has not run {undoer.name} is skipped: if others wait for {undoer.emits[0]}, give it "
             f"one more parameter, `done: {done[0]} | None`, and it runs there too, with None"
         )
-    return fix + f'. If {undoer.name} undoes nothing, say keeps="<reason>" there'
+    return fix + f'. If {undoer.name} undoes nothing, say keeps="<reason>" on {undoer.name}'
 
 
 def _given(contract: Contract) -> str:

@@ -52,12 +52,13 @@ def _fix(subject: Subject, contract: Contract, kind: EventType) -> str:
     if kind.cls is ReactionFailed:
         return f"take {kind} out of {contract.name}, or let a reaction of {contract.service} hear {kind.inner}"
     first = mending.say(subject, kind) or mending.take_instead(subject, contract, kind)
+    outside = f"name {kind} in incoming= if it comes from outside"
+    if first:
+        return f"{first}; or {outside}"
     takers = [each for each in subject.contracts if kind in wanted_by(each)]
-    if not first and len(takers) > 1:
-        return f"name {kind} in incoming= if it comes from outside, or let a reaction emit it"
-    if not first and not mending.lacking(contract, subject.said):
+    if len(takers) == 1 and not mending.lacking(contract, subject.said):
         return f"take {kind} out of {contract.name}, let a reaction emit it, or name it in incoming="
-    return f"{first or f'let a reaction emit {kind}'}; or name {kind} in incoming= if it comes from outside"
+    return f"{outside}; or let a reaction emit it"
 
 
 CHECK = Check(
