@@ -243,7 +243,7 @@ def test_a_fix_names_what_is_to_be_typed_and_mends_it(name: str) -> None:
 
 
 def test_a_timer_that_nothing_stops_is_told_what_could() -> None:
-    finding = found(CHECKS["CB306"].broken)[-1]
+    finding = found(CHECKS["CB306"].broken)[0]
     assert finding.fix == "name Paid in unless=, or what else leaves it nothing to say"
 
 
@@ -333,3 +333,115 @@ def test_no_fix_of_a_random_choreography_proposes_what_is_so_already() -> None:
             continue
     assert len(seen) > 40
     assert [each for each in seen if each] == []
+
+
+GROUP = """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@stock.reaction(compensates=hold, once="end")
+def release(why: Failed, held: Held, shelf: Shelf) -> Released: ...
+
+@stock.reaction(once="end")
+def pack(ordered: Ordered) -> Packed: ...
+
+@money.reaction
+def charge(packed: Packed) -> Paid | Failed: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=Failed | Released)]
+"""
+HOLD = """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@money.reaction
+def charge(held: Held) -> Paid | Declined: ...
+
+@stock.reaction(compensates=hold)
+def release(why: Declined, held: Held, shelf: Shelf) -> Released: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=Released)]
+"""
+TWO = """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
+
+@stock.reaction
+def pack(held: Held, bank: Bank) -> Packed: ...
+
+@money.reaction
+def charge(packed: Packed) -> Paid | Declined: ...
+
+@stock.reaction
+def release(why: Declined, held: Held, packed: Packed, shelf: Shelf, bank: Bank) -> Released: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=Released)]
+"""
+
+# of each: the text, the code of a finding in it, and a part of its title or of its fix
+TOLD: dict[str, tuple[str, str, str]] = {
+    "another of the group ran": (GROUP, "CB201", "release does not run: pack, of the same once= group, ran first"),
+    "another of the group always runs": (GROUP, "CB105", "release never runs: pack, of the same once= group"),
+    "an end that a group keeps out": (GROUP, "CB104", 'take once="end" out of release: it runs once for what it undoes'),
+    "an undo that only reads": (
+        HOLD.replace("held: Held, shelf: Shelf", "held: Held, shelf: Read[Shelf]"),
+        "CB203", "changes nothing that hold did: it only reads Shelf",
+    ),
+    "an undo that takes nothing": (
+        HOLD.replace("held: Held, shelf: Shelf", "held: Held"),
+        "CB203", "let release take `shelf: Shelf`, and take back there what hold did",
+    ),
+    "an undo of two, the first": (TWO, "CB203", "(compensates=hold) above release"),
+    "an undo of two, the second": (TWO, "CB203", "It undoes hold too: write a reaction of its own for that"),
+    "an undo that an event keeps out": (
+        HOLD.replace("compensates=hold", "compensates=hold, unless=Held"), "CB104", "take unless= out of release",
+    ),
+    "an undo that is kept out where the flow fails": (
+        HOLD.replace("compensates=hold", "compensates=hold, unless=Held").replace("fails=", "fails=Declined | "),
+        "CB201", "release does not run: unless= keeps it out once Held was said",
+    ),
+    "an undo that waits": (
+        HOLD.replace("compensates=hold", "compensates=hold, needs=Noted").replace("fails=", "fails=Declined | "),
+        "CB201", "let release run without Noted",
+    ),
+    "an effect that nothing undoes": (
+        HOLD.replace("compensates=hold", "keeps='it is put back by hand'").replace("held: Held, shelf", "post"),
+        "CB201", "compensates=hold that hears Declined and takes `done: Held | None, shelf: Shelf`; or say keeps=",
+    ),
+    "an end with the name of the start": (
+        HOLD.replace("succeeds=Paid", "succeeds=Paid | Order"), "CB104", "let a reaction of this flow emit Order",
+    ),
+    "nothing but the start": (ALREADY["is its own end"], "CB301", "let a reaction hear Ordered and emit Held"),
+    "a pivot without a port": (
+        HOLD.replace("fails=Released", "fails=Released | Declined").replace("@stock.reaction\n", (
+            "@stock.reaction(pivot=True)\n")).replace("compensates=hold", "keeps='a note'"),
+        "CB206", "order fails after hold, which cannot be undone",
+    ),
+    "a list that is empty, where its event is an end": (
+        PARTS.replace("list[Packed] | SoldOut", "list[Packed] | None"), "CB301", "write `-> list[Packed] | SoldOut`",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_what_is_wrong_is_told_in_its_own_words(name: str) -> None:
+    lines, code, part = TOLD[name]
+    texts = [f"{each.title}; {each.fix}" for each in check(choreography(lines)).findings if each.code == code]
+    assert [each for each in texts if part in each], texts
+
+
+def test_what_took_the_group_of_an_undo_is_among_the_steps() -> None:
+    (finding,) = [each for each in found(GROUP) if each.code == "CB201"]
+    assert "pack" in [each.reaction for each in finding.steps]
+
+
+def test_an_undo_that_takes_the_effect_and_is_not_declared_is_shown_where_the_flow_fails() -> None:
+    for finding in [each for each in found(TWO) if each.code == "CB203"]:
+        assert [each.reaction for each in finding.steps] == ["", "hold", "pack", "charge", "release"]
+        assert finding.end[-1].endswith("is recorded as done and not undone, stock.release as one more effect")
+
+
+def test_an_undo_by_a_counter_entry_elsewhere_is_one() -> None:
+    assert "CB203" not in [
+        each.code for each in found(HOLD.replace("held: Held, shelf: Shelf", "held: Held, bank: Bank"))
+    ]

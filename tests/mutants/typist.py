@@ -249,8 +249,8 @@ def has_timeout(desk: Desk, name: str) -> None:
             flow["timeout"] = timedelta(hours=1)
 
 
-def has_no_group(desk: Desk, name: str) -> None:
-    desk.step(name).options.pop("once", None)
+def has_no_option(desk: Desk, option: str, name: str) -> None:
+    desk.step(name).options.pop(option, None)
 
 
 def is_pivot(desk: Desk, name: str) -> None:
@@ -303,7 +303,8 @@ RULES: list[tuple[str, Callable[..., None]]] = [
     (r"write `-> ([^`]+)` if", returns),
     (r"return (?:an event there|[\w\[\]]+ where its body should)", mends_body),
     (rf"emit ({KIND}) instead", emits_instead),
-    (r'take once="\w+" out of (\w+)', has_no_group),
+    (r'take (once)="\w+" out of (\w+)', has_no_option),
+    (r"take (unless)= out of (\w+)", has_no_option),
     (rf"take ({KIND}) out of (\w+),", does_not_take),
     (rf"take ({KIND}) out of the return of (\w+)", does_not_emit),
     (r"let (\w+) emit nothing where", may_say_nothing),

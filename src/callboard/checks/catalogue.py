@@ -78,7 +78,7 @@ def check(
 def _rank(finding: Finding) -> tuple[int, bool, str, str, int, str]:
     """By severity, then what makes others come up: a wrong annotation, an undo that is not declared; then by code."""
     place = finding.place
-    is_cause = finding.code in ("CB203", "CB501")
+    is_cause = finding.code in ("CB203", "CB306", "CB501")
     return SEVERITIES.index(finding.severity), not is_cause, finding.code, place.file, place.line, finding.about
 
 

@@ -6,6 +6,7 @@ from callboard.check import Check, Finding
 from callboard.checks import deciding, mending
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction
+from callboard.contract import Contract
 from callboard.event import EventType
 
 TOGETHER = "what it waits for comes only after it, or never together: take that out of its signature or options"
@@ -20,19 +21,20 @@ def find(subject: Subject) -> Iterator[Finding]:
         if contract.path in reached and contract.path not in subject.runs:
             missing = mending.lacking(contract, subject.ever_said)
             why = f": {named(missing)} {'is' if len(missing) == 1 else 'are'} never said" if missing else ""
-            fix = next(filter(None, (_fix(subject, each, subject.ever_said) for each in missing)), TOGETHER)
-            if not missing and (first := deciding.runs_first(subject, contract)) is not None:
-                why, fix = (
-                    f": {first.name}, of the same once= group, always runs first",
-                    deciding.out_of_group(contract),
-                )
+            fix = _fix(subject, contract, missing[0], subject.ever_said) if missing else TOGETHER
+            kept, let = deciding.never_runs(subject, contract)
+            if kept and not missing:
+                why, fix = f": {kept}", let
             yield at_reaction(contract, CHECK, f"{contract.name} never runs{why}", fix)
 
 
-def _fix(subject: Subject, missing: EventType, said: Collection[EventType]) -> str:
-    sayers = named(each.name for each in subject.emitters(missing))
+def _fix(subject: Subject, contract: Contract, missing: EventType, said: Collection[EventType]) -> str:
+    sayers = [each.name for each in subject.emitters(missing)]
+    if not sayers:
+        return f"let a reaction say {missing}, or take it out of {contract.name}"
     return mending.upstream(subject, missing, said) or (
-        f"let a reaction say {missing} that comes to it: {sayers} could, and never does" if sayers else ""
+        f"let a reaction say {missing} that comes to it: {named(sayers)} could, and never "
+        f"{'does' if len(sayers) == 1 else 'do'}"
     )
 
 

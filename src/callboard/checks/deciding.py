@@ -5,7 +5,7 @@ from collections.abc import Collection
 from callboard.checks.extraction import Happening
 from callboard.checks.subject import Subject
 from callboard.checks.world import World
-from callboard.contract import Contract
+from callboard.contract import Contract, holds
 from callboard.event import EventType
 
 
@@ -69,7 +69,7 @@ def asker(subject: Subject, undo: Contract, kind: EventType | None, *, timers: b
         waits = each.options.wait is not None
         if (waits and not timers) or each.options.compensates is not None or len(each.triggers) != 1:
             continue
-        goes_on = any(subject.leads(one, *ends) for one in rivals(subject, each))
+        goes_on = any(subject.leads(one, *ends) for one in rivals(subject, each)) and not subject.leads(each, *ends)
         goes_on &= kind is None or kind.inner is not None or any(one.inner is None for one in each.hears)
         if goes_on and failure_of(subject, each, undo) is not None:
             return each
@@ -104,17 +104,30 @@ def rivals(subject: Subject, contract: Contract) -> list[Contract]:
     return [each for each in mine if each.options.once == once and each is not contract] if once is not None else []
 
 
-def runs_first(subject: Subject, contract: Contract) -> Contract | None:
-    """Who of its once= group runs wherever it could, where it never runs itself. None if it waits for something too."""
+def kept_out(
+    subject: Subject, contract: Contract, ran: Collection[str], said: Collection[EventType]
+) -> tuple[str, str]:
+    """Why a reaction did not run where these did and that was said: another of its once= group, or unless=; and what
+    lets it run. Empty where it is neither.
+    """
+    first = next((each for each in rivals(subject, contract) if each.path in ran), None)
+    if first is not None:
+        why = (
+            "it runs once for what it undoes without" if contract.options.compensates is not None else "or let both run"
+        )
+        fix = f'take once="{contract.options.once}" out of {contract.name}: {why}'
+        return f"{first.name}, of the same once= group, ran first", fix
+    unless = contract.options.unless
+    if unless is not None and holds(unless, set(said)):
+        return f"unless= keeps it out once {unless} was said", f"take unless= out of {contract.name}"
+    return "", ""
+
+
+def never_runs(subject: Subject, contract: Contract) -> tuple[str, str]:
+    """The same, of one that never runs though all that it hears is said somewhere."""
     if contract.path in subject.runs or not subject.ever_said.issuperset(contract.hears):
-        return None
-    return next((each for each in rivals(subject, contract) if each.path in subject.runs), None)
-
-
-def out_of_group(contract: Contract) -> str:
-    """What lets a reaction run whose once= group another always takes."""
-    why = "it runs once for what it undoes without" if contract.options.compensates is not None else "or let both run"
-    return f'take once="{contract.options.once}" out of {contract.name}: {why}'
+        return "", ""
+    return kept_out(subject, contract, subject.runs, subject.ever_said)
 
 
 def excludes(subject: Subject, kinds: Collection[EventType], hearer: Contract) -> bool:

@@ -93,17 +93,13 @@ def undo_of(subject: Subject, contract: Contract, said: set[EventType]) -> str:
 
 def _kept_out(subject: Subject, world: World, doer: Contract, undo: Contract, state: int) -> tuple[str, str]:
     """Why an undo that was asked did not run, and what lets it."""
-    waits = next((what for contract, what in world.waiting(state) if contract is undo), "")
-    if waits:
-        return f"{undo.name} waits for {waits}", f"let {undo.name} run without {waits}, or say that on every way"
-    rivals = deciding.rivals(subject, undo)
-    ran = [it.contract.name for it in world.happenings(state) if it.contract in rivals and it.emitted]
-    if ran:
-        return f"{undo.name} does not run, since {ran[0]} of the same once= group ran first", deciding.out_of_group(
-            undo
-        )
-    if undo.options.unless is not None:
-        return f"{undo.name} is kept out by unless={undo.options.unless}", f"take unless= out of {undo.name}"
+    missing = named(mending.lacking(undo, world.said(state)))
+    if missing:
+        return f"{undo.name} waits for {missing}", f"let {undo.name} run without {missing}, or say that on every way"
+    ran = [it.contract.path for it in world.happenings(state) if it.contract is not None and it.emitted]
+    kept, let = deciding.kept_out(subject, undo, ran, world.said(state))
+    if kept:
+        return f"{undo.name} does not run: {kept}", let
     return f"{undo.name} does not undo it in each part", f"give {undo.name} the same per= as {doer.name}"
 
 

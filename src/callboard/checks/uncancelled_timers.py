@@ -20,7 +20,7 @@ def find(subject: Subject) -> Iterator[Finding]:
                     contract,
                     CHECK,
                     f"nothing stops the timer of {contract.name} while the flow goes on",
-                    f"name {' | '.join(map(str, beside))} in unless=, or what else leaves it nothing to say",
+                    f"name {' | '.join(sorted(map(str, beside)))} in unless=, or what else leaves it nothing to say",
                 )
         elif not any(_can_come(subject, contract, kind) for kind in types_in(options.unless)):
             yield at_reaction(

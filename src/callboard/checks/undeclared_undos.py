@@ -66,7 +66,9 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
     taken = subject.effects.taken(undoer, doer)
     fix = _fix(undoer, doer, taken)
     others = [each.name for each in subject.effects.undeclared[undoer.path] if each is not doer]
-    fix += f". It undoes {named(others)} too: write a reaction of its own for that, with its compensates=" * bool(others)
+    fix += f". It undoes {named(others)} too: write a reaction of its own for that, with its compensates=" * bool(
+        others
+    )
     both = ", ".join(subject.effects.names(subject.effects.shared(doer) & subject.effects.shared(undoer)))
     for world in subject.worlds:
         for part in world.extraction.parts(doer.path):

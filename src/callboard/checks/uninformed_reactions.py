@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from callboard.check import Check, Finding
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, wanted_by
-from callboard.contract import Contract, types_in
+from callboard.contract import Contract
 from callboard.event import EventType
 
 
@@ -20,15 +20,13 @@ def find(subject: Subject) -> Iterator[Finding]:
         badly = {one for each in emitters for one in each.hears if one in paths.bad}
         if not well or not badly:
             continue
-        is_end_of_failure = any(flow.fails is not None and kind in types_in(flow.fails) for flow in subject.flows)
-        where = "where something failed" if is_end_of_failure else "where all went well"
         for contract in subject.hearers(kind):
             if _acts(subject, contract) and not _is_informed(subject, contract, kind, well | badly):
                 yield at_reaction(
                     contract,
                     CHECK,
                     f"{contract.name} runs on {kind} both after {named(well)} and after {named(badly)}",
-                    f"take {named(badly)} as `| None` to tell them apart, or say {kind} only {where}",
+                    f"take {named(badly)} as `| None` to tell them apart, or say {kind} after one of them only",
                     about=f"{contract.path} {kind}",
                 )
 

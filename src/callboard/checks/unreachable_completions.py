@@ -61,8 +61,8 @@ def _fix(subject: Subject, world: World, flow: Flow, missing: frozenset[EventTyp
     if parked is not None and waits is not None and first in waits[0].emits:
         return mending_of(subject, world, flow, parked, *waits)
     for each in subject.emitters(first):
-        if deciding.runs_first(subject, each) is not None:
-            return deciding.out_of_group(each)
+        if let := deciding.never_runs(subject, each)[1]:
+            return let
     fix = mending.upstream(subject, first, world.ever_said)
     if not fix and first in bad and mending.is_late_unheard(subject, flow):
         return mending.end_late(subject, flow, first)
