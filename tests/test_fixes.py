@@ -377,6 +377,54 @@ def release(why: Declined, held: Held, packed: Packed, shelf: Shelf, bank: Bank)
 
 flows = [Flow("order", key="order", starts=Ordered, succeeds=Paid, fails=Released)]
 """
+TRIED = """
+@money.reaction
+def charge(ordered: Ordered, bank: Bank) -> Paid: ...
+
+@money.reaction(compensates=charge)
+def refund(why: Failed, paid: Paid | None, bank: Bank) -> Refunded: ...
+
+@money.reaction
+def cancel(why: ReactionFailed[Ordered]) -> Cancelled: ...
+
+@desk.reaction
+def note(paid: Paid) -> Noted | Failed: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Noted, fails=Cancelled | Refunded)]
+"""
+JOIN = """
+@stock.reaction
+def hold(ordered: Ordered, shelf: Shelf) -> Held | SoldOut: ...
+
+@stock.reaction(compensates=hold)
+def release(why: Failed, held: Held, shelf: Shelf) -> Released: ...
+
+@money.reaction
+def charge(ordered: Ordered, bank: Bank) -> Paid: ...
+
+@money.reaction(compensates=charge)
+def refund(why: Failed, paid: Paid | None, bank: Bank) -> Refunded: ...
+
+@parcels.reaction
+def send(ordered: Ordered) -> Sent | Failed: ...
+
+@desk.reaction
+def cancel(freed: Released, back: Refunded) -> Cancelled: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=tuple[Held, Paid, Sent], fails=Cancelled)]
+"""
+NOTES = """
+@stock.reaction
+def hold(ordered: Ordered) -> Held: ...
+
+@desk.reaction
+def note(packed: Packed) -> Noted: ...
+
+@parcels.reaction
+def send(held: Held, noted: Noted) -> Sent: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Sent)]
+"""
 
 # of each: the text, the code of a finding in it, and a part of its title or of its fix
 TOLD: dict[str, tuple[str, str, str]] = {
@@ -417,6 +465,24 @@ TOLD: dict[str, tuple[str, str, str]] = {
             "@stock.reaction(pivot=True)\n")).replace("compensates=hold", "keeps='a note'"),
         "CB206", "order fails after hold, which cannot be undone",
     ),
+    "a call that nobody is asked about": (TRIED, "CB201", "let refund hear ReactionFailed[Ordered] too"),
+    "a call that nobody settles": (
+        TRIED.replace("why: Failed, paid: Paid | None", "why: Failed | ReactionFailed[Ordered], paid: Paid"),
+        "CB201", "let refund take `Paid | None`: it then runs there too, and says Refunded; with None it settles",
+    ),
+    "a call of which nothing is taken": (
+        TRIED.replace("why: Failed, paid: Paid | None,", "why: Failed | ReactionFailed[Ordered],"),
+        "CB201", "let refund take `Paid | None`: it then runs there too, and says Refunded; with None it settles",
+    ),
+    "a step that says nothing": (
+        "@stock.reaction\ndef hold(ordered: Ordered, note: Note) -> None: ...\n\n"
+        'flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]\n',
+        "CB301", "let hold emit Held, or name what comes before it in a completion of order",
+    ),
+    "a join with an undo that was skipped": (
+        JOIN, "CB303", "let release take `Held | None`: it then runs there too, and says Released",
+    ),
+    "a join with what is missing further up": (NOTES, "CB303", "mend what comes before it: note waits for Packed"),
     "a list that is empty, where its event is an end": (
         PARTS.replace("list[Packed] | SoldOut", "list[Packed] | None"), "CB301", "write `-> list[Packed] | SoldOut`",
     ),

@@ -107,10 +107,11 @@ def _unsettled(subject: Subject, contract: Contract, said: set[EventType], cause
     undoers = _undos(subject, contract)
     heard = next((each for each in undoers if said & set(each.hears)), None)
     title = f"{contract.name} was tried, nobody knows whether it took effect, and "
-    if heard is not None and heard.effect_types:
-        return f"{title}nobody settles it", f"{mending.answer(heard)}; with None it settles the matter under ctx.key_of"
     if heard is not None:
-        return f"{title}nobody settles it", f"let {heard.name} take what {contract.name} emits, as `| None`"
+        kinds = [kind for kind in contract.emits if not kind.failure]
+        fix = f"{mending.answer(heard, kinds)}; with None it settles the matter under ctx.key_of"
+        more = "" if kinds else f"let {contract.name} emit an event, and let {heard.name} take that as `| None`"
+        return f"{title}nobody settles it", more or fix
     names = [each.name for each in undoers]
     title += f"{named(names)} {'is' if len(names) == 1 else 'are'} not asked"
     return title, f"let {names[0]} hear {_why(causes)} too"

@@ -132,9 +132,9 @@ def changes(doer: Contract) -> list[tuple[str, str]]:
     return rows + [(each.name, each.port.__name__) for each in doer.ports]
 
 
-def answer(undo: Contract) -> str:
+def answer(undo: Contract, effects: Sequence[EventType] = ()) -> str:
     """What lets a compensation run, and say what it says, also where nothing was done."""
-    kinds, said = " | ".join(map(str, undo.effect_types)), named(undo.emits)
+    kinds, said = " | ".join(map(str, undo.effect_types or effects)), named(undo.emits)
     return f"let {undo.name} take `{kinds} | None`: it then runs there too{said and f', and says {said}'}"
 
 

@@ -48,7 +48,7 @@ ORACLES = {
 FIXES = {
     "stuck": "let what ran last lead to an event of succeeds= or fails=, and a reaction to FlowTimedOut end the rest",
     "two-verdicts": 'let one reaction decide: once="..." on those that compete, and unless=... on a timer',
-    "leak": 'undo it with compensates=... when the flow fails, or say keeps="why" or pivot=True if it may stay',
+    "leak": 'undo it with compensates=... when the flow fails, or say keeps="<reason>" or pivot=True if it may stay',
     "dead-letter": "return a failure event where it may go wrong, instead of raising; or mend what raised",
     "endless": "let one of them end it: once=, unless=, or no event where there is nothing more to do",
     "contract": "name it in the annotation of what the reaction returns",
