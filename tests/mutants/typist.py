@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple, cast
 
-from callboard import FlowTimedOut, ReactionFailed
+from callboard import FlowTimedOut, ReactionFailed, States
 from callboard.check import Finding
 from callboard.event import is_event, is_port
 from tests.mutants.defects import changed, is_trigger, shown
@@ -98,10 +98,21 @@ def undoes(
     typed.__name__ = f"typed_{number}"
     hints = {"why": one_of(desk.kinds(kinds))}
     for name, written in (each.split(": ") for each in (taken or "").split(", ") if each):
-        none = [None] if written.endswith("None") else []
-        hints[name] = doer.hints[name] if name in doer.hints else one_of([*desk.kinds(written), *none])
+        hints[name] = parameter(desk, doer, name, written)
     hints["return"] = desk.kinds(emitted)[0] if emitted else None
     desk.made.steps[f"{service}.typed_{number}"] = Step(service, typed, hints, {"compensates": doer.function})
+
+
+def parameter(desk: Desk, doer: Step, name: str, written: str) -> Any:
+    """What an annotation names: an effect, or a state or port of the reaction that is undone."""
+    if name not in doer.hints:
+        return one_of([*desk.kinds(written), *([None] if written.endswith("None") else [])])
+    known = doer.hints[name]
+    return (
+        cast("Any", States)[members(known)[0]]
+        if written.startswith("States[") and "States" not in str(known)
+        else known
+    )
 
 
 def swaps(desk: Desk, name: str, old: str, new: str) -> None:
@@ -208,7 +219,8 @@ def takes_port(desk: Desk, name: str, port: str) -> None:
 def takes_back(desk: Desk, name: str, written: str) -> None:
     step = desk.step(name)
     (doer,) = [each for each in desk.made.steps.values() if each.function is step.options["compensates"]]
-    step.hints |= {each: doer.hints[each] for each in re.findall(r"(\w+): ", written)}
+    for each, kind in (each.split(": ") for each in written.split(", ")):
+        step.hints[each] = parameter(desk, doer, each, kind)
 
 
 def compensates(desk: Desk, undone: str, name: str) -> None:

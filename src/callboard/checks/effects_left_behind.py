@@ -77,7 +77,7 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, states:
     nobody = (
         f"{undoers[0].name} is in one once= group with what says {_why(causes)}" if undoers else "nothing undoes it"
     )
-    keeps, undo = f'say keeps="<reason>" on {contract.name}', f"undo it: {mending.undo(contract, causes)}"
+    keeps, undo = f'say keeps="<reason>" on {contract.name}', f"undo it: {mending.undo(subject, contract, causes)}"
     if subject.paths.on_failure(contract):  # news of the failure, mostly
         return f"{stays}: {nobody}", f"{keeps}, if it is meant to stay; or {undo}"
     return f"{stays}: {nobody}", f"{undo}; or {keeps}"
@@ -88,7 +88,7 @@ def undo_of(subject: Subject, contract: Contract, said: set[EventType]) -> str:
     alike = _look_alikes(subject, contract)
     if alike:
         return f"write compensates={contract.name} on {alike[0].name}"
-    return f"undo it: {mending.undo(contract, _causes(subject, contract, said))}"
+    return f"undo it: {mending.undo(subject, contract, _causes(subject, contract, said))}"
 
 
 def _kept_out(subject: Subject, world: World, doer: Contract, undo: Contract, state: int) -> tuple[str, str]:

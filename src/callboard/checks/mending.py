@@ -31,7 +31,7 @@ def hear(subject: Subject, kind: EventType) -> str:
     undos = [each for each in undos if not deciding.excludes(subject, [kind], each)]
     if doer is not None and not undos:
         waits = "" if wanted is None else f": {_waiting(subject, wanted)} for {wanted}"
-        return f"undo {doer.name}: {undo(doer, [kind], wanted)}{waits}"
+        return f"undo {doer.name}: {undo(subject, doer, [kind], wanted)}{waits}"
     if goal and not bad:
         return f"let a reaction hear {kind}{goal}; or {instead.format(wanted)}"
     asker = deciding.asker(subject, undos[0], kind) if undos else None
@@ -102,34 +102,55 @@ def end_late(subject: Subject, flow: Flow, wanted: EventType | None = None) -> s
         end = fails[0] if fails else "an event of fails="
         return f"let a reaction{deciding.group(subject)} hear {late} and emit {end}"
     ends = [*(each for each in fails if each in subject.unsaid), *(each for each in doer.emits if each.failure)]
-    return f"write {undo(doer, [flow.start], next(iter(ends), None), late=True)}"
+    return f"write {undo(subject, doer, [flow.start], next(iter(ends), None), late=True)}"
 
 
 def _undos(subject: Subject, doer: Contract) -> tuple[Contract, ...]:
     return subject.effects.compensations.get(doer.path, ())
 
 
-def undo(doer: Contract, heard: Collection[EventType], emitted: EventType | None = None, *, late: bool = False) -> str:
+def undo(
+    subject: Subject,
+    doer: Contract,
+    heard: Collection[EventType],
+    emitted: EventType | None = None,
+    *,
+    late: bool = False,
+) -> str:
     """Where and how its compensation is written: what it hears (`late`: that the flow which starts so is late), its
     effect, or None where it took none; what it changed; and what it says, if others wait.
 
     A row is found by its key: where what is heard has none, the effect has to be there.
     """
-    keys = [each.state.key for each in doer.states if each.form != "any"]
-    is_known = all(kind.carries(key) for key in keys for kind in heard)
-    done = [str(kind) for kind in doer.emits if not kind.failure] + (["None"] if is_known else [])
-    taken = [f"done: {' | '.join(done)}"] if done != ["None"] else []
-    taken += [f"{name}: {kind}" for name, kind in changes(doer)]
+    done = [kind for kind in doer.emits if not kind.failure]
+    lost = [key for key in _keys(doer) if not _all_carry(key, heard)]
+    is_needed = any(_all_carry(key, done) for key in lost)
+    taken = [f"done: {' | '.join(map(str, [*done, *([] if is_needed else [None])]))}"] if done else []
+    taken += [f"{name}: {kind}" for name, kind in changes(subject, doer, heard, done)]
     takes, emits = f" and takes `{', '.join(taken)}`" if taken else "", f", and emits {emitted}" if emitted else ""
     hears = f"FlowTimedOut[{named(heard)}]" if late else named(heard) or "what makes the flow fail"
     return f"a reaction of {doer.service} with compensates={doer.name} that hears {hears}{takes}{emits}"
 
 
-def changes(doer: Contract) -> list[tuple[str, str]]:
-    """The parameters, and their annotations, through which it changes the world: its states and ports."""
-    form = {"row": "{}", "maybe": "{} | None", "any": "States[{}]"}
-    rows = [(each.name, form[each.form].format(each.state)) for each in doer.states if each.form in form]
-    return rows + [(each.name, each.port.__name__) for each in doer.ports]
+def changes(subject: Subject, doer: Contract, *given: Collection[EventType]) -> list[tuple[str, str]]:
+    """The parameters, and their annotations, through which an undo reaches the states and ports that it changed, by
+    the key of one of these.
+    """
+    form, shared = {"row": "{}", "maybe": "{} | None", "any": "States[{}]"}, subject.effects.shared(doer)
+    found: list[tuple[str, str]] = []
+    for each in doer.states:
+        if each.state in shared and each.form in form:
+            is_found = any(_all_carry(each.state.key, kinds) for kinds in given)
+            found.append((each.name, form[each.form if is_found else "any"].format(each.state)))
+    return found + [(each.name, each.port.__name__) for each in doer.ports]
+
+
+def _keys(contract: Contract) -> list[str]:
+    return [each.state.key for each in contract.states if each.form in ("row", "maybe")]
+
+
+def _all_carry(key: str, kinds: Collection[EventType]) -> bool:
+    return bool(kinds) and all(kind.carries(key) for kind in kinds)
 
 
 def answer(undo: Contract, effects: Sequence[EventType] = ()) -> str:
