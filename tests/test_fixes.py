@@ -454,7 +454,7 @@ TOLD: dict[str, tuple[str, str, str]] = {
     ),
     "an effect that nothing undoes": (
         HOLD.replace("compensates=hold", "keeps='it is put back by hand'").replace("held: Held, shelf", "post"),
-        "CB201", "compensates=hold that hears Declined and takes `done: Held | None, shelf: Shelf`; or say keeps=",
+        "CB201", "compensates=hold that hears Released and takes `done: Held | None, shelf: Shelf`; or say keeps=",
     ),
     "an end with the name of the start": (
         HOLD.replace("succeeds=Paid", "succeeds=Paid | Order"), "CB104", "let a reaction of this flow emit Order",

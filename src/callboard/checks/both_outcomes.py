@@ -32,7 +32,10 @@ def _finding(
         return None
     sayers = [each for kind in (*good, *bad) for each in subject.emitters(kind) if kind is not flow.start]
     names = sorted({each.path for each in sayers})
-    lost = next((it for it in world.happenings(state) if any(each.kind in bad for each in it.emitted)), None)
+    way = list(world.happenings(state))
+    lost = next((it for it in way if any(each.kind in bad for each in it.emitted)), None)
+    says_both = lost is not None and lost.contract is not None and any(each.kind in good for each in lost.emitted)
+    names = [lost.contract.path] if lost is not None and lost.contract is not None and says_both else names
     fix = f"let one service say how {flow.name} ends, in reactions that share once=; today {' and '.join(names)} do"
     if len(names) < 2:
         fix = (
@@ -45,7 +48,7 @@ def _finding(
         flow,
         CHECK,
         f"{flow.name} may end both ways: {named(good)} and {named(bad)} (recorded: {first})",
-        deciding.apart(world, state, good, lost) or fix,
+        ("" if says_both else deciding.apart(world, state, good, lost)) or fix,
         about=f"{flow.name} {named(good)} {named(bad)}",
         **told(world, state, both),
     )

@@ -9,7 +9,7 @@ from callboard.checks.net import union
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.checks.world import World
-from callboard.contract import Contract
+from callboard.contract import Contract, types_in
 from callboard.event import EventType, ReactionFailed
 
 MANY = 40  # ends that are asked for what went wrong
@@ -77,7 +77,8 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, states:
     nobody = (
         f"{undoers[0].name} is in one once= group with what says {_why(causes)}" if undoers else "nothing undoes it"
     )
-    keeps, undo = f'say keeps="<reason>" on {contract.name}', f"undo it: {mending.undo(subject, contract, causes)}"
+    every = set[EventType]().union(*map(world.said, states))
+    keeps, undo = f'say keeps="<reason>" on {contract.name}', undo_of(subject, contract, every)
     if subject.paths.on_failure(contract):  # news of the failure, mostly
         return f"{stays}: {nobody}", f"{keeps}, if it is meant to stay; or {undo}"
     return f"{stays}: {nobody}", f"{undo}; or {keeps}"
@@ -88,7 +89,10 @@ def undo_of(subject: Subject, contract: Contract, said: set[EventType]) -> str:
     alike = _look_alikes(subject, contract)
     if alike:
         return f"write compensates={contract.name} on {alike[0].name}"
-    return f"undo it: {mending.undo(subject, contract, _causes(subject, contract, said))}"
+    ends = {kind for flow in subject.flows if flow.fails is not None for kind in types_in(flow.fails)}
+    ends -= {*contract.emits, *subject.paths.successes()}
+    ways = [kind for kind in subject.choreography.events.values() if kind in said & ends]  # however it came to fail
+    return f"undo it: {mending.undo(subject, contract, ways or _causes(subject, contract, said))}"
 
 
 def _kept_out(subject: Subject, world: World, doer: Contract, undo: Contract, state: int) -> tuple[str, str]:
