@@ -430,7 +430,7 @@ flows = [Flow("order", key="order", starts=Ordered, succeeds=Sent)]
 TOLD: dict[str, tuple[str, str, str]] = {
     "another of the group ran": (GROUP, "CB201", "release does not run: pack, of the same once= group, ran first"),
     "another of the group always runs": (GROUP, "CB105", "release never runs: pack, of the same once= group"),
-    "an end that a group keeps out": (GROUP, "CB104", 'take once="end" out of release: it runs once for what it undoes'),
+    "an end that a group keeps out": (GROUP, "CB104", 'take once="end" out of release: it runs once for what'),
     "an undo that only reads": (
         HOLD.replace("held: Held, shelf: Shelf", "held: Held, shelf: Read[Shelf]"),
         "CB203", "changes nothing that hold did: it only reads Shelf",

@@ -78,8 +78,8 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
             state = world.first(bit) if bit else None
             if state is not None and any(each.contract is undoer for each in world.happenings(state)):
                 title = (
-                    f"{undoer.name} looks like the undo of {doer.name} (both change {both}) and can run before it: what "
-                    f"{doer.name} does afterwards is never undone"
+                    f"{undoer.name} looks like the undo of {doer.name} (both change {both}) and can run before it: "
+                    f"what {doer.name} does afterwards is never undone"
                 )
                 early = world.bits.get("early", doer.path, part)
                 found = at_reaction(undoer, CHECK, title, fix, **told(world, state, bit | early))
@@ -157,7 +157,7 @@ CHECK = Check(
     "reaction takes effect after it, and that stays for good. Where it waits for an event of the earlier reaction, "
     "a flow that fails is recorded with the effect not undone all the same. With compensates= the two go one at a "
     "time, and undoing closes the other. Also a compensation that is asked with None (`E | None`) and lacks the "
-    "port to find out.",
+    "port to find out, and one that reaches nothing which its reaction changed.",
     broken="""
 @stock.reaction
 def hold(ordered: Ordered, shelf: Shelf) -> Held: ...
