@@ -461,9 +461,13 @@ TOLD: dict[str, tuple[str, str, str]] = {
     ),
     "nothing but the start": (ALREADY["is its own end"], "CB301", "let a reaction hear Ordered and emit Held"),
     "a pivot without a port": (
-        HOLD.replace("fails=Released", "fails=Released | Declined").replace("@stock.reaction\n", (
-            "@stock.reaction(pivot=True)\n")).replace("compensates=hold", "keeps='a note'"),
+        HOLD.replace("@stock.reaction\ndef hold(ordered: Ordered, shelf: Shelf)", (
+            "@stock.reaction(pivot=True)\ndef hold(ordered: Ordered)")).replace("held: Held, shelf: Shelf", "held: Held"),
         "CB206", "order fails after hold, which cannot be undone",
+    ),
+    "both ends from one of those who decide": (
+        SHOP.replace("-> Closed: ...", "-> tuple[Closed, Cancelled]: ..."), "CB302",
+        "let desk.complete emit one or the other",
     ),
     "a call that nobody is asked about": (TRIED, "CB201", "let refund hear ReactionFailed[Ordered] too"),
     "a call that nobody settles": (

@@ -120,10 +120,11 @@ def _fix(undoer: Contract, doer: Contract, taken: list[EventType]) -> str:
         more = "" if asked else f", and {needs} has to be that, as a parameter"
         fix += f": {named(taken)} is then the effect that it undoes, and no trigger{more}"
     fix += f". Each run of {doer.name} is then undone once, and {doer.name} does not run after its undo"
-    if done and undoer.emits and not taken:
+    if done and undoer.emits:
+        how = f"give it one more parameter, `done: {done[0]} | None`,"
         fix += (
-            f". Where {doer.name} has not run {undoer.name} is skipped: if others wait for {undoer.emits[0]}, give it "
-            f"one more parameter, `done: {done[0]} | None`, and it runs there too, with None"
+            f". Where {doer.name} has not run {undoer.name} is skipped: if others wait for {undoer.emits[0]}, "
+            f"{f'take `{taken[0]} | None`' if taken else how} and it runs there too, with None"
         )
     return fix + f'. If {undoer.name} undoes nothing, say keeps="<reason>" on {undoer.name}'
 
