@@ -48,7 +48,7 @@ def _finding(
         flow,
         CHECK,
         f"{flow.name} may end both ways: {named(good)} and {named(bad)} (recorded: {first})",
-        ("" if says_both else deciding.apart(world, state, good, lost)) or fix,
+        deciding.apart(world, state, good, lost) or fix,
         about=f"{flow.name} {named(good)} {named(bad)}",
         **told(world, state, both),
     )
