@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from callboard import fields, ids
 from callboard.clock import Clock
-from callboard.contract import Contract, Shape, read_contract, shape_of, types_in
+from callboard.contract import Contract, read_contract, shape_of, types_in
 from callboard.errors import ContractError, place
 from callboard.event import EventType, StateType
 from callboard.flow import Flow
@@ -270,13 +270,13 @@ class Choreography:
                 *contract.hears,
                 *(one for given in contract.givens for one in given.types),
                 *contract.emits,
-                *_types(options.needs),
-                *_types(options.unless),
+                *types_in(options.needs),
+                *types_in(options.unless),
                 *((options.gathers,) if options.gathers else ()),
             ):
                 yield from _with_inner(each, contract.where)
         for flow in self.flows.values():
-            for each in (flow.start, *_types(flow.succeeds), *_types(flow.fails)):
+            for each in (flow.start, *types_in(flow.succeeds), *types_in(flow.fails)):
                 yield from _with_inner(each, flow.where)
         for projection in self.projections.values():
             for each in projection.hears:
@@ -357,10 +357,6 @@ def _unique(named: Iterator[tuple[str, K, str]], word: str) -> dict[str, K]:
 
 def _named(events: Any, where: str) -> tuple[EventType, ...]:
     return () if events is None else types_in(shape_of(events, where))
-
-
-def _types(shape: Shape | None) -> tuple[EventType, ...]:
-    return () if shape is None else types_in(shape)
 
 
 def _with_inner(event: EventType, where: str) -> Iterator[tuple[EventType, str]]:

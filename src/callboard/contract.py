@@ -137,7 +137,7 @@ def _decided(heard: Parameter | Heard, options: Options, undone: tuple[EventType
         return Gathered(heard.name, heard.types)
     if heard.form == "maybe":
         return Given(heard.name, heard.types, optional=True)
-    needed = types_in(options.needs) if options.needs else ()
+    needed = types_in(options.needs)
     for known, why in ((needed, "needs= names"), (undone, f"{options.compensates} emits")):
         given = [each for each in heard.types if each in known]
         if len(given) == len(heard.types):

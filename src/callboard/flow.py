@@ -63,7 +63,7 @@ class Flow:
     @property
     def ends(self) -> tuple[EventType, ...]:
         """The types that its completions are made of."""
-        return types_in(self.succeeds) + (() if self.fails is None else types_in(self.fails))
+        return types_in(self.succeeds) + types_in(self.fails)
 
 
 def _start(shape: Shape, key: str, where: str) -> EventType:

@@ -36,7 +36,7 @@ def write(choreography: Choreography, service: str | None = None) -> ContractFil
     contracts = [each for each in choreography.contracts.values() if service in (None, each.service)]
     flows = [each for each in choreography.flows.values() if service in (None, choreography.home_of(each).name)]
     named = {each for contract in contracts for each in _events_of(contract)}
-    named |= {each for flow in flows for each in (flow.start, *types_in(flow.succeeds), *_types(flow.fails))}
+    named |= {each for flow in flows for each in (flow.start, *types_in(flow.succeeds), *types_in(flow.fails))}
     if service is None:
         named |= {*choreography.incoming, *choreography.outgoing}
     events = {innermost(each) for each in named}
@@ -59,14 +59,10 @@ def write(choreography: Choreography, service: str | None = None) -> ContractFil
 
 def _events_of(contract: Contract) -> Iterator[EventType]:
     options = contract.options
-    yield from (*contract.hears, *contract.emits, *_types(options.needs), *_types(options.unless))
+    yield from (*contract.hears, *contract.emits, *types_in(options.needs), *types_in(options.unless))
     yield from (each for given in contract.givens for each in given.types)
     if options.gathers:
         yield options.gathers
-
-
-def _types(shape: Shape | None) -> tuple[EventType, ...]:
-    return () if shape is None else types_in(shape)
 
 
 def innermost(event: EventType) -> EventType:
