@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -39,9 +39,26 @@ class Option(click.Option):
         super().__init__(param_decls, **settings)
 
 
-def option(*names: str, **settings: Any) -> Callable[[F], F]:
+class Adding(Protocol):
+    """What adds parameters to the function of a command."""
+
+    def __call__(self, function: F, /) -> F: ...
+
+
+def option(*names: str, **settings: Any) -> Adding:
     """`click.option`, of our class."""
     return click.option(*names, cls=Option, **settings)
+
+
+def all_of(*each: Adding) -> Adding:
+    """All of these; the last stands first in the help."""
+
+    def add(function: F, /) -> F:
+        for one in each:
+            function = one(function)
+        return function
+
+    return add
 
 
 def _note_debug(ctx: click.Context, _option: click.Parameter, value: bool) -> None:

@@ -4,12 +4,13 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import click
 
 from callboard.cli.asking import Plan, carry_out, changing
-from callboard.cli.command import F, Group, Refusal, meant, option
+from callboard.cli.command import Group, Refusal, all_of, meant, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import instant, note, say, say_json, shown_duration, shown_moment, table
 from callboard.cli.reading import first_line, name_of, now, parked_document, reading, writing
@@ -25,17 +26,14 @@ def command() -> None:
     """Dead letters: deliveries whose attempts are used up, or that cannot be answered."""
 
 
-def filters(function: F) -> F:
-    """The options that say which dead letters are meant."""
-    for each in (
-        option("--limit", type=click.IntRange(1), default=1000, help="At most so many, the oldest first."),
-        option("--group", metavar="GROUP", help="Only those of this group; the beginning of its name is enough."),
-        option("--error", metavar="TEXT", help="Only those whose error contains TEXT."),
-        option("--flow", metavar="NAME/KEY", help="Only those of this flow."),
-        option("--reaction", metavar="SERVICE.NAME", help="Only those of this reaction, or of this service."),
-    ):
-        function = each(function)
-    return function
+# which dead letters are meant
+filters = all_of(
+    option("--limit", type=click.IntRange(1), default=1000, help="At most so many, the oldest first."),
+    option("--group", metavar="GROUP", help="Only those of this group; the beginning of its name is enough."),
+    option("--error", metavar="TEXT", help="Only those whose error contains TEXT."),
+    option("--flow", metavar="NAME/KEY", help="Only those of this flow."),
+    option("--reaction", metavar="SERVICE.NAME", help="Only those of this reaction, or of this service."),
+)
 
 
 @command.command(name="list")
@@ -185,18 +183,15 @@ async def _notes(url: str, id: str) -> list[Note]:
     return [each for each in told if (each.pos, each.reaction) == (row.pos, row.reaction)]
 
 
-def wishes(function: F) -> F:
-    """The arguments of what is asked for: which dead letters, by whom, and why."""
-    for each in (
-        changing,
-        option("--wait", "patience", type=Duration(), help="Wait so long to see what becomes of them."),
-        option("--all", "every", is_flag=True, help="All that fit; else name them, or say which by another option."),
-        filters,
-        ledger_option,
-        click.argument("letters", nargs=-1, metavar="[ID]..."),
-    ):
-        function = each(function)
-    return function
+# what is asked for: of which dead letters, by whom, and why
+wishes = all_of(
+    changing,
+    option("--wait", "patience", type=Duration(), help="Wait so long to see what becomes of them."),
+    option("--all", "every", is_flag=True, help="All that fit; else name them, or say which by another option."),
+    filters,
+    ledger_option,
+    click.argument("letters", nargs=-1, metavar="[ID]..."),
+)
 
 
 class Rate(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument] - older clicks
@@ -229,17 +224,7 @@ def replay(*, rate: float | None, stop_on_failure: bool, even_though_ended: bool
     The worker that owns the reaction does it; without one it is done when a worker starts. What fails again keeps back
     the others of its line. The same command, given again, asks for nothing twice and goes on watching.
     """
-
-    async def ask(letters: DeadLetters, chosen: list[DeadLetter], by: str | None, note: str) -> Batch:
-        return await letters.replay(
-            chosen,
-            by=by,
-            note=note,
-            rate=rate,
-            stop_on_failure=stop_on_failure,
-            even_though_ended=even_though_ended,
-        )
-
+    ask = partial(DeadLetters.replay, rate=rate, stop_on_failure=stop_on_failure, even_though_ended=even_though_ended)
     return _carry_out("replay", ask, late=even_though_ended, **wish)
 
 
@@ -247,15 +232,11 @@ def replay(*, rate: float | None, stop_on_failure: bool, even_though_ended: bool
 @wishes
 def discard(**wish: Any) -> int:
     """Ask to give dead letters up: what waits behind them goes on, and the record says so."""
-
-    async def ask(letters: DeadLetters, chosen: list[DeadLetter], by: str | None, note: str) -> Batch:
-        return await letters.discard(chosen, by=by, note=note)
-
-    return _carry_out("discard", ask, late=True, **wish)
+    return _carry_out("discard", DeadLetters.discard, late=True, **wish)
 
 
 def _carry_out(
-    what: str, ask: Callable[[DeadLetters, list[DeadLetter], str | None, str], Awaitable[Batch]], *,
+    what: str, ask: Callable[..., Awaitable[Batch]], *,
     ledger: str | None, letters: Sequence[str], every: bool, late: bool, by: str | None, remark: str,
     patience: timedelta | None, dry_run: bool, yes: bool, as_json: bool, **wanted: Any,
 ) -> int:  # fmt: skip
@@ -275,7 +256,7 @@ def _carry_out(
 
     async def do() -> list[str | None]:
         async with writing(url) as opened:
-            batch = await ask(DeadLetters(opened, now), chosen, by, remark)
+            batch = await ask(DeadLetters(opened, now), chosen, by=by, note=remark)
             if patience is not None:
                 await _watch(batch, patience)
         return [_account(batch, each, plan, patience) for each in chosen]

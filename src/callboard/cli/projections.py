@@ -9,13 +9,13 @@ from typing import Any, Unpack
 import click
 
 from callboard.cli.asking import Changing, Plan, carry_out, changing, noted
-from callboard.cli.command import F, Group, named, option
+from callboard.cli.command import Group, all_of, named, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import instant, note, say_json, table
 from callboard.cli.reading import now, reading, writing
 from callboard.cli.settings import Duration, app_option, app_options, json_option, ledger_option, ledger_url
 from callboard.errors import LedgerRefusal
-from callboard.ledger import Ledger, Note, Position
+from callboard.ledger import Ledger, Note
 from callboard.letters import patiently
 from callboard.projection import Projection
 from callboard.rebuild import COUNTED, drop, keep, places, rebuild, switch
@@ -54,7 +54,7 @@ async def _list(url: str, names: list[str]) -> list[dict[str, Any]]:
                 "name": name,
                 "form": {"projection": "live"}.get(form, form),
                 "position": position.pos,
-                "lag": await _lag(ledger, position),
+                "lag": len(await ledger.read(position.pos, limit=COUNTED, types=position.hears)),
                 "stopped": position.by,
                 "next_attempt": instant(position.paused) or None,
             }
@@ -62,14 +62,7 @@ async def _list(url: str, names: list[str]) -> list[dict[str, Any]]:
         ]
 
 
-async def _lag(ledger: Ledger, position: Position) -> int:
-    return len(await ledger.read(position.pos, limit=COUNTED, types=position.hears))
-
-
-def _on_one(function: F) -> F:
-    for each in (changing, ledger_option, app_option, click.argument("name", metavar="PROJECTION")):
-        function = each(function)
-    return function
+_on_one = all_of(changing, ledger_option, app_option, click.argument("name", metavar="PROJECTION"))
 
 
 @command.command(name="rebuild")
