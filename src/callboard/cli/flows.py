@@ -27,7 +27,7 @@ from callboard.cli.reading import (
     tone_of,
 )
 from callboard.cli.settings import Duration, app_option, json_option, ledger_option, ledger_url
-from callboard.cli.story import Story, document, draw, read_story
+from callboard.cli.story import Story, draw, event_document, read_story
 from callboard.drawings.tree import lines
 from callboard.errors import CallboardError
 from callboard.ledger import FlowRow, Parked
@@ -114,8 +114,9 @@ def show(flow: str, app: str | None, ledger: str | None, *, with_data: bool, as_
     url, choreography = ledger_url(ledger), find_app_if_any(app)
     story = asyncio.run(_story(url, flow, choreography))
     if as_json:
+        events = [event_document(story, entry) for entry in story.entries]
         say_json(
-            "flow", {"flow": flow_document(story.flow, story.moment), **document(story), **told_causes(diagnose(story))}
+            "flow", {"flow": flow_document(story.flow, story.moment), "events": events, **told_causes(diagnose(story))}
         )
         return
     _tell(story.flow, story, with_data=with_data)
