@@ -12,7 +12,7 @@ from callboard.errors import ContractError, place
 from callboard.event import EventType, StateType
 from callboard.flow import Flow
 from callboard.graph import Edge, Graph, Node
-from callboard.guard import Guarded
+from callboard.guard import looked_through
 from callboard.projection import Projection
 from callboard.reaction import Reaction
 from callboard.rules import refuse_nonsense
@@ -306,10 +306,10 @@ def pick_keepers(
     names = set(choreography.services) if services is None else {each.name for each in services}
     picked: dict[type[Any], object] = {}
     for port in choreography.ports:
-        fitting = [each for each in keepers if port in type(_looked_through(each)).__mro__]
+        fitting = [each for each in keepers if port in type(looked_through(each)).__mro__]
         takers = [each for each in choreography.contracts.values() if any(it.port is port for it in each.ports)]
         if len(fitting) > 1:
-            given = " and ".join(type(_looked_through(each)).__name__ for each in fitting)
+            given = " and ".join(type(looked_through(each)).__name__ for each in fitting)
             raise ContractError(
                 takers[0].where, f"the port {port.__name__} has two keepers, {given}: give one in open(ports=)"
             )
@@ -323,7 +323,7 @@ def pick_keepers(
             )
     for keeper in keepers:
         if not any(keeper is each for each in picked.values()):
-            _refuse_keeper_of_nothing(choreography, _looked_through(keeper))
+            _refuse_keeper_of_nothing(choreography, looked_through(keeper))
     return picked
 
 
@@ -338,10 +338,6 @@ def _refuse_keeper_of_nothing(choreography: Choreography, keeper: object) -> Non
         f"{type(keeper).__name__} keeps no port of {choreography.name} (there are: {known})"
         f": name its port as a base class, `class {type(keeper).__name__}(...)`",
     )
-
-
-def _looked_through(keeper: object) -> object:
-    return keeper.keeper if isinstance(keeper, Guarded) else keeper
 
 
 def _unique(named: Iterator[tuple[str, K, str]], word: str) -> dict[str, K]:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from callboard.errors import Undecodable
+from callboard.errors import CodecError, Undecodable
 from callboard.event import attribute
 from callboard.hops.deliveries import Agenda, Delivery, Holds, Reader
 from callboard.hops.gate import World, heard, unsettled
@@ -187,6 +187,13 @@ class Work:
         if kind.immutable:
             entry.value = event
         return event
+
+    def readable(self, entry: Entry) -> Any:
+        """As `value`; None where this build cannot read it, which is told when it is its turn."""
+        try:
+            return self.value(entry)
+        except CodecError:
+            return None
 
     @property
     def stamp(self) -> int:

@@ -164,7 +164,9 @@ class RealWorld(World):
         Without `waits` the timers and deadlines are not waited for.
         """
         await self._settle()
-        while (due := await self._next_due()) is not None and (waits or await self._tries_again()):
+        while (due := await self._next_due()) is not None and (
+            waits or any([await each.tries_again() for each in self._real])
+        ):
             await self._turn(due)
 
     async def pass_time(self, seconds: float) -> None:
@@ -195,9 +197,6 @@ class RealWorld(World):
 
     async def _next_due(self) -> datetime | None:
         return min([due for worker in self._real if (due := await worker.next_due()) is not None], default=None)
-
-    async def _tries_again(self) -> bool:
-        return any([await worker.tries_again() for worker in self._real])
 
     # what is seen
 
