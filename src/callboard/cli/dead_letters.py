@@ -13,7 +13,7 @@ from callboard.cli.asking import Plan, carry_out, changing
 from callboard.cli.command import Group, Refusal, all_of, meant, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import instant, note, say, say_json, shown_duration, shown_moment, table
-from callboard.cli.reading import first_line, name_of, now, parked_document, reading, writing
+from callboard.cli.reading import first_line, name_of, now, parked_document, read, writing
 from callboard.cli.settings import Duration, app_option, given_bytes, json_option, ledger_option, ledger_url
 from callboard.cli.story import shown_note
 from callboard.errors import CodecError
@@ -57,19 +57,17 @@ def list_command(ledger: str | None, *, as_json: bool, **wanted: Any) -> None:
 def _found(url: str, wanted: dict[str, Any], ids: Sequence[str] = ()) -> list[DeadLetter]:
     """Those that are meant, and one more than the limit if there are more. Exit 4 for an id that there is not."""
 
-    async def find() -> list[DeadLetter]:
-        async with reading(url) as ledger:
-            letters = DeadLetters(ledger, now)
-            found = await letters.find(*ids, **{**wanted, "limit": wanted["limit"] + 1})
-            known = [letter_id(row) for row in await ledger.parked(why=["dead"])] if ids else []
-            if (named := wanted.get("reaction")) is not None:
-                await _refuse_unknown(ledger, named)
+    async def find(ledger: Ledger) -> list[DeadLetter]:
+        found = await DeadLetters(ledger, now).find(*ids, **{**wanted, "limit": wanted["limit"] + 1})
+        known = [letter_id(row) for row in await ledger.parked(why=["dead"])] if ids else []
+        if (named := wanted.get("reaction")) is not None:
+            await _refuse_unknown(ledger, named)
         for id in ids:
             if id not in known:
                 raise Refusal(4, f"there is no dead letter {id!r}{_hint(id, known)}")
         return found
 
-    return asyncio.run(find())
+    return read(url, find)
 
 
 async def _refuse_unknown(ledger: Ledger, reaction: str) -> None:
@@ -118,11 +116,7 @@ def _document(letter: DeadLetter) -> dict[str, object]:
 @json_option
 def groups(ledger: str | None, *, as_json: bool, **wanted: Any) -> None:
     """Dead letters of one cause together: the same reaction, error and place in the code."""
-
-    async def find() -> dict[str, list[DeadLetter]]:
-        async with reading(ledger_url(ledger)) as opened:
-            return await DeadLetters(opened, now).groups(**wanted)
-
+    found = read(ledger_url(ledger), lambda opened: DeadLetters(opened, now).groups(**wanted))
     items = [
         {
             "group": name,
@@ -134,7 +128,7 @@ def groups(ledger: str | None, *, as_json: bool, **wanted: Any) -> None:
             "error": letters[0].error,
             "ids": [each.id for each in letters],
         }
-        for name, letters in asyncio.run(find()).items()
+        for name, letters in found.items()
     ]
     if as_json:
         say_json("dead-letter-groups", {"items": items})
@@ -152,10 +146,8 @@ def groups(ledger: str | None, *, as_json: bool, **wanted: Any) -> None:
 @json_option
 def show(letter: str, ledger: str | None, *, as_json: bool) -> None:
     """Show one dead letter: what it carries, each attempt, its error in full, and who did what with it."""
-    (found,), notes = (
-        _found(ledger_url(ledger), {"limit": 1}, [letter]),
-        asyncio.run(_notes(ledger_url(ledger), letter)),
-    )
+    url = ledger_url(ledger)
+    (found,), notes = _found(url, {"limit": 1}, [letter]), read(url, lambda opened: _notes(opened, letter))
     entry, data = found.entry, found.data.decode("utf-8", "backslashreplace")
     if as_json:
         said = [{"what": each.what, "why": each.why, "time": instant(each.time)} for each in notes]
@@ -176,10 +168,9 @@ def show(letter: str, ledger: str | None, *, as_json: bool) -> None:
     say(f"replay     {found.why_not() or f'callboard dead-letters replay {found.id}'}")
 
 
-async def _notes(url: str, id: str) -> list[Note]:
-    async with reading(url) as ledger:
-        row = next(each for each in await ledger.parked(why=["dead"]) if letter_id(each) == id)
-        told = await ledger.notes(row.flow)
+async def _notes(ledger: Ledger, id: str) -> list[Note]:
+    row = next(each for each in await ledger.parked(why=["dead"]) if letter_id(each) == id)
+    told = await ledger.notes(row.flow)
     return [each for each in told if (each.pos, each.reaction) == (row.pos, row.reaction)]
 
 

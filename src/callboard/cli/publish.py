@@ -16,7 +16,7 @@ from callboard.choreography import Choreography
 from callboard.cli.command import Command, Refusal, meant, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import counted, note, say, say_json, shown_duration
-from callboard.cli.reading import flow_document, is_one_of_several, name_of, now, reading, status_of, tone_of
+from callboard.cli.reading import flow_document, is_one_of_several, name_of, now, read, status_of, tone_of
 from callboard.cli.settings import (
     Duration,
     app_option,
@@ -31,7 +31,7 @@ from callboard.codecs.json import JsonCodec
 from callboard.errors import CodecError
 from callboard.event import EventType
 from callboard.flow import Flow
-from callboard.ledger import FlowRow
+from callboard.ledger import FlowRow, Ledger
 
 _LONGEST = 15.0  # seconds that a commit may take
 _GRACE = timedelta(seconds=2)
@@ -84,12 +84,8 @@ def _broker_for(url: str, broker: str | None, choreography: Choreography, flows:
     """
     if not Path(url.removeprefix("sqlite:///")).exists():
         return broker
-    return asyncio.run(_needed(url, broker, choreography, flows))
+    owners, several = read(url, _owners)
 
-
-async def _needed(url: str, broker: str | None, choreography: Choreography, flows: Iterable[Flow]) -> str | None:
-    async with reading(url) as ledger:
-        owners, several = await ledger.owners(), await is_one_of_several(ledger)
     if owners and not several and broker is not None:
         raise Refusal(2, f"{url} was run without a broker, so it keeps its flows itself: leave --broker away")
     if not several or broker is not None:
@@ -102,6 +98,10 @@ async def _needed(url: str, broker: str | None, choreography: Choreography, flow
                 f"URL, as its workers do, or name the ledger of {home}",
             )
     return None
+
+
+async def _owners(ledger: Ledger) -> tuple[dict[str, str], bool]:
+    return await ledger.owners(), await is_one_of_several(ledger)
 
 
 def find_event(choreography: Choreography, name: str) -> EventType:
