@@ -331,13 +331,13 @@ def operator() -> str:
         return "somebody"
 
 
-async def patiently(step: Callable[[], Awaitable[T]]) -> T:
-    """What the step returns, once nobody else is committing."""
+async def patiently(step: Callable[[], Awaitable[T]], pause: Callable[[], float] = lambda: 0.005) -> T:
+    """What the step returns, once nobody else is committing; between two tries are so many seconds."""
     while True:
         try:
             return await step()
         except LedgerBusy:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(pause())
 
 
 def _fields(data: bytes) -> dict[str, Any] | None:
