@@ -265,15 +265,7 @@ class Choreography:
     def _mentioned(self) -> Iterator[tuple[EventType, str]]:
         """Every event type that is named anywhere, and by whom."""
         for contract in self.contracts.values():
-            options = contract.options
-            for each in (
-                *contract.hears,
-                *(one for given in contract.givens for one in given.types),
-                *contract.emits,
-                *types_in(options.needs),
-                *types_in(options.unless),
-                *((options.gathers,) if options.gathers else ()),
-            ):
+            for each in contract.mentions:
                 yield from _with_inner(each, contract.where)
         for flow in self.flows.values():
             for each in (flow.start, *types_in(flow.succeeds), *types_in(flow.fails)):

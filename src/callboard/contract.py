@@ -95,6 +95,14 @@ class Contract(Struct, frozen=True, eq=False, dict=True):
         """Every type that it may emit."""
         return types_in(self.returns)
 
+    @property
+    def mentions(self) -> tuple[EventType, ...]:
+        """Every type that its signature and its options name."""
+        given = (each for it in self.givens for each in it.types)
+        scattered = (self.options.gathers,) if self.options.gathers else ()
+        needed, refused = types_in(self.options.needs), types_in(self.options.unless)
+        return (*self.hears, *given, *self.emits, *needed, *refused, *scattered)
+
     @cached_property
     def is_join(self) -> bool:
         return len(self.triggers) > 1
