@@ -349,7 +349,6 @@ def _fields(data: bytes) -> dict[str, Any] | None:
 
 
 def _merged(letter: DeadLetter, changes: Mapping[str, Any]) -> bytes:
-    """The event as it is, with these fields changed."""
     if (found := _fields(letter.data)) is None:
         raise CodecError(f"{letter.id}: what it carries is no JSON object: give all of it")
     return msgspec.json.encode({**found, **changes})

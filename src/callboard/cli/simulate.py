@@ -329,7 +329,6 @@ def _replay(scene: Scene, file: Path, options: dict[str, Any], spec: str) -> int
 
 
 def _flow_in(file: Path) -> bytes | None:
-    """The recorded flow that this file holds, if it holds one."""
     try:
         data = file.read_bytes()
         return data if is_recorded(json.loads(data)) else None

@@ -123,7 +123,6 @@ class _Picture:
         return not any(rect[1] < top + ROW + 4 and rect[3] > top - 9 for top in tops)
 
     def text(self, choreography: Choreography) -> str:
-        """The whole picture."""
         used: list[Kind] = [kind for kind in COLOURS if any(edge.kind == kind for edge in self._edges)]
         height = self._top(self._plan.rows - 1) + ROW + 2 * MARGIN + LINE
         width = max(self._right - self._left, 125.0 * len(used)) + 2 * MARGIN
