@@ -144,12 +144,10 @@ class Choreography:
                 if isinstance(each, list | tuple):
                     meant = ": list them one by one, or write a star before it"
                 raise ContractError(self.where, f"{each!r} is no Service{meant}")
-        for each in flows:
-            if not isinstance(each, Flow):
-                raise ContractError(self.where, f"{each!r} is no Flow")
-        for each in projections:
-            if not isinstance(each, Projection):
-                raise ContractError(self.where, f"{each!r} is no Projection")
+        for cls, given in ((Flow, flows), (Projection, projections)):
+            for each in given:
+                if not isinstance(each, cls):
+                    raise ContractError(self.where, f"{each!r} is no {cls.__name__}")
 
     def _refuse_late_reactions(self) -> None:
         for service in self.services.values():
@@ -217,10 +215,8 @@ class Choreography:
         self._owners: dict[str, Contract] = {}
         for contract in self.contracts.values():
             for row in contract.states:
-                known, owner = (
-                    states.setdefault(row.state.name, row.state),
-                    self._owners.setdefault(row.state.name, contract),
-                )
+                known = states.setdefault(row.state.name, row.state)
+                owner = self._owners.setdefault(row.state.name, contract)
                 if known is not row.state:
                     raise ContractError(
                         contract.where,

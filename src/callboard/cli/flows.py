@@ -22,7 +22,6 @@ from callboard.cli.reading import (
     parked_by_flow,
     parked_document,
     read,
-    reading,
     shown_wait,
     status_of,
     tone_of,
@@ -56,18 +55,16 @@ def list_command(
     ledger: str | None, name: str | None, status: str | None, limit: int, before: int | None, *, as_json: bool
 ) -> None:
     """List flows, the newest first, and what those that are not over wait for."""
-    asyncio.run(_list(ledger_url(ledger), name, status, limit, before, as_json=as_json))
+    url, moment = ledger_url(ledger), now()
 
+    async def look(opened: Ledger) -> tuple[list[FlowRow], dict[int, list[Parked]], bool]:
+        rows = await opened.list_flows(name=name, status=status, before=before, limit=limit + 1, now=moment)
+        parked = await parked_by_flow(opened, [row for row in rows[:limit] if row.verdict is None])
+        return rows, parked, await is_one_of_several(opened)
 
-async def _list(
-    url: str, name: str | None, status: str | None, limit: int, before: int | None, *, as_json: bool
-) -> None:
-    moment = now()
-    async with reading(url) as ledger:
-        rows = await ledger.list_flows(name=name, status=status, before=before, limit=limit + 1, now=moment)
-        more, rows = len(rows) > limit, rows[:limit]
-        parked = await parked_by_flow(ledger, [row for row in rows if row.verdict is None])
-        road = f"; {NOT_LET_IN}" if await is_one_of_several(ledger) else ""
+    rows, parked, several = read(url, look)
+    more, rows = len(rows) > limit, rows[:limit]
+    road = f"; {NOT_LET_IN}" if several else ""
     if as_json:
         items = [
             {
