@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from msgspec.structs import replace
@@ -215,10 +214,7 @@ class Stage(World):
         """Rows are there before anything happens: those of the user's workload, else our own."""
         workloads = self.scene.choreography.workloads
         self._learning = True
-        for workload in workloads:
-            told = workload(self)
-            if isawaitable(told):
-                await told
+        await self._work_through(workloads)
         self._learning = False
         for state in self.scene.choreography.states.values() if not workloads else ():
             if not self.scene.choreography.is_private(state):
