@@ -127,11 +127,9 @@ class Group(click.Group):
         """The command that was named; a usage error that says which one was meant if there is none."""
         command = self.get_command(ctx, args[0])
         if command is None and not args[0].startswith("-"):
-            raise click.UsageError(f"{ctx.command_path} has no command {args[0]!r}{meant(args[0], self._names())}", ctx)
+            names = [*self.elsewhere, *self.commands, *self.aliases]
+            raise click.UsageError(f"{ctx.command_path} has no command {args[0]!r}{meant(args[0], names)}", ctx)
         return super().resolve_command(ctx, args)
-
-    def _names(self) -> list[str]:
-        return [*self.elsewhere, *self.commands, *self.aliases]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; where none was named, the help is what was asked for."""
