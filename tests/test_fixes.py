@@ -462,7 +462,7 @@ TOLD: dict[str, tuple[str, str, str]] = {
     "nothing but the start": (ALREADY["is its own end"], "CB301", "let a reaction hear Ordered and emit Held"),
     "a pivot without a port": (
         HOLD.replace("@stock.reaction\ndef hold(ordered: Ordered, shelf: Shelf)", (
-            "@stock.reaction(pivot=True)\ndef hold(ordered: Ordered)")).replace("held: Held, shelf: Shelf", "held: Held"),
+            "@stock.reaction(pivot=True)\ndef hold(ordered: Ordered)")).replace(", held: Held, shelf: Shelf", ""),
         "CB206", "order fails after hold, which cannot be undone",
     ),
     "both ends from one of those who decide": (

@@ -34,7 +34,7 @@ from callboard.simulation.loop import NeverRests
 from callboard.simulation.workload import an_event, rows_of
 from callboard.testing import real
 from callboard.testing.adapters import new_place
-from callboard.testing.named import maker
+from callboard.testing.plugin import maker
 from callboard.testing.real import Places
 from callboard.testing.rehearsal import Rehearsal
 from media import media

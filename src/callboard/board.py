@@ -102,7 +102,8 @@ class FlowHandle:
         self._number, self.id = row.number, row.id
         if row.name != self.name:
             row.name, row.key = self.name, self.key
-            self._refuse(row, await self._answer(row))
+            told = read_answer(await ledger.flow_entries([row.number])) if row.verdict else None
+            self._refuse(row, told)
         return row
 
     def _missing(self) -> str:
@@ -110,9 +111,6 @@ class FlowHandle:
             home = self._board.choreography.home_of(self._board.choreography.flows[self.name]).name
             return f"{self.name} {self.key!r}: the ledger of {home} keeps it; here only `completion` can ask after it"
         return f"{self.name} {self.key!r}: there is no such flow, or it was pruned"
-
-    async def _answer(self, row: FlowRow) -> Refusal | Ending | None:
-        return read_answer(await self._board.work.ledger.flow_entries([row.number])) if row.verdict else None
 
     def _refuse(self, row: FlowRow, told: Refusal | Ending | None) -> None:
         if isinstance(told, Refusal):

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from callboard import fields, ids
 from callboard.clock import Clock
-from callboard.contract import Contract, Shape, read_contract, shape_of, types_in
+from callboard.contract import Contract, read_contract, shape_of, types_in
 from callboard.errors import ContractError, place
 from callboard.event import EventType, StateType
 from callboard.flow import Flow
 from callboard.graph import Edge, Graph, Node
-from callboard.guard import Guarded
+from callboard.guard import looked_through
 from callboard.projection import Projection
 from callboard.reaction import Reaction
 from callboard.rules import refuse_nonsense
@@ -144,12 +144,10 @@ class Choreography:
                 if isinstance(each, list | tuple):
                     meant = ": list them one by one, or write a star before it"
                 raise ContractError(self.where, f"{each!r} is no Service{meant}")
-        for each in flows:
-            if not isinstance(each, Flow):
-                raise ContractError(self.where, f"{each!r} is no Flow")
-        for each in projections:
-            if not isinstance(each, Projection):
-                raise ContractError(self.where, f"{each!r} is no Projection")
+        for cls, given in ((Flow, flows), (Projection, projections)):
+            for each in given:
+                if not isinstance(each, cls):
+                    raise ContractError(self.where, f"{each!r} is no {cls.__name__}")
 
     def _refuse_late_reactions(self) -> None:
         for service in self.services.values():
@@ -217,10 +215,8 @@ class Choreography:
         self._owners: dict[str, Contract] = {}
         for contract in self.contracts.values():
             for row in contract.states:
-                known, owner = (
-                    states.setdefault(row.state.name, row.state),
-                    self._owners.setdefault(row.state.name, contract),
-                )
+                known = states.setdefault(row.state.name, row.state)
+                owner = self._owners.setdefault(row.state.name, contract)
                 if known is not row.state:
                     raise ContractError(
                         contract.where,
@@ -265,18 +261,10 @@ class Choreography:
     def _mentioned(self) -> Iterator[tuple[EventType, str]]:
         """Every event type that is named anywhere, and by whom."""
         for contract in self.contracts.values():
-            options = contract.options
-            for each in (
-                *contract.hears,
-                *(one for given in contract.givens for one in given.types),
-                *contract.emits,
-                *_types(options.needs),
-                *_types(options.unless),
-                *((options.gathers,) if options.gathers else ()),
-            ):
+            for each in contract.mentions:
                 yield from _with_inner(each, contract.where)
         for flow in self.flows.values():
-            for each in (flow.start, *_types(flow.succeeds), *_types(flow.fails)):
+            for each in (flow.start, *types_in(flow.succeeds), *types_in(flow.fails)):
                 yield from _with_inner(each, flow.where)
         for projection in self.projections.values():
             for each in projection.hears:
@@ -306,10 +294,10 @@ def pick_keepers(
     names = set(choreography.services) if services is None else {each.name for each in services}
     picked: dict[type[Any], object] = {}
     for port in choreography.ports:
-        fitting = [each for each in keepers if port in type(_looked_through(each)).__mro__]
+        fitting = [each for each in keepers if port in type(looked_through(each)).__mro__]
         takers = [each for each in choreography.contracts.values() if any(it.port is port for it in each.ports)]
         if len(fitting) > 1:
-            given = " and ".join(type(_looked_through(each)).__name__ for each in fitting)
+            given = " and ".join(type(looked_through(each)).__name__ for each in fitting)
             raise ContractError(
                 takers[0].where, f"the port {port.__name__} has two keepers, {given}: give one in open(ports=)"
             )
@@ -323,7 +311,7 @@ def pick_keepers(
             )
     for keeper in keepers:
         if not any(keeper is each for each in picked.values()):
-            _refuse_keeper_of_nothing(choreography, _looked_through(keeper))
+            _refuse_keeper_of_nothing(choreography, looked_through(keeper))
     return picked
 
 
@@ -340,10 +328,6 @@ def _refuse_keeper_of_nothing(choreography: Choreography, keeper: object) -> Non
     )
 
 
-def _looked_through(keeper: object) -> object:
-    return keeper.keeper if isinstance(keeper, Guarded) else keeper
-
-
 def _unique(named: Iterator[tuple[str, K, str]], word: str) -> dict[str, K]:
     known: dict[str, K] = {}
     for name, each, where in named:
@@ -357,10 +341,6 @@ def _unique(named: Iterator[tuple[str, K, str]], word: str) -> dict[str, K]:
 
 def _named(events: Any, where: str) -> tuple[EventType, ...]:
     return () if events is None else types_in(shape_of(events, where))
-
-
-def _types(shape: Shape | None) -> tuple[EventType, ...]:
-    return () if shape is None else types_in(shape)
 
 
 def _with_inner(event: EventType, where: str) -> Iterator[tuple[EventType, str]]:

@@ -95,6 +95,14 @@ class Contract(Struct, frozen=True, eq=False, dict=True):
         """Every type that it may emit."""
         return types_in(self.returns)
 
+    @property
+    def mentions(self) -> tuple[EventType, ...]:
+        """Every type that its signature and its options name."""
+        given = (each for it in self.givens for each in it.types)
+        scattered = (self.options.gathers,) if self.options.gathers else ()
+        needed, refused = types_in(self.options.needs), types_in(self.options.unless)
+        return (*self.hears, *given, *self.emits, *needed, *refused, *scattered)
+
     @cached_property
     def is_join(self) -> bool:
         return len(self.triggers) > 1
@@ -137,7 +145,7 @@ def _decided(heard: Parameter | Heard, options: Options, undone: tuple[EventType
         return Gathered(heard.name, heard.types)
     if heard.form == "maybe":
         return Given(heard.name, heard.types, optional=True)
-    needed = types_in(options.needs) if options.needs else ()
+    needed = types_in(options.needs)
     for known, why in ((needed, "needs= names"), (undone, f"{options.compensates} emits")):
         given = [each for each in heard.types if each in known]
         if len(given) == len(heard.types):

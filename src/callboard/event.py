@@ -274,16 +274,20 @@ def _built_in(origin: Any, inner: EventType) -> EventType:
     """The built-in event that speaks of `inner`; remembered with the innermost class, so that there is only one."""
     if inner.cls is origin or (origin is not ReactionFailed and inner.inner is not None):
         raise TypeError(f"{origin.__name__}[{inner}] never happens: name an event of your own inside")
-    innermost = inner
-    while innermost.inner is not None:
-        innermost = innermost.inner
-    mark: EventMark = vars(innermost.cls)[MARK]
+    mark: EventMark = vars(innermost(inner).cls)[MARK]
     if (origin, inner) not in mark.spoken_of:
         mark.spoken_of[origin, inner] = EventType(
             f"callboard.{origin.__name__}[{inner.name}]", origin, inner, origin is ReactionFailed, None, 1,
             inner.immutable, frozenset(fields.field_names(origin)),
         )  # fmt: skip
     return mark.spoken_of[origin, inner]
+
+
+def innermost(event: EventType) -> EventType:
+    """The event of the user's own that it is, or speaks of."""
+    while event.inner is not None:
+        event = event.inner
+    return event
 
 
 def _mark_event(

@@ -63,7 +63,7 @@ class Flow:
     @property
     def ends(self) -> tuple[EventType, ...]:
         """The types that its completions are made of."""
-        return types_in(self.succeeds) + (() if self.fails is None else types_in(self.fails))
+        return types_in(self.succeeds) + types_in(self.fails)
 
 
 def _start(shape: Shape, key: str, where: str) -> EventType:
@@ -86,11 +86,7 @@ def _refuse_contained(succeeds: Shape, fails: Shape | None, where: str) -> None:
     endings = [*ways(succeeds), *(() if fails is None else ways(fails))]
     for one, other in permutations(endings, 2):
         if one <= other:
-            both = " and ".join(_told(each) for each in (one, other))
+            both = " and ".join("{" + ", ".join(sorted(map(str, each))) + "}" for each in (one, other))
             raise ContractError(
                 where, f"two of its endings contain each other, {both}: the smaller would always come first"
             )
-
-
-def _told(ending: frozenset[EventType]) -> str:
-    return "{" + ", ".join(sorted(map(str, ending))) + "}"

@@ -45,7 +45,7 @@ class Graph(Struct, frozen=True):
             for event in contract.hears:
                 for source in self._sources(event, contract):
                     yield Edge(event, source, contract.path, _kind(event, contract))
-            for event in types_in(contract.options.needs) if contract.options.needs else ():
+            for event in types_in(contract.options.needs):
                 for source in self._sources(event, contract):
                     yield Edge(event, source, contract.path, "prerequisite")
         for flow in self.flows:

@@ -37,3 +37,8 @@ class Guarded:
             )
         if self.concurrency is not None and self.concurrency < 1:
             raise ContractError(f"{place()} Guarded", "concurrency= is 1 or more, or None for no limit")
+
+
+def looked_through(keeper: object) -> object:
+    """The keeper itself, without its limits."""
+    return keeper.keeper if isinstance(keeper, Guarded) else keeper

@@ -331,13 +331,13 @@ def operator() -> str:
         return "somebody"
 
 
-async def patiently(step: Callable[[], Awaitable[T]]) -> T:
-    """What the step returns, once nobody else is committing."""
+async def patiently(step: Callable[[], Awaitable[T]], pause: Callable[[], float] = lambda: 0.005) -> T:
+    """What the step returns, once nobody else is committing; between two tries are so many seconds."""
     while True:
         try:
             return await step()
         except LedgerBusy:
-            await asyncio.sleep(0.005)
+            await asyncio.sleep(pause())
 
 
 def _fields(data: bytes) -> dict[str, Any] | None:
@@ -349,7 +349,6 @@ def _fields(data: bytes) -> dict[str, Any] | None:
 
 
 def _merged(letter: DeadLetter, changes: Mapping[str, Any]) -> bytes:
-    """The event as it is, with these fields changed."""
     if (found := _fields(letter.data)) is None:
         raise CodecError(f"{letter.id}: what it carries is no JSON object: give all of it")
     return msgspec.json.encode({**found, **changes})

@@ -59,7 +59,7 @@ def each_event_has_one_role(contract: Contract) -> Iterator[str]:
         both = [each for each in one.types if each in other.types]
         if both and not (isinstance(one, Given) and isinstance(other, Given)):
             yield f"`{one.name}` and `{other.name}` are both {both[0]}: a reaction takes an event once"
-    cut = types_in(contract.options.unless) if contract.options.unless else ()
+    cut = types_in(contract.options.unless)
     for each in contract.hears:
         if each in cut:
             yield f"unless= names {each}, the trigger: it cannot come before itself"

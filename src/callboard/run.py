@@ -24,7 +24,7 @@ from callboard.hops.react import react, unwind
 from callboard.hops.retention import BATCH, DEFAULT_KEEP, Retention, prune
 from callboard.hops.work import LOOKS, Looks, Work, types_heard
 from callboard.ledger import Ledger, Position
-from callboard.letters import letter_id
+from callboard.letters import letter_id, patiently
 from callboard.options import read_duration
 from callboard.rebuild import begin, places
 from callboard.tracker import Tracker, path_of
@@ -241,11 +241,7 @@ class Runner:
 
     async def _patiently(self, step: Callable[[], Awaitable[T]]) -> T:
         """What the step returns, once nobody else is committing."""
-        while True:
-            try:
-                return await step()
-            except LedgerBusy:
-                await asyncio.sleep(self.work.chance.uniform(0.001, 0.01))
+        return await patiently(step, partial(self.work.chance.uniform, 0.001, 0.01))
 
     # who reads what
 

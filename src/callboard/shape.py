@@ -108,12 +108,12 @@ def one_of(shapes: Iterable[Shape]) -> Shape:
     return OneOf(tuple(flat)) if len(flat) > 1 else next(iter(flat))
 
 
-def types_in(shape: Shape) -> tuple[EventType, ...]:
+def types_in(shape: Shape | None) -> tuple[EventType, ...]:
     """Every event type in it, in order, each once."""
     return tuple(dict.fromkeys(_walk(shape)))
 
 
-def _walk(shape: Shape) -> Iterator[EventType]:
+def _walk(shape: Shape | None) -> Iterator[EventType]:
     match shape:
         case EventShape(type=one):
             yield one
@@ -122,7 +122,7 @@ def _walk(shape: Shape) -> Iterator[EventType]:
                 yield from _walk(part)
         case Many(of=part):
             yield from _walk(part)
-        case Nothing():
+        case Nothing() | None:
             return
 
 

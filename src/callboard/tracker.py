@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from msgspec.structs import replace
 
 from callboard.contract import AllOf, OneOf, Shape, allowed, holds, types_in
-from callboard.errors import CodecError
 from callboard.event import FlowTimedOut
 from callboard.ids import FLOW_LENGTH, child, tag
 from callboard.ledger import NO_EFFECT, Entry, Note
@@ -245,8 +244,8 @@ class Tracker:
             start = starts.get(row.number)
             if start is None or start.id != row.id:  # what came first here was not what began it
                 start = await self._ledger.find(row.id)
-            if start is None or (started := _readable(work, start)) is None:
-                continue
+            if start is None or (started := work.readable(start)) is None:
+                continue  # this build cannot read it: the flow stays listed as past its deadline
             deadline = datetime.fromtimestamp((row.deadline or 0) / 1_000_000, UTC)
             event = FlowTimedOut(started=started, deadline=deadline)
             kind = f"callboard.FlowTimedOut[{start.type}]"
@@ -258,20 +257,14 @@ class Tracker:
             _change(group, changed, row, before)
         self._next = group.now if len(rows) == _AT_ONCE else await self._ledger.next_deadline(names)
         if self._next is not None and self._next <= group.now and len(rows) < _AT_ONCE:
-            self._next = await _after(self._ledger, names, group.now)
+            self._next = await self._ledger.next_deadline(
+                names, after=group.now
+            )  # up to it all are told in this commit
 
 
 def _is_late_start(entry: Entry) -> bool:
     """Whether a broker brought what began the flow after other events of it: one of them may have ended it."""
     return len(entry.id) == FLOW_LENGTH and entry.pos != entry.flow
-
-
-def _readable(work: Any, start: Entry) -> Any:
-    """The event that began a flow; None if this build cannot read it: the flow stays listed as past its deadline."""
-    try:
-        return work.value(start)
-    except CodecError:
-        return None
 
 
 def _change(group: Any, changed: dict[tuple[int, str], FlowRow], row: FlowRow, before: FlowRow) -> None:
@@ -283,11 +276,6 @@ def _change(group: Any, changed: dict[tuple[int, str], FlowRow], row: FlowRow, b
             setattr(row, field, getattr(before, field))
 
     group.undo.append(undo)
-
-
-async def _after(ledger: Ledger, names: Sequence[str], now: int) -> int | None:
-    """The next deadline behind `now`: those up to it are told in this commit."""
-    return await ledger.next_deadline(names, after=now)
 
 
 def _close_waits(readers: Iterable[Any], group: Any, row: FlowRow) -> None:

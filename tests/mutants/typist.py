@@ -14,6 +14,7 @@ from tests.mutants.defects import changed, is_trigger, shown
 from tests.mutants.draft import Draft, Step, members, one_of
 
 KIND = r"[A-Z]\w+(?:\[\w+\])?"
+TAKES = r"(?: and takes `([^`]+)`)?"
 KINDS = rf"{KIND}(?:(?:, | and | \| ){KIND})*"
 
 
@@ -86,10 +87,9 @@ def bridges(desk: Desk, service: str | None, once: str | None, kinds: str, emitt
     desk.made.steps[f"{service}.typed_{number}"] = Step(service, typed, hints, {"once": once} if once else {})
 
 
-def undoes(
-    desk: Desk, service: str, undone: str, kinds: str, taken: str | None = None, emitted: str | None = None
-) -> None:
+def undoes(desk: Desk, service: str, undone: str, kinds: str, *more: str | None) -> None:
     """A new compensation, with the parameters that are written there: the names are those of what it undoes."""
+    taken, emitted = more
     number = len(desk.made.steps)
     doer = desk.step(undone)
 
@@ -303,8 +303,7 @@ RULES: list[tuple[str, Callable[..., None]]] = [
     (r"write compensates=(\w+) on (\w+)", compensates),
     (r"\(compensates=(\w+)[^`]*? above (\w+)", compensates),
     (
-        rf"a reaction of (\w+) with compensates=(\w+) that hears ({KINDS})(?: and takes `([^`]+)`)?"
-        rf"(?:, and emits ({KIND}))?",
+        rf"a reaction of (\w+) with compensates=(\w+) that hears ({KINDS}){TAKES}(?:, and emits ({KIND}))?",
         undoes,
     ),
     (r'let ([\w., ]+?) share a group, once="(\w+)"', shares),

@@ -18,23 +18,24 @@ def find(subject: Subject) -> Iterator[Finding]:
         for flow in world.flows:
             state = stuck(world, flow, parked=True)
             if state is not None:
-                contract, what = blocking(world, flow, state)[0]
+                waits = contract, what = blocking(world, flow, state)[0]
                 yield at_reaction(
                     contract,
                     CHECK,
                     f"{contract.name} waits for {what}, which does not come any more, and {flow.name} has no verdict",
-                    mending_of(subject, world, flow, state, contract, what),
+                    mending_of(subject, world, flow, state, waits),
                     about=f"{contract.path} {what}",
                     **told(world, state),
                 )
 
 
-def mending_of(subject: Subject, world: World, flow: Flow, state: int, contract: Contract, what: str) -> str:
+def mending_of(subject: Subject, world: World, flow: Flow, state: int, waits: tuple[Contract, str]) -> str:
     """What lets the flow end where this reaction waits for that."""
-    for each in world.happenings(state):  # a compensation that had nothing to undo, and so says nothing
-        if each.note == NOTHING_TO_UNDO and each.contract is not None and each.contract.effect_types:
-            if any(str(kind) in what for kind in each.contract.emits):
-                return mending.answer(each.contract)
+    contract, what = waits
+    skipped = [it.contract for it in world.happenings(state) if it.note == NOTHING_TO_UNDO and it.contract is not None]
+    for each in skipped:  # and so said nothing
+        if each.effect_types and any(str(kind) in what for kind in each.emits):
+            return mending.answer(each)
     for kind in mending.lacking(contract, world.ever_said):
         if fix := mending.upstream(subject, kind, world.ever_said) or (
             kind not in subject.said and mending.say(subject, kind)

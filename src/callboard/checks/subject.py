@@ -72,12 +72,12 @@ class Subject:
     @cached_property
     def runs(self) -> frozenset[str]:
         """The paths of the reactions that run in some flow."""
-        return frozenset().union(*(world.runs for world in self.worlds))
+        return frozenset[str]().union(*(world.runs for world in self.worlds))
 
     @cached_property
     def ever_said(self) -> frozenset[EventType]:
         """The events that are said in some flow."""
-        return frozenset().union(*(world.ever_said for world in self.worlds))
+        return frozenset[EventType]().union(*(world.ever_said for world in self.worlds))
 
     def extract(self, start: EventType) -> Extraction:
         """The net of the flows that begin so."""

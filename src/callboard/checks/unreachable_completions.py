@@ -59,7 +59,7 @@ def _fix(subject: Subject, world: World, flow: Flow, missing: frozenset[EventTyp
     parked = stuck(world, flow, parked=True)
     waits = blocking(world, flow, parked)[0] if parked is not None else None
     if parked is not None and waits is not None and first in waits[0].emits:
-        return mending_of(subject, world, flow, parked, *waits)
+        return mending_of(subject, world, flow, parked, waits)
     for each in subject.emitters(first):
         if let := deciding.never_runs(subject, each)[1]:
             return let

@@ -2,31 +2,27 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import click
 
-from callboard.cli.command import F, Refusal, option
+from callboard.cli.command import Refusal, all_of, option
 from callboard.cli.output import counted, note, say, say_json
 from callboard.cli.reading import now
 from callboard.cli.settings import is_interactive, json_option
 from callboard.ledger import Ledger, Note, on_record
 from callboard.letters import operator, patiently
 
-
-def changing(function: F) -> F:
-    """Who does it, and why; and whether to ask first."""
-    for each in (
-        json_option,
-        option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked."),
-        option("--dry-run", is_flag=True, help="Only say what would be done, and what would be refused."),
-        option("--as", "by", metavar="NAME", help="Who you are, for the record.  [default: the user of this system]"),
-        option("--note", "remark", metavar="TEXT", default="", help="Why, for the record."),
-    ):
-        function = each(function)
-    return function
+# who does it, and why; and whether to ask first
+changing = all_of(
+    json_option,
+    option("--yes", "-y", is_flag=True, help="Do not ask. Needed where nobody can be asked."),
+    option("--dry-run", is_flag=True, help="Only say what would be done, and what would be refused."),
+    option("--as", "by", metavar="NAME", help="Who you are, for the record.  [default: the user of this system]"),
+    option("--note", "remark", metavar="TEXT", default="", help="Why, for the record."),
+)
 
 
 class Changing(TypedDict):
@@ -68,7 +64,7 @@ class Plan:
 
 def carry_out(
     plan: Plan,
-    do: Callable[[], Awaitable[list[str | None]]],
+    do: Callable[[], Coroutine[Any, Any, list[str | None]]],
     *,
     dry_run: bool,
     yes: bool,
@@ -91,14 +87,10 @@ def carry_out(
         return _account(plan, [], as_json=as_json, code=0)
     if not yes:
         _ask(plan)
-    failures = asyncio.run(_awaited(do))
+    failures = asyncio.run(do())
     done = sum(each is None for each in failures)
     code = 0 if done == len(failures) else 5 if done else 1
     return _account(plan, failures, as_json=as_json, code=code)
-
-
-async def _awaited(do: Callable[[], Awaitable[list[str | None]]]) -> list[str | None]:
-    return await do()
 
 
 def _ask(plan: Plan) -> None:

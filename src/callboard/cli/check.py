@@ -62,7 +62,11 @@ def command(
         raise Refusal(2, "--write-baseline wants to know where: --baseline FILE")
     codes = {"select": _codes(select), "ignore": _codes(ignore)}
     choreography, files = _together(apps, app)
-    before = None if against is None else _before(against, app or next(iter(apps), None))
+    before = None
+    if against is not None:
+        from callboard.cli.revisions import contracts  # git and archives: for those who ask
+
+        before = contracts(against, app or next(iter(apps), None))
     found = check(choreography, broker=broker, limit=max_states, files=files, against=before, **codes)
     report = found if baseline is None else _compare(found, baseline, write=flags["write_baseline"])
     if flags["confirm"]:
@@ -79,12 +83,6 @@ def command(
     for each in report.notes:
         note(f"note: {each}")
     return int(bool(report.count("error") or (flags["strict"] and report.count("warning"))))
-
-
-def _before(what: str, app: str | None) -> "ContractFile":
-    from callboard.cli.revisions import contracts  # git and archives: for those who ask
-
-    return contracts(what, app)
 
 
 def _confirmed(report: Report, files: "Sequence[ContractFile]", ports: str | None) -> Report:

@@ -11,7 +11,7 @@ import msgspec
 from callboard.check import Finding, Report
 from callboard.checks.catalogue import CHECKS
 from callboard.checks.emergence import bounds
-from callboard.cli.check_text import shown
+from callboard.cli.output import PROPERTY, escaped, near
 
 LEVELS = {"error": "error", "warning": "warning", "information": "note"}
 COMMANDS = {"error": "error", "warning": "warning", "information": "notice"}
@@ -96,18 +96,10 @@ def as_sarif(report: Report) -> str:
 def as_github(report: Report) -> str:
     """A workflow command a finding, which GitHub shows beside the line."""
     return "\n".join(
-        f"::{COMMANDS[each.severity]} file={_property(shown(each.place).rpartition(':')[0])},line={each.place.line},"
-        f"title={_property(f'{each.code} {CHECKS[each.code].name}')}::{_escaped(each.text)}"
+        f"::{COMMANDS[each.severity]} file={escaped(near(each.place.file), PROPERTY)},line={each.place.line},"
+        f"title={escaped(f'{each.code} {CHECKS[each.code].name}', PROPERTY)}::{escaped(each.text)}"
         for each in report.findings
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _escaped(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def as_junit(report: Report) -> str:

@@ -3,10 +3,9 @@
 import shutil
 import sys
 import textwrap
-from pathlib import Path
 
 from callboard.check import SEVERITIES, Check, Finding, Place, Report, Step
-from callboard.cli.output import counted, say
+from callboard.cli.output import counted, near, say
 
 WORDS = {"error": "error", "warning": "warning", "information": "note"}
 TONES = {"error": "failure", "warning": "wait", "information": "timer"}
@@ -103,10 +102,7 @@ def teach(check: Check) -> None:
 
 def shown(place: Place) -> str:
     """File and line, seen from here where that is shorter."""
-    try:
-        return f"{Path(place.file).relative_to(Path.cwd())}:{place.line}"
-    except ValueError:
-        return str(place)
+    return f"{near(place.file)}:{place.line}"
 
 
 def _width() -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import click
 
@@ -39,9 +39,26 @@ class Option(click.Option):
         super().__init__(param_decls, **settings)
 
 
-def option(*names: str, **settings: Any) -> Callable[[F], F]:
+class Adding(Protocol):
+    """What adds parameters to the function of a command."""
+
+    def __call__(self, function: F, /) -> F: ...
+
+
+def option(*names: str, **settings: Any) -> Adding:
     """`click.option`, of our class."""
     return click.option(*names, cls=Option, **settings)
+
+
+def all_of(*each: Adding) -> Adding:
+    """All of these; the last stands first in the help."""
+
+    def add(function: F, /) -> F:
+        for one in each:
+            function = one(function)
+        return function
+
+    return add
 
 
 def _note_debug(ctx: click.Context, _option: click.Parameter, value: bool) -> None:
@@ -110,11 +127,9 @@ class Group(click.Group):
         """The command that was named; a usage error that says which one was meant if there is none."""
         command = self.get_command(ctx, args[0])
         if command is None and not args[0].startswith("-"):
-            raise click.UsageError(f"{ctx.command_path} has no command {args[0]!r}{meant(args[0], self._names())}", ctx)
+            names = [*self.elsewhere, *self.commands, *self.aliases]
+            raise click.UsageError(f"{ctx.command_path} has no command {args[0]!r}{meant(args[0], names)}", ctx)
         return super().resolve_command(ctx, args)
-
-    def _names(self) -> list[str]:
-        return [*self.elsewhere, *self.commands, *self.aliases]
 
     def invoke(self, ctx: click.Context) -> Any:
         """Runs the command; where none was named, the help is what was asked for."""

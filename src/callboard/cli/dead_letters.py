@@ -4,15 +4,16 @@ import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import click
 
 from callboard.cli.asking import Plan, carry_out, changing
-from callboard.cli.command import F, Group, Refusal, meant, option
+from callboard.cli.command import Group, Refusal, all_of, meant, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import instant, note, say, say_json, shown_duration, shown_moment, table
-from callboard.cli.reading import first_line, name_of, now, parked_document, reading, writing
+from callboard.cli.reading import first_line, name_of, now, parked_document, read, writing
 from callboard.cli.settings import Duration, app_option, given_bytes, json_option, ledger_option, ledger_url
 from callboard.cli.story import shown_note
 from callboard.errors import CodecError
@@ -25,17 +26,14 @@ def command() -> None:
     """Dead letters: deliveries whose attempts are used up, or that cannot be answered."""
 
 
-def filters(function: F) -> F:
-    """The options that say which dead letters are meant."""
-    for each in (
-        option("--limit", type=click.IntRange(1), default=1000, help="At most so many, the oldest first."),
-        option("--group", metavar="GROUP", help="Only those of this group; the beginning of its name is enough."),
-        option("--error", metavar="TEXT", help="Only those whose error contains TEXT."),
-        option("--flow", metavar="NAME/KEY", help="Only those of this flow."),
-        option("--reaction", metavar="SERVICE.NAME", help="Only those of this reaction, or of this service."),
-    ):
-        function = each(function)
-    return function
+# which dead letters are meant
+filters = all_of(
+    option("--limit", type=click.IntRange(1), default=1000, help="At most so many, the oldest first."),
+    option("--group", metavar="GROUP", help="Only those of this group; the beginning of its name is enough."),
+    option("--error", metavar="TEXT", help="Only those whose error contains TEXT."),
+    option("--flow", metavar="NAME/KEY", help="Only those of this flow."),
+    option("--reaction", metavar="SERVICE.NAME", help="Only those of this reaction, or of this service."),
+)
 
 
 @command.command(name="list")
@@ -59,19 +57,17 @@ def list_command(ledger: str | None, *, as_json: bool, **wanted: Any) -> None:
 def _found(url: str, wanted: dict[str, Any], ids: Sequence[str] = ()) -> list[DeadLetter]:
     """Those that are meant, and one more than the limit if there are more. Exit 4 for an id that there is not."""
 
-    async def find() -> list[DeadLetter]:
-        async with reading(url) as ledger:
-            letters = DeadLetters(ledger, now)
-            found = await letters.find(*ids, **{**wanted, "limit": wanted["limit"] + 1})
-            known = [letter_id(row) for row in await ledger.parked(why=["dead"])] if ids else []
-            if (named := wanted.get("reaction")) is not None:
-                await _refuse_unknown(ledger, named)
+    async def find(ledger: Ledger) -> list[DeadLetter]:
+        found = await DeadLetters(ledger, now).find(*ids, **{**wanted, "limit": wanted["limit"] + 1})
+        known = [letter_id(row) for row in await ledger.parked(why=["dead"])] if ids else []
+        if (named := wanted.get("reaction")) is not None:
+            await _refuse_unknown(ledger, named)
         for id in ids:
             if id not in known:
                 raise Refusal(4, f"there is no dead letter {id!r}{_hint(id, known)}")
         return found
 
-    return asyncio.run(find())
+    return read(url, find)
 
 
 async def _refuse_unknown(ledger: Ledger, reaction: str) -> None:
@@ -120,11 +116,7 @@ def _document(letter: DeadLetter) -> dict[str, object]:
 @json_option
 def groups(ledger: str | None, *, as_json: bool, **wanted: Any) -> None:
     """Dead letters of one cause together: the same reaction, error and place in the code."""
-
-    async def find() -> dict[str, list[DeadLetter]]:
-        async with reading(ledger_url(ledger)) as opened:
-            return await DeadLetters(opened, now).groups(**wanted)
-
+    found = read(ledger_url(ledger), lambda opened: DeadLetters(opened, now).groups(**wanted))
     items = [
         {
             "group": name,
@@ -136,7 +128,7 @@ def groups(ledger: str | None, *, as_json: bool, **wanted: Any) -> None:
             "error": letters[0].error,
             "ids": [each.id for each in letters],
         }
-        for name, letters in asyncio.run(find()).items()
+        for name, letters in found.items()
     ]
     if as_json:
         say_json("dead-letter-groups", {"items": items})
@@ -154,10 +146,8 @@ def groups(ledger: str | None, *, as_json: bool, **wanted: Any) -> None:
 @json_option
 def show(letter: str, ledger: str | None, *, as_json: bool) -> None:
     """Show one dead letter: what it carries, each attempt, its error in full, and who did what with it."""
-    (found,), notes = (
-        _found(ledger_url(ledger), {"limit": 1}, [letter]),
-        asyncio.run(_notes(ledger_url(ledger), letter)),
-    )
+    url = ledger_url(ledger)
+    (found,), notes = _found(url, {"limit": 1}, [letter]), read(url, lambda opened: _notes(opened, letter))
     entry, data = found.entry, found.data.decode("utf-8", "backslashreplace")
     if as_json:
         said = [{"what": each.what, "why": each.why, "time": instant(each.time)} for each in notes]
@@ -178,25 +168,21 @@ def show(letter: str, ledger: str | None, *, as_json: bool) -> None:
     say(f"replay     {found.why_not() or f'callboard dead-letters replay {found.id}'}")
 
 
-async def _notes(url: str, id: str) -> list[Note]:
-    async with reading(url) as ledger:
-        row = next(each for each in await ledger.parked(why=["dead"]) if letter_id(each) == id)
-        told = await ledger.notes(row.flow)
+async def _notes(ledger: Ledger, id: str) -> list[Note]:
+    row = next(each for each in await ledger.parked(why=["dead"]) if letter_id(each) == id)
+    told = await ledger.notes(row.flow)
     return [each for each in told if (each.pos, each.reaction) == (row.pos, row.reaction)]
 
 
-def wishes(function: F) -> F:
-    """The arguments of what is asked for: which dead letters, by whom, and why."""
-    for each in (
-        changing,
-        option("--wait", "patience", type=Duration(), help="Wait so long to see what becomes of them."),
-        option("--all", "every", is_flag=True, help="All that fit; else name them, or say which by another option."),
-        filters,
-        ledger_option,
-        click.argument("letters", nargs=-1, metavar="[ID]..."),
-    ):
-        function = each(function)
-    return function
+# what is asked for: of which dead letters, by whom, and why
+wishes = all_of(
+    changing,
+    option("--wait", "patience", type=Duration(), help="Wait so long to see what becomes of them."),
+    option("--all", "every", is_flag=True, help="All that fit; else name them, or say which by another option."),
+    filters,
+    ledger_option,
+    click.argument("letters", nargs=-1, metavar="[ID]..."),
+)
 
 
 class Rate(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument] - older clicks
@@ -229,17 +215,7 @@ def replay(*, rate: float | None, stop_on_failure: bool, even_though_ended: bool
     The worker that owns the reaction does it; without one it is done when a worker starts. What fails again keeps back
     the others of its line. The same command, given again, asks for nothing twice and goes on watching.
     """
-
-    async def ask(letters: DeadLetters, chosen: list[DeadLetter], by: str | None, note: str) -> Batch:
-        return await letters.replay(
-            chosen,
-            by=by,
-            note=note,
-            rate=rate,
-            stop_on_failure=stop_on_failure,
-            even_though_ended=even_though_ended,
-        )
-
+    ask = partial(DeadLetters.replay, rate=rate, stop_on_failure=stop_on_failure, even_though_ended=even_though_ended)
     return _carry_out("replay", ask, late=even_though_ended, **wish)
 
 
@@ -247,15 +223,11 @@ def replay(*, rate: float | None, stop_on_failure: bool, even_though_ended: bool
 @wishes
 def discard(**wish: Any) -> int:
     """Ask to give dead letters up: what waits behind them goes on, and the record says so."""
-
-    async def ask(letters: DeadLetters, chosen: list[DeadLetter], by: str | None, note: str) -> Batch:
-        return await letters.discard(chosen, by=by, note=note)
-
-    return _carry_out("discard", ask, late=True, **wish)
+    return _carry_out("discard", DeadLetters.discard, late=True, **wish)
 
 
 def _carry_out(
-    what: str, ask: Callable[[DeadLetters, list[DeadLetter], str | None, str], Awaitable[Batch]], *,
+    what: str, ask: Callable[..., Awaitable[Batch]], *,
     ledger: str | None, letters: Sequence[str], every: bool, late: bool, by: str | None, remark: str,
     patience: timedelta | None, dry_run: bool, yes: bool, as_json: bool, **wanted: Any,
 ) -> int:  # fmt: skip
@@ -275,7 +247,7 @@ def _carry_out(
 
     async def do() -> list[str | None]:
         async with writing(url) as opened:
-            batch = await ask(DeadLetters(opened, now), chosen, by, remark)
+            batch = await ask(DeadLetters(opened, now), chosen, by=by, note=remark)
             if patience is not None:
                 await _watch(batch, patience)
         return [_account(batch, each, plan, patience) for each in chosen]

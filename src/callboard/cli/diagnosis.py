@@ -107,7 +107,7 @@ def _of_silent(story: Story) -> Iterator[Cause]:
     if choreography is None or flow is None:
         yield Cause("event", "", "nothing stands in its way: with --app you are told which event it waits for")
         return
-    wanted = [*types_in(flow.succeeds), *(types_in(flow.fails) if flow.fails is not None else ())]
+    wanted = [*types_in(flow.succeeds), *types_in(flow.fails)]
     seen, asked, outside = {entry.type for entry in story.entries}, set[str](), list[str]()
     answered = False
     while wanted:
@@ -120,17 +120,14 @@ def _of_silent(story: Story) -> Iterator[Cause]:
                 continue
             asked.add(contract.path)
             heard = [entry for entry in story.entries if contract in story.hearers(entry)]
+            emits = {kind.name for kind in contract.emits}
             if not heard:
                 wanted += contract.hears
-            elif not any(entry.by == contract.path and entry.type in _emits(contract) for entry in story.entries):
+            elif not any(entry.by == contract.path and entry.type in emits for entry in story.entries):
                 answered = True
                 yield _silent(story, contract, heard[-1])
     if outside and not answered:
         yield Cause("event", "", f"waits for {' | '.join(dict.fromkeys(outside))} from outside")
-
-
-def _emits(contract: Contract) -> set[str]:
-    return {kind.name for kind in contract.emits}
 
 
 def _silent(story: Story, contract: Contract, entry: Entry) -> Cause:

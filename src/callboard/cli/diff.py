@@ -6,11 +6,9 @@ from typing import TYPE_CHECKING
 import click
 
 from callboard.cli.command import Command, option
-from callboard.cli.output import counted, say, say_json
+from callboard.cli.output import PROPERTY, counted, escaped, say, say_json
 from callboard.cli.revisions import contracts
 from callboard.cli.settings import app_option
-
-PROPERTY = "%\r\n:,"  # what GitHub wants escaped in front of the second `::`
 
 if TYPE_CHECKING:
     from callboard.contracts.difference import Change
@@ -42,9 +40,9 @@ def command(before: str, after: str | None, app: str | None, form: str, *, as_js
     elif form == "github":
         for change in breaking:
             for each in change.breaks:
-                title = _escaped(f"{change.about} {change.text}", PROPERTY)
-                where = f"file={_escaped(each.file, PROPERTY)},line={each.line},title={title}"
-                say(f"::error {where}::{_escaped(f'{each.name} {each.how}')}")
+                title = escaped(f"{change.about} {change.text}", PROPERTY)
+                where = f"file={escaped(each.file, PROPERTY)},line={each.line},title={title}"
+                say(f"::error {where}::{escaped(f'{each.name} {each.how}')}")
     else:
         _say(changes, way)
         ways = f"from {before} to {after or 'here'}"
@@ -81,9 +79,3 @@ def _say_json(before: str, after: str | None, changes: Sequence["Change"], way: 
         "looked_at": way.looked,
     }
     say_json("diff", {"before": before, "after": after, "changes": told, "upgrade": order})
-
-
-def _escaped(text: str, letters: str = "%\r\n") -> str:
-    for letter in letters:
-        text = text.replace(letter, f"%{ord(letter):02X}")
-    return text

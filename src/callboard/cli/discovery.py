@@ -77,6 +77,13 @@ def load_keepers(spec: str, folder: Path) -> Any:
     return found
 
 
+def as_list(keepers: Any) -> list[Any]:
+    """The keepers that were loaded. Exit 2 for anything but several."""
+    if isinstance(keepers, list | tuple):
+        return list(keepers)  # pyright: ignore[reportUnknownArgumentType]
+    raise Refusal(2, f"--ports names {keepers!r}: it is a list of keepers, or a function that returns one")
+
+
 def _split(spec: str) -> tuple[str, str | None]:
     target, colon, attribute = spec.rpartition(":")
     if not colon:

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import click
@@ -14,7 +13,7 @@ from callboard import errors, fields
 from callboard.choreography import Choreography
 from callboard.cli.command import Command, Refusal, meant
 from callboard.cli.discovery import find_app_if_any
-from callboard.cli.output import say, say_json, shown_duration
+from callboard.cli.output import near, say, say_json, shown_duration
 from callboard.cli.settings import app_option, json_option, ledger_option, ledger_url
 from callboard.contract import ContextOf, Contract, Gathered, Given, PortOf, StateOf, Trigger
 from callboard.drawings.names import label
@@ -165,7 +164,8 @@ def _of_event(choreography: Choreography, event: EventType) -> Page:
     page.add("comes from", *sources, "outside" if event in choreography.incoming and "outside" not in sources else "")
     emitters = [each.path for each in choreography.contracts.values() if event in each.emits]
     page.add("emitted by", *(f"{path}   {_place(choreography.contracts[path])}" for path in emitters))
-    heard, given = _hearers(choreography, event), _given(choreography, event)
+    heard = _hearers(choreography, event)
+    given = [c.path for c in choreography.contracts.values() if any(event in given.types for given in c.givens)]
     page.add("heard by", *heard)
     page.add("given to", *given)
     page.add(
@@ -197,10 +197,6 @@ def _hearers(choreography: Choreography, event: EventType) -> list[str]:
             said = f", which compensates {undone}" if undone else ""
             found.append(f"{contract.path}{said}   {_place(contract)}")
     return list(dict.fromkeys(found))
-
-
-def _given(choreography: Choreography, event: EventType) -> list[str]:
-    return [c.path for c in choreography.contracts.values() if any(event in given.types for given in c.givens)]
 
 
 def _of_reaction(choreography: Choreography, contract: Contract) -> Page:
@@ -335,14 +331,7 @@ def _of_port(choreography: Choreography, port: type[Any]) -> Page:
 
 
 def _place(contract: Contract) -> str:
-    return f"{_near(contract.file)}:{contract.line}"
-
-
-def _near(file: str) -> str:
-    try:
-        return str(Path(file).relative_to(Path.cwd()))
-    except ValueError:
-        return file
+    return f"{near(contract.file)}:{contract.line}"
 
 
 def _tell(page: Page, *, as_json: bool) -> None:
@@ -353,7 +342,7 @@ def _tell(page: Page, *, as_json: bool) -> None:
         say_json("explain", {"name": page.name, "kind": page.kind, "where": page.where, "facts": facts})
         return
     file, colon, line = page.where.partition(" ")[0].rpartition(":")
-    say(f"{page.name}   {page.kind}   {_near(file)}{colon}{line}" if colon else f"{page.name}   {page.kind}")
+    say(f"{page.name}   {page.kind}   {near(file)}{colon}{line}" if colon else f"{page.name}   {page.kind}")
     width = max(map(len, facts), default=0)
     for name, told in facts.items():
         for number, each in enumerate(told):
@@ -363,8 +352,5 @@ def _tell(page: Page, *, as_json: bool) -> None:
 def _explain_what_happened(url: str, target: str, choreography: Choreography | None, *, as_json: bool) -> None:
     from callboard.cli.happened import explain_event, explain_flow
 
-    asyncio.run((explain_event if _is_event_id(target) else explain_flow)(url, target, choreography, as_json=as_json))
-
-
-def _is_event_id(target: str) -> bool:
-    return "/" not in target and len(target) > FLOW_LENGTH and target[FLOW_LENGTH] == "."
+    is_event_id = "/" not in target and len(target) > FLOW_LENGTH and target[FLOW_LENGTH] == "."
+    asyncio.run((explain_event if is_event_id else explain_flow)(url, target, choreography, as_json=as_json))

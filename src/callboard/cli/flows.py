@@ -21,16 +21,16 @@ from callboard.cli.reading import (
     now,
     parked_by_flow,
     parked_document,
-    reading,
+    read,
     shown_wait,
     status_of,
     tone_of,
 )
 from callboard.cli.settings import Duration, app_option, json_option, ledger_option, ledger_url
-from callboard.cli.story import Story, document, draw, read_story
+from callboard.cli.story import Story, draw, event_document, read_story
 from callboard.drawings.tree import lines
 from callboard.errors import CallboardError
-from callboard.ledger import FlowRow, Parked
+from callboard.ledger import FlowRow, Ledger, Parked
 
 STATUSES = ("running", "stuck", "succeeded", "failed")
 
@@ -55,18 +55,16 @@ def list_command(
     ledger: str | None, name: str | None, status: str | None, limit: int, before: int | None, *, as_json: bool
 ) -> None:
     """List flows, the newest first, and what those that are not over wait for."""
-    asyncio.run(_list(ledger_url(ledger), name, status, limit, before, as_json=as_json))
+    url, moment = ledger_url(ledger), now()
 
+    async def look(opened: Ledger) -> tuple[list[FlowRow], dict[int, list[Parked]], bool]:
+        rows = await opened.list_flows(name=name, status=status, before=before, limit=limit + 1, now=moment)
+        parked = await parked_by_flow(opened, [row for row in rows[:limit] if row.verdict is None])
+        return rows, parked, await is_one_of_several(opened)
 
-async def _list(
-    url: str, name: str | None, status: str | None, limit: int, before: int | None, *, as_json: bool
-) -> None:
-    moment = now()
-    async with reading(url) as ledger:
-        rows = await ledger.list_flows(name=name, status=status, before=before, limit=limit + 1, now=moment)
-        more, rows = len(rows) > limit, rows[:limit]
-        parked = await parked_by_flow(ledger, [row for row in rows if row.verdict is None])
-        road = f"; {NOT_LET_IN}" if await is_one_of_several(ledger) else ""
+    rows, parked, several = read(url, look)
+    more, rows = len(rows) > limit, rows[:limit]
+    road = f"; {NOT_LET_IN}" if several else ""
     if as_json:
         items = [
             {
@@ -112,10 +110,11 @@ def show(flow: str, app: str | None, ledger: str | None, *, with_data: bool, as_
     FLOW is NAME/KEY, an id of the flow or of one of its events, or a key alone.
     """
     url, choreography = ledger_url(ledger), find_app_if_any(app)
-    story = asyncio.run(_story(url, flow, choreography))
+    story = read(url, lambda opened: _story(opened, flow, choreography))
     if as_json:
+        events = [event_document(story, entry) for entry in story.entries]
         say_json(
-            "flow", {"flow": flow_document(story.flow, story.moment), **document(story), **told_causes(diagnose(story))}
+            "flow", {"flow": flow_document(story.flow, story.moment), "events": events, **told_causes(diagnose(story))}
         )
         return
     _tell(story.flow, story, with_data=with_data)
@@ -132,9 +131,8 @@ def export(flow: str, app: str | None, ledger: str | None) -> None:
     click.echo(asyncio.run(exported(ledger_url(ledger), flow, find_app(app))))
 
 
-async def _story(url: str, target: str, choreography: Choreography | None) -> Story:
-    async with reading(url) as ledger:
-        return await read_story(ledger, await find_flow(ledger, target, choreography), now(), choreography)
+async def _story(ledger: Ledger, target: str, choreography: Choreography | None) -> Story:
+    return await read_story(ledger, await find_flow(ledger, target, choreography), now(), choreography)
 
 
 def _tell(flow: FlowRow, story: Story, *, with_data: bool) -> None:
@@ -195,7 +193,8 @@ def tail(
 @json_option
 def wait(flow: str, app: str | None, ledger: str | None, timeout: timedelta | None, *, as_json: bool) -> int:
     """Wait until FLOW has its verdict. Exit code 0 if it succeeded, 1 if not."""
-    row = asyncio.run(_verdict_of(ledger_url(ledger), flow, find_app_if_any(app), timeout))
+    url, choreography = ledger_url(ledger), find_app_if_any(app)
+    row = read(url, lambda opened: _verdict_of(opened, flow, choreography, timeout))
     if as_json:
         say_json("flow", {"flow": flow_document(row, now())})
     else:
@@ -206,14 +205,15 @@ def wait(flow: str, app: str | None, ledger: str | None, timeout: timedelta | No
     return 0 if row.verdict == "succeeded" else 1
 
 
-async def _verdict_of(url: str, target: str, choreography: Choreography | None, timeout: timedelta | None) -> FlowRow:
+async def _verdict_of(
+    ledger: Ledger, target: str, choreography: Choreography | None, timeout: timedelta | None
+) -> FlowRow:
     limit = None if timeout is None else now() + round(timeout.total_seconds() * 1_000_000)
-    async with reading(url) as ledger:
-        row = await find_flow(ledger, target, choreography)
-        while row.verdict is None and (limit is None or now() < limit):
-            await asyncio.sleep(0.05)
-            if await ledger.moved():
-                row = await find_flow(ledger, f"{row.name}/{row.key}", choreography)
+    row = await find_flow(ledger, target, choreography)
+    while row.verdict is None and (limit is None or now() < limit):
+        await asyncio.sleep(0.05)
+        if await ledger.moved():
+            row = await find_flow(ledger, f"{row.name}/{row.key}", choreography)
     return row
 
 
@@ -226,7 +226,7 @@ async def _verdict_of(url: str, target: str, choreography: Choreography | None, 
 def cancel(flows: tuple[str, ...], app: str | None, ledger: str | None, reason: str, **how: Unpack[Changing]) -> int:
     """Publish FlowCancelled in each FLOW: whoever reacts to it undoes what is to be undone."""
     choreography, url = find_app(app), ledger_url(ledger)
-    rows = asyncio.run(_running(url, flows, choreography))
+    rows = read(url, lambda opened: _running(opened, flows, choreography))
     plan = Plan("cancel", [name_of(row) for row in rows], [f"{name_of(row)}, {status_of(row, now())}" for row in rows])
 
     async def do() -> list[str | None]:
@@ -238,9 +238,8 @@ def cancel(flows: tuple[str, ...], app: str | None, ledger: str | None, reason: 
     return carry_out(plan, do, **how)
 
 
-async def _running(url: str, targets: tuple[str, ...], choreography: Choreography) -> list[FlowRow]:
-    async with reading(url) as ledger:
-        rows = [await find_flow(ledger, target, choreography) for target in targets]
+async def _running(ledger: Ledger, targets: tuple[str, ...], choreography: Choreography) -> list[FlowRow]:
+    rows = [await find_flow(ledger, target, choreography) for target in targets]
     for row in rows:
         flow = choreography.flows.get(row.name)
         if flow is None:

@@ -13,7 +13,7 @@ from callboard.cli.command import Group, Refusal, meant
 from callboard.cli.discovery import find_app_if_any
 from callboard.cli.output import counted, instant, masked, say, say_json, shown_duration
 from callboard.cli.prune import held_lines, survey
-from callboard.cli.reading import COUNTED, now, reading, writing
+from callboard.cli.reading import COUNTED, now, read, writing
 from callboard.cli.settings import app_option, json_option, ledger_option, ledger_url
 from callboard.errors import LedgerCorrupt
 from callboard.ledger import Entry, Ledger, Note, Position, on_record
@@ -38,7 +38,8 @@ def command() -> None:
 @json_option
 def status(app: str | None, ledger: str | None, *, as_json: bool) -> None:
     """Show what the ledger holds, and what keeps old flows in it."""
-    held = asyncio.run(_status(ledger_url(ledger), find_app_if_any(app)))
+    url, choreography = ledger_url(ledger), find_app_if_any(app)
+    held = read(url, lambda opened: _status(opened, url, choreography))
     if as_json:
         say_json("ledger", held)
         return
@@ -58,18 +59,17 @@ def _count(count: int) -> str:
     return f"more than {COUNTED:,}" if count > COUNTED else f"{count:,}"
 
 
-async def _status(url: str, choreography: Choreography | None) -> dict[str, Any]:
-    async with reading(url) as ledger:
-        found, upto = await survey(ledger, choreography), await ledger.pruned_to()
-        head, moment = await ledger.head(), now()
-        newest = await ledger.read(max(0, head - 1), limit=1)
-        flows: dict[str, int] = {}
-        for name in ("running", "stuck", "succeeded", "failed"):
-            rows = await ledger.list_flows(name=None, status=name, before=None, limit=COUNTED + 1, now=moment)
-            flows[name] = len(rows)
-        parked = Counter(row.why for row in await ledger.parked())
-        paths = [each.reaction for each in await ledger.positions() if " " not in each.reaction]
-        services = list(dict.fromkeys(path.partition(".")[0] for path in paths))
+async def _status(ledger: Ledger, url: str, choreography: Choreography | None) -> dict[str, Any]:
+    found, upto = await survey(ledger, choreography), await ledger.pruned_to()
+    head, moment = await ledger.head(), now()
+    newest = await ledger.read(max(0, head - 1), limit=1)
+    flows: dict[str, int] = {}
+    for name in ("running", "stuck", "succeeded", "failed"):
+        rows = await ledger.list_flows(name=None, status=name, before=None, limit=COUNTED + 1, now=moment)
+        flows[name] = len(rows)
+    parked = Counter(row.why for row in await ledger.parked())
+    paths = [each.reaction for each in await ledger.positions() if " " not in each.reaction]
+    services = list(dict.fromkeys(path.partition(".")[0] for path in paths))
     path = Path(url.removeprefix("sqlite:///"))
     files = [path, path.with_name(f"{path.name}-wal")]
     return {
@@ -95,7 +95,7 @@ async def _status(url: str, choreography: Choreography | None) -> dict[str, Any]
 @json_option
 def verify(ledger: str | None, *, as_json: bool) -> int:
     """Look for what is wrong with the database itself. Exit code 1 if something is."""
-    faults = asyncio.run(_faults(ledger_url(ledger)))
+    faults = _faults(ledger_url(ledger))
     if as_json:
         say_json("verify", {"faults": faults, "sound": not faults})
     else:
@@ -109,10 +109,9 @@ def verify(ledger: str | None, *, as_json: bool) -> int:
     return 1 if faults else 0
 
 
-async def _faults(url: str) -> list[str]:
+def _faults(url: str) -> list[str]:
     try:
-        async with reading(url) as ledger:
-            return await ledger.verify()
+        return read(url, lambda ledger: ledger.verify())
     except LedgerCorrupt as error:
         return [str(error)]
 
@@ -127,7 +126,7 @@ def retire(reaction: str, ledger: str | None, **how: Unpack[Changing]) -> int:
     Stop the worker of its service first. Each delivery that is given up stays on record in its flow.
     """
     url = ledger_url(ledger)
-    opened, parked = asyncio.run(_left(url, reaction))
+    opened, parked = read(url, lambda ledger: _left(ledger, reaction))
     lines = [f"{reaction}: {counted(len(opened), 'open delivery')}, {counted(parked, 'parked delivery')}"]
     plan = Plan("retire", [reaction], [line.replace("deliverys", "deliveries") for line in lines])
 
@@ -143,13 +142,8 @@ def retire(reaction: str, ledger: str | None, **how: Unpack[Changing]) -> int:
 @ledger_option
 def backup(file: Path, ledger: str | None) -> None:
     """Copy the ledger to FILE while its workers go on. The copy is of one moment, and is looked over for faults."""
-    asyncio.run(_backup(ledger_url(ledger), file))
+    read(ledger_url(ledger), lambda opened: opened.backup(str(file)))
     say(f"{file}: {file.stat().st_size / 1_000_000:.1f} MB, sound")
-
-
-async def _backup(url: str, file: Path) -> None:
-    async with reading(url) as ledger:
-        await ledger.backup(str(file))
 
 
 @command.command(name="migrate")
@@ -171,12 +165,11 @@ async def _migrate(url: str) -> None:
         await put_on_record(ledger, on_record("migrate", "the ledger", by=operator(), now=now()))
 
 
-async def _left(url: str, reaction: str) -> tuple[list[Entry], int]:
-    async with reading(url) as ledger:
-        positions = {each.reaction: each for each in await ledger.positions() if each.live}
-        if reaction not in positions:
-            raise Refusal(4, f"this ledger knows no reaction {reaction!r}{meant(reaction, list(positions))}")
-        return await _not_come_to(ledger, positions[reaction]), len(await ledger.parked(reactions=[reaction]))
+async def _left(ledger: Ledger, reaction: str) -> tuple[list[Entry], int]:
+    positions = {each.reaction: each for each in await ledger.positions() if each.live}
+    if reaction not in positions:
+        raise Refusal(4, f"this ledger knows no reaction {reaction!r}{meant(reaction, list(positions))}")
+    return await _not_come_to(ledger, positions[reaction]), len(await ledger.parked(reactions=[reaction]))
 
 
 async def _not_come_to(ledger: Ledger, position: Position) -> list[Entry]:

@@ -13,6 +13,7 @@ import click
 
 from callboard.cli.command import Refusal
 
+PROPERTY = "%\r\n:,"  # what GitHub wants escaped in front of the second `::`
 _TONES = {
     "failure": "red",
     "compensation": "magenta",
@@ -136,6 +137,21 @@ def shown_duration(duration: timedelta | int) -> str:
             tail = f" {rest // below} {smaller}" if rest // below else ""
             return f"{'-' if seconds < 0 else ''}{whole} {unit}{tail}"
     return f"{seconds:g} s"
+
+
+def near(file: str) -> str:
+    """The file, seen from here where it lies below."""
+    try:
+        return str(Path(file).relative_to(Path.cwd()))
+    except ValueError:
+        return file
+
+
+def escaped(text: str, letters: str = "%\r\n") -> str:
+    """The text with these letters as GitHub wants them in the command of a workflow."""
+    for letter in letters:
+        text = text.replace(letter, f"%{ord(letter):02X}")
+    return text
 
 
 def counted(number: int, noun: str) -> str:

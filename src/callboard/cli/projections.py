@@ -9,13 +9,13 @@ from typing import Any, Unpack
 import click
 
 from callboard.cli.asking import Changing, Plan, carry_out, changing, noted
-from callboard.cli.command import F, Group, named, option
+from callboard.cli.command import Group, all_of, named, option
 from callboard.cli.discovery import find_app
 from callboard.cli.output import instant, note, say_json, table
-from callboard.cli.reading import now, reading, writing
+from callboard.cli.reading import now, read, writing
 from callboard.cli.settings import Duration, app_option, app_options, json_option, ledger_option, ledger_url
 from callboard.errors import LedgerRefusal
-from callboard.ledger import Ledger, Note, Position
+from callboard.ledger import Ledger, Note
 from callboard.letters import patiently
 from callboard.projection import Projection
 from callboard.rebuild import COUNTED, drop, keep, places, rebuild, switch
@@ -35,7 +35,7 @@ def command() -> None:
 def list_command(app_argument: str | None, app: str | None, ledger: str | None, *, as_json: bool) -> None:
     """Show each projection, and what is rebuilt or kept beside it."""
     choreography = find_app(app, app_argument)
-    items = asyncio.run(_list(ledger_url(ledger), list(choreography.projections)))
+    items = read(ledger_url(ledger), lambda opened: _list(opened, list(choreography.projections)))
     if as_json:
         say_json("projections", {"items": items})
         return
@@ -46,30 +46,22 @@ def list_command(app_argument: str | None, app: str | None, ledger: str | None, 
         note(f"{choreography.name} has no projection that runs here")
 
 
-async def _list(url: str, names: list[str]) -> list[dict[str, Any]]:
-    async with reading(url) as ledger:
-        found = [(name, *each) for name in names for each in (await places(ledger, name)).items()]
-        return [
-            {
-                "name": name,
-                "form": {"projection": "live"}.get(form, form),
-                "position": position.pos,
-                "lag": await _lag(ledger, position),
-                "stopped": position.by,
-                "next_attempt": instant(position.paused) or None,
-            }
-            for name, form, position in found
-        ]
+async def _list(ledger: Ledger, names: list[str]) -> list[dict[str, Any]]:
+    found = [(name, *each) for name in names for each in (await places(ledger, name)).items()]
+    return [
+        {
+            "name": name,
+            "form": {"projection": "live"}.get(form, form),
+            "position": position.pos,
+            "lag": len(await ledger.read(position.pos, limit=COUNTED, types=position.hears)),
+            "stopped": position.by,
+            "next_attempt": instant(position.paused) or None,
+        }
+        for name, form, position in found
+    ]
 
 
-async def _lag(ledger: Ledger, position: Position) -> int:
-    return len(await ledger.read(position.pos, limit=COUNTED, types=position.hears))
-
-
-def _on_one(function: F) -> F:
-    for each in (changing, ledger_option, app_option, click.argument("name", metavar="PROJECTION")):
-        function = each(function)
-    return function
+_on_one = all_of(changing, ledger_option, app_option, click.argument("name", metavar="PROJECTION"))
 
 
 @command.command(name="rebuild")

@@ -11,7 +11,7 @@ from callboard.cli.asking import Changing, Plan, carry_out, changing, noted
 from callboard.cli.command import Command
 from callboard.cli.discovery import find_app
 from callboard.cli.output import counted
-from callboard.cli.reading import now, reading, writing
+from callboard.cli.reading import now, read, writing
 from callboard.cli.settings import app_options, duration, keep_option, ledger_option, ledger_url
 from callboard.errors import LedgerBusy
 from callboard.hops.retention import DEFAULT_KEEP, Found, Retention, look, look_through, remove
@@ -32,7 +32,7 @@ def command(
     """
     choreography, url = find_app(app, app_argument), ledger_url(ledger)
     retention = Retention(choreography, duration("keep", keep))
-    found = asyncio.run(_found(url, retention))
+    found = read(url, lambda opened: look_through(opened, retention, now()))
     held = [f"held back: {line}" for line in held_lines(found)]
     plan = Plan("prune", [choreography.name], [f"{counted(len(found.going), 'flow')}", *held])
 
@@ -56,11 +56,6 @@ def held_lines(found: Found) -> list[str]:
 async def survey(ledger: Ledger, choreography: Choreography | None) -> Found:
     """What may go by the usual time, and what holds back the rest."""
     return await look_through(ledger, Retention(choreography, DEFAULT_KEEP), now(), steps=50)
-
-
-async def _found(url: str, retention: Retention) -> Found:
-    async with reading(url) as ledger:
-        return await look_through(ledger, retention, now())
 
 
 async def _prune(ledger: Ledger, retention: Retention, record: Note) -> tuple[int, int]:

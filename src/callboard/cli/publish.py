@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from datetime import timedelta
 from difflib import get_close_matches
 from pathlib import Path
@@ -14,9 +15,8 @@ from callboard.board import Board, FlowHandle
 from callboard.choreography import Choreography
 from callboard.cli.command import Command, Refusal, meant, option
 from callboard.cli.discovery import find_app
-from callboard.cli.elsewhere import broker_for, flows_of
 from callboard.cli.output import counted, note, say, say_json, shown_duration
-from callboard.cli.reading import flow_document, name_of, now, status_of, tone_of
+from callboard.cli.reading import flow_document, is_one_of_several, name_of, now, read, status_of, tone_of
 from callboard.cli.settings import (
     Duration,
     app_option,
@@ -30,7 +30,8 @@ from callboard.cli.settings import (
 from callboard.codecs.json import JsonCodec
 from callboard.errors import CodecError
 from callboard.event import EventType
-from callboard.ledger import FlowRow
+from callboard.flow import Flow
+from callboard.ledger import FlowRow, Ledger
 
 _LONGEST = 15.0  # seconds that a commit may take
 _GRACE = timedelta(seconds=2)
@@ -67,8 +68,40 @@ def command(
     path = Path(url.removeprefix("sqlite:///"))
     if url.startswith("sqlite:///") and not path.exists():
         note(f"{path} is new: it is created")
-    road = broker_for(url, broker_url(broker), choreography, flows_of(choreography, kind))
+    road = _broker_for(url, broker_url(broker), choreography, _flows_of(choreography, kind))
     return asyncio.run(_publish(choreography, url, events, idempotency_key, patience, broker=road, as_json=as_json))
+
+
+def _flows_of(choreography: Choreography, kind: EventType) -> list[Flow]:
+    """The flows that an event of this type begins or may join."""
+    return [each for each in choreography.flows.values() if each.start is kind or kind.carries(each.key)]
+
+
+def _broker_for(url: str, broker: str | None, choreography: Choreography, flows: Iterable[Flow]) -> str | None:
+    """The broker to publish with into `flows` from this ledger; None where it keeps them itself.
+
+    Exit 2 where it needs one and none is named, or where nobody would hear of it there.
+    """
+    if not Path(url.removeprefix("sqlite:///")).exists():
+        return broker
+    owners, several = read(url, _owners)
+
+    if owners and not several and broker is not None:
+        raise Refusal(2, f"{url} was run without a broker, so it keeps its flows itself: leave --broker away")
+    if not several or broker is not None:
+        return broker
+    for flow in flows:
+        if (home := choreography.home_of(flow).name) not in owners:
+            raise Refusal(
+                2,
+                f"{flow.name} is kept in the ledger of {home}, and {url} reaches it through a broker: say --broker "
+                f"URL, as its workers do, or name the ledger of {home}",
+            )
+    return None
+
+
+async def _owners(ledger: Ledger) -> tuple[dict[str, str], bool]:
+    return await ledger.owners(), await is_one_of_several(ledger)
 
 
 def find_event(choreography: Choreography, name: str) -> EventType:

@@ -1,12 +1,13 @@
 """Reads a ledger from outside: nothing is created, written or owned, and a worker goes on meanwhile."""
 
+import asyncio
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from callboard.choreography import Choreography
 from callboard.cli.command import Refusal, meant
@@ -18,6 +19,7 @@ from callboard.ledger import FlowRow, Ledger, Parked
 from callboard.letters import PLACE, letter_id
 from callboard.run import open_ledger
 
+T = TypeVar("T")
 NOT_LET_IN = "what was published with --broker is there once it was let in, which waits while the broker is away"
 COUNTED = 10_000  # rows that are counted one by one before "more than" is said
 
@@ -43,6 +45,16 @@ async def reading(url: str) -> AsyncIterator[Ledger]:
         yield ledger
     finally:
         await ledger.close()
+
+
+def read(url: str, look: Callable[[Ledger], Awaitable[T]]) -> T:
+    """What `look` finds in the ledger at `url`, for a command that looks once."""
+
+    async def looked() -> T:
+        async with reading(url) as ledger:
+            return await look(ledger)
+
+    return asyncio.run(looked())
 
 
 @asynccontextmanager

@@ -11,8 +11,8 @@ import click
 
 from callboard.board import Board
 from callboard.choreography import Choreography
-from callboard.cli.command import Command, F, Refusal, option
-from callboard.cli.discovery import find_app, load_keepers
+from callboard.cli.command import Command, Refusal, all_of, option
+from callboard.cli.discovery import as_list, find_app, load_keepers
 from callboard.cli.output import masked, note, shown_duration
 from callboard.cli.settings import (
     app_options,
@@ -31,21 +31,18 @@ _LOOK = 0.25  # seconds between two looks whether the board still runs
 _LEVELS = ("debug", "info", "warning", "error")
 
 
-def run_options(function: F) -> F:
-    """What a worker is told beside its app and its ledger."""
-    for each in (
-        keep_option,
-        option("--grace", metavar="DURATION", help="How long what runs may take to finish at the end.  [default: 30s]"),
-        option("--services", metavar="A,B", help="Only these services; the others are left to other workers."),
-        broker_option,
-        option(
-            "--ports",
-            metavar="NAME",
-            help="The keepers: module:attr or file.py:attr, a list or a function that returns one.",
-        ),
-    ):
-        function = each(function)
-    return function
+# what a worker is told beside its app and its ledger
+run_options = all_of(
+    keep_option,
+    option("--grace", metavar="DURATION", help="How long what runs may take to finish at the end.  [default: 30s]"),
+    option("--services", metavar="A,B", help="Only these services; the others are left to other workers."),
+    broker_option,
+    option(
+        "--ports",
+        metavar="NAME",
+        help="The keepers: module:attr or file.py:attr, a list or a function that returns one.",
+    ),
+)
 
 
 @click.command(cls=Command, name="run")
@@ -82,7 +79,9 @@ async def _run(
     keepers = await keepers if hasattr(keepers, "__await__") else keepers
     services = None if names is None else [choreography.services[name] for name in names]
     try:
-        opened = choreography.open(url, broker=broker, ports=_list(keepers), services=services, grace=grace, keep=keep)
+        opened = choreography.open(
+            url, broker=broker, ports=as_list(keepers), services=services, grace=grace, keep=keep
+        )
         async with opened as board:
             _greet(choreography, url, board, names)
             await _until_stopped(stopped, board)
@@ -95,12 +94,6 @@ async def _run(
         raise board.failure
     note("stopped")
     return 130 if stopped.done() and stopped.result() is signal.SIGINT else 0
-
-
-def _list(keepers: Any) -> list[Any]:
-    if isinstance(keepers, list | tuple):
-        return list(keepers)  # pyright: ignore[reportUnknownArgumentType]
-    raise Refusal(2, f"--ports names {keepers!r}: it is a list of keepers, or a function that returns one")
 
 
 def _stop(stopped: asyncio.Future[signal.Signals], number: signal.Signals) -> None:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import click
 
-from callboard.cli.command import F, Refusal, meant, option
+from callboard.cli.command import Refusal, all_of, meant, option
 from callboard.clock import FOREVER
 
 NAMES = ("app", "ledger", "broker", "ports", "services", "grace", "keep")
@@ -127,32 +127,15 @@ def services_named(given: str | None, known: list[str]) -> list[str] | None:
     return names
 
 
-def app_options(function: F) -> F:
-    """`[APP]` and `--app`, for a command that needs an app and nothing else by position."""
-    function = click.argument("app_argument", metavar="[APP]", required=False)(function)
-    return app_option(function)
-
-
-def app_option(function: F) -> F:
-    """`--app`."""
-    return option("--app", metavar="APP", help="The choreography: module:attr or path/to/file.py:attr.")(function)
-
-
-def ledger_option(function: F) -> F:
-    """`--ledger`."""
-    return option("--ledger", metavar="URL", help="The ledger, as in sqlite:///shop.db.")(function)
-
-
-def broker_option(function: F) -> F:
-    """`--broker`."""
-    return option("--broker", metavar="URL", help="What carries events to services with ledgers of their own.")(
-        function
-    )
-
-
-def json_option(function: F) -> F:
-    """`--json`."""
-    return option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")(function)
+app_option = option("--app", metavar="APP", help="The choreography: module:attr or path/to/file.py:attr.")
+# for a command that needs an app and nothing else by position
+app_options = all_of(click.argument("app_argument", metavar="[APP]", required=False), app_option)
+ledger_option = option("--ledger", metavar="URL", help="The ledger, as in sqlite:///shop.db.")
+broker_option = option("--broker", metavar="URL", help="What carries events to services with ledgers of their own.")
+json_option = option("--json", "as_json", is_flag=True, help="One JSON object, for programs.")
+keep_option = option(
+    "--keep", metavar="DURATION", help="How long a flow is kept once it is over: 30d, 12h, forever.  [default: 30d]"
+)
 
 
 class Duration(click.ParamType):  # type: ignore[type-arg]  # pyright: ignore[reportMissingTypeArgument] - older clicks
@@ -183,12 +166,6 @@ def given_bytes(data: str) -> bytes:
         except OSError as error:
             raise Refusal(2, f"{data[1:]} cannot be read: {error.strerror}") from error
     return data.encode()
-
-
-def keep_option(function: F) -> F:
-    """`--keep`."""
-    text = "How long a flow is kept once it is over: 30d, 12h, forever.  [default: 30d]"
-    return option("--keep", metavar="DURATION", help=text)(function)
 
 
 def duration(name: str, given: str | None) -> timedelta:

@@ -9,13 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import click
 
 from callboard.choreography import Choreography
-from callboard.cli.command import Command, F, Refusal, meant, option
-from callboard.cli.discovery import find_app, load_keepers
+from callboard.cli.command import Command, Refusal, all_of, meant, option
+from callboard.cli.discovery import as_list, find_app, load_keepers
 from callboard.cli.output import counted, note, say, say_json
 from callboard.cli.recorded import replay_recorded
 from callboard.cli.settings import app_option, json_option, setting
@@ -33,28 +33,25 @@ _SHOWN = 5  # flows that the model does not have
 _LOOK = 0.5  # seconds between two lines of progress
 
 
-def scene_options(function: F) -> F:
-    """What is simulated, and what may happen to it."""
-    faults = f"Only {', '.join(map(_with_unit, FAULTS.values()))}; `none` for no fault at all.  [default: all]"
-    for each in (
-        option("--ignore", metavar="A,B", default="", help=f"Do not ask these: {', '.join(ORACLES)}."),
-        option("--ledgers", type=click.Choice(["either", "shared", "separate"]), default="either",
-               help="One ledger for all services, one for each with a broker between, or as the seed says."),
-        option("--ports", metavar="NAME", help="The keepers: module:attr or file.py:attr, best a function that "
-               "makes new ones.  [default: made from the Protocols]"),
-        option("--pure", metavar="A,B", default="", help="Ports, or calls as Port.call, that only compute: to "
-               "call them twice does no harm."),
-        option("--flows", type=click.IntRange(1, 100), default=4, help="Flows of each kind in one world."),
-        option("--swarm/--no-swarm", default=True, help="Let each seed have much of some faults and none of others."),
-        option("--faults", metavar="A,B", default="all", show_default=False, help=faults),
-    ):  # fmt: skip
-        function = each(function)
-    return function
-
-
 def _with_unit(fault: Fault) -> str:
     amounts = " to ".join(f"{each:g}" for each in sorted({min(fault.amounts), max(fault.amounts)}))
     return fault.name if fault.is_counted else f"{fault.name} ({amounts} {fault.unit})"
+
+
+# what is simulated, and what may happen to it
+_scene_options = all_of(
+    option("--ignore", metavar="A,B", default="", help=f"Do not ask these: {', '.join(ORACLES)}."),
+    option("--ledgers", type=click.Choice(["either", "shared", "separate"]), default="either",
+           help="One ledger for all services, one for each with a broker between, or as the seed says."),
+    option("--ports", metavar="NAME", help="The keepers: module:attr or file.py:attr, best a function that "
+           "makes new ones.  [default: made from the Protocols]"),
+    option("--pure", metavar="A,B", default="", help="Ports, or calls as Port.call, that only compute: to "
+           "call them twice does no harm."),
+    option("--flows", type=click.IntRange(1, 100), default=4, help="Flows of each kind in one world."),
+    option("--swarm/--no-swarm", default=True, help="Let each seed have much of some faults and none of others."),
+    option("--faults", metavar="A,B", default="all", show_default=False,
+           help=f"Only {', '.join(map(_with_unit, FAULTS.values()))}; `none` for no fault at all.  [default: all]"),
+)  # fmt: skip
 
 
 @click.command(cls=Command, name="simulate")
@@ -67,7 +64,7 @@ def _with_unit(fault: Fault) -> str:
     "--guided", is_flag=True, help="Instead of seeds try the orders of events that `callboard check` finds possible."
 )
 @option("--most", type=click.IntRange(1), default=1, help="Stop after so many failures.")
-@scene_options
+@_scene_options
 @option("--keep", "folder", metavar="DIR", default=".callboard/failures", help="Where failures are kept.")
 @option("--jobs", type=click.IntRange(0), default=1, help="Processes that share the seeds; 0: one for each core.")
 @option("--pdb", is_flag=True, help="With replay: stop in each reaction that the story runs.")
@@ -184,12 +181,7 @@ def keepers_of(ports: str | None) -> Callable[[], Sequence[object]]:
     keepers = setting("ports", ports)
 
     def make() -> Sequence[object]:
-        if not keepers.value:
-            return []
-        made = load_keepers(keepers.value, keepers.folder)
-        if not isinstance(made, list | tuple):
-            raise Refusal(2, f"--ports names {made!r}: it is a list of keepers, or a function that returns one")
-        return list(cast("Sequence[object]", made))
+        return as_list(load_keepers(keepers.value, keepers.folder)) if keepers.value else []
 
     return make
 
@@ -337,7 +329,6 @@ def _replay(scene: Scene, file: Path, options: dict[str, Any], spec: str) -> int
 
 
 def _flow_in(file: Path) -> bytes | None:
-    """The recorded flow that this file holds, if it holds one."""
     try:
         data = file.read_bytes()
         return data if is_recorded(json.loads(data)) else None

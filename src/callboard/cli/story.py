@@ -227,11 +227,6 @@ def _tone(story: Story, entry: Entry) -> str:
 # for programs
 
 
-def document(story: Story) -> dict[str, Any]:
-    """The events in log order, each with what came of it."""
-    return {"events": [event_document(story, entry) for entry in story.entries]}
-
-
 def event_document(story: Story, entry: Entry) -> dict[str, Any]:
     """One event as a CloudEvent, and what came of it."""
     by_pos = {each.pos: each.id for each in story.entries}

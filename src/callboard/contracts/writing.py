@@ -1,6 +1,6 @@
 """Writes a choreography's contracts down."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -23,7 +23,7 @@ from callboard.contract import (
     types_in,
 )
 from callboard.contracts.file import SCHEMA, ContractFile, FieldSaid, FlowSaid, ParameterSaid, ReactionSaid, RowSaid
-from callboard.event import EventType
+from callboard.event import EventType, innermost
 from callboard.flow import Flow
 from callboard.parameters import shown
 from callboard.retry import Retry
@@ -35,8 +35,8 @@ def write(choreography: Choreography, service: str | None = None) -> ContractFil
     """What its services promise, or what one of them does; files are told from the working directory on."""
     contracts = [each for each in choreography.contracts.values() if service in (None, each.service)]
     flows = [each for each in choreography.flows.values() if service in (None, choreography.home_of(each).name)]
-    named = {each for contract in contracts for each in _events_of(contract)}
-    named |= {each for flow in flows for each in (flow.start, *types_in(flow.succeeds), *_types(flow.fails))}
+    named = {each for contract in contracts for each in contract.mentions}
+    named |= {each for flow in flows for each in (flow.start, *types_in(flow.succeeds), *types_in(flow.fails))}
     if service is None:
         named |= {*choreography.incoming, *choreography.outgoing}
     events = {innermost(each) for each in named}
@@ -55,25 +55,6 @@ def write(choreography: Choreography, service: str | None = None) -> ContractFil
         tuple(sorted(each.name for each in choreography.incoming if each in named)),
         tuple(sorted(each.name for each in choreography.outgoing if each in named)),
     )
-
-
-def _events_of(contract: Contract) -> Iterator[EventType]:
-    options = contract.options
-    yield from (*contract.hears, *contract.emits, *_types(options.needs), *_types(options.unless))
-    yield from (each for given in contract.givens for each in given.types)
-    if options.gathers:
-        yield options.gathers
-
-
-def _types(shape: Shape | None) -> tuple[EventType, ...]:
-    return () if shape is None else types_in(shape)
-
-
-def innermost(event: EventType) -> EventType:
-    """The event of the user's own that it is, or speaks of."""
-    while event.inner is not None:
-        event = event.inner
-    return event
 
 
 def _event(event: EventType, keys: Iterable[str]) -> RowSaid:

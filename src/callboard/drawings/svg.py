@@ -31,15 +31,12 @@ Rect = tuple[float, float, float, float]  # left, top, right, bottom
 def draw(choreography: Choreography) -> str:
     """Every reaction in the column of its service, every edge with the name of its event beside it."""
     edges = choreography.edges()
-    planned = plan(_boxes(choreography, edges), [_ends(each) for each in edges], _lanes(choreography))
+    lanes = {name: _wide(name, 14) for name in choreography.services}
+    planned = plan(_boxes(choreography, edges), [_ends(each) for each in edges], lanes)
     gap = 56.0
     while not (picture := _Picture(planned, edges, gap)).all_labels_are_free and gap < 400:
         gap += 24  # as much room between the rows as the names need
     return picture.text(choreography)
-
-
-def _lanes(choreography: Choreography) -> dict[str, float]:
-    return {name: _wide(name, 14) for name in choreography.services}
 
 
 def _boxes(choreography: Choreography, edges: Sequence[Edge]) -> list[Box]:
@@ -126,7 +123,6 @@ class _Picture:
         return not any(rect[1] < top + ROW + 4 and rect[3] > top - 9 for top in tops)
 
     def text(self, choreography: Choreography) -> str:
-        """The whole picture."""
         used: list[Kind] = [kind for kind in COLOURS if any(edge.kind == kind for edge in self._edges)]
         height = self._top(self._plan.rows - 1) + ROW + 2 * MARGIN + LINE
         width = max(self._right - self._left, 125.0 * len(used)) + 2 * MARGIN

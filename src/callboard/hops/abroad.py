@@ -164,7 +164,7 @@ def _looked_at(contract: Contract) -> Iterable[EventType]:
     for given in contract.givens:
         yield from given.types
     for shape in (contract.options.needs, contract.options.unless):
-        yield from types_in(shape) if shape is not None else ()
+        yield from types_in(shape)
 
 
 def types_of_flow(choreography: Choreography, flow: Flow) -> set[str]:

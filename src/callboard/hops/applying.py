@@ -73,7 +73,6 @@ def _drop_active(work: Work, delivery: Delivery, owner: Reader, row: Parked) -> 
     """A row that was superseded while its delivery stood in line: whoever stood behind it has its turn."""
     active = work.active.pop((owner.path, (row.pos, row.effect)), None)
     if active is not None and active is not delivery and active.standing:
-        active.standing = False
         work.ready.extend(work.holds.leave(active))
 
 
@@ -92,7 +91,6 @@ def release(work: Work, delivery: Delivery) -> None:
     if work.trial is delivery:
         work.trial = None
     if delivery.standing:
-        delivery.standing = False
         work.ready.extend(work.holds.leave(delivery))
 
 
@@ -113,5 +111,4 @@ def put_off(work: Work, delivery: Delivery) -> None:
     """It keeps its place and is looked at again when this group is committed."""
     if not delivery.standing:
         work.holds.join(delivery, delivery.keys)
-        delivery.standing = True
     work.later.append(delivery)

@@ -314,11 +314,15 @@ def run_id(attempt: Attempt) -> tuple[str, tuple[str, ...]]:
     triggering = {p.name for p in attempt.delivery.reader.contract.parameters if isinstance(p, Trigger | Gathered)}
     inputs = {name: given for name, given in attempt.inputs.items() if name in triggering}
     others = [entry.id for entry in entries_of(inputs) if entry.id != cause.id]
+    return cause.id, (*others, *undone_by(attempt))
+
+
+def undone_by(attempt: Attempt) -> Iterator[str]:
+    """What tells the runs of one ask apart: each undoes an effect of its own."""
     if isinstance(attempt.effect, Entry):
-        others.append(attempt.effect.id)
+        yield attempt.effect.id
     elif attempt.effect:
-        others.append(f"effect {attempt.effect}")
-    return cause.id, tuple(others)
+        yield f"effect {attempt.effect}"
 
 
 def id_of(attempt: Attempt, ordinal: int) -> str:

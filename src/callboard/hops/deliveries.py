@@ -194,9 +194,11 @@ class Holds:
                 place += 1
             waiting.insert(place, delivery)
         delivery.keys = tuple(dict.fromkeys((*delivery.keys, *keys)))
+        delivery.standing = True
 
     def leave(self, delivery: Delivery) -> list[Delivery]:
         """Give up all keys; returns those that became first for one."""
+        delivery.standing = False
         heirs: list[Delivery] = []
         for key in delivery.keys:
             waiting = self.lists.get(key)

@@ -250,7 +250,6 @@ def _take_back(work: Work, group: Group, outcome: Outcome) -> None:
         work.active[delivery.reader.path, delivery.row] = delivery
     if not delivery.standing:
         work.holds.join(delivery, delivery.keys)
-        delivery.standing = True
     if outcome.attempt is not None and delivery.reader.outside:
         work.finished.append(outcome.attempt)
     else:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from asyncio import CancelledError
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from callboard.errors import CodecError
 from callboard.hops.applying import apply
 from callboard.hops.deliveries import Delivery
 from callboard.hops.outcomes import failed
@@ -92,7 +91,7 @@ def _turns(work: Work, group: Group, entries: Sequence[Entry]) -> list[Turn]:
                 hearers[entry.type] = heard
         for reader, plan in heard:
             if plan is not None and entry.pos > reader.pos:
-                value = entry.value if entry.value is not None else _value(work, entry)
+                value = entry.value if entry.value is not None else work.readable(entry)
                 places = [(name, str(key_of(value))) for name, key_of in plan.places] if value is not None else ()
                 turns.append((reader, entry, None, value, places))
             elif (delivery := _open(work, group, reader, entry)) is not None:
@@ -104,13 +103,6 @@ def _short_way(work: Work, reader: Reader) -> Plan | None:
     """The plan of a reaction that nothing keeps from the short way; asked before rows are fetched."""
     in_hand = reader.open or reader.done or reader.lag is not None or work.suspects > 0
     return None if in_hand else reader.plan
-
-
-def _value(work: Work, entry: Entry) -> Any:
-    try:
-        return work.value(entry)
-    except CodecError:  # told when it is its turn
-        return None
 
 
 async def _learn_hearers(work: Work, entries: Sequence[Entry]) -> None:

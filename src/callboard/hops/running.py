@@ -57,7 +57,6 @@ def _begin_raw(work: Work, group: Group, delivery: Delivery, ready: Ready) -> No
         return
     if not delivery.standing:
         work.holds.join(delivery, delivery.keys)
-        delivery.standing = True
     if group.raws is None:
         work.raws[delivery] = None
     else:
@@ -121,7 +120,6 @@ async def _late_rows(work: Work, group: Group, delivery: Delivery, ready: Ready)
             delivery.keys = (*delivery.keys, *keys)
         else:
             work.holds.join(delivery, (*delivery.keys, *keys))
-            delivery.standing = True
             if not work.holds.first(delivery):
                 return False
         if delivery.reader.after_commit and uncommitted(work, group, keys):
@@ -201,7 +199,6 @@ def _call(work: Work, group: Group, attempt: Attempt, given: dict[str, Any]) -> 
     else:
         start(attempt, work.in_thread(reader.reaction.function, given), work.done)
     work.holds.join(delivery, delivery.keys)
-    delivery.standing = True
     delivery.running = True
     reader.running += 1
     for guard in work.guards.of(reader.contract):

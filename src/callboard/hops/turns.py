@@ -254,7 +254,6 @@ def _its_turn(work: Work, group: Group, delivery: Delivery) -> bool:
         if work.holds.free(delivery.keys):
             return True
         work.holds.join(delivery, delivery.keys)
-        delivery.standing = True
     if work.holds.first(delivery):
         return True
     if _crowds(work, delivery):

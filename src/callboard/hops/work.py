@@ -9,8 +9,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from callboard.errors import Undecodable
+from callboard.errors import CodecError, Undecodable
 from callboard.event import attribute
+from callboard.hops.attempt import Attempt, undone_by
 from callboard.hops.deliveries import Agenda, Delivery, Holds, Reader
 from callboard.hops.gate import World, heard, unsettled
 from callboard.hops.guards import Guards
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from callboard.event import EventType
     from callboard.flow import Flow
     from callboard.hops.abroad import Abroad
-    from callboard.hops.attempt import Attempt
     from callboard.hops.deliveries import RowKey
     from callboard.hops.group import Group
     from callboard.hops.publish import Publication, Word
@@ -188,6 +188,13 @@ class Work:
             entry.value = event
         return event
 
+    def readable(self, entry: Entry) -> Any:
+        """As `value`; None where this build cannot read it, which is told when it is its turn."""
+        try:
+            return self.value(entry)
+        except CodecError:
+            return None
+
     @property
     def stamp(self) -> int:
         """Grows with every commit that somebody else could see: the least version of a row that is written now."""
@@ -222,7 +229,7 @@ class Work:
             causation_id=trigger.id.rpartition(".")[0] or None,
             reaction=delivery.reader.path,
             now=datetime.fromtimestamp(attempt.time / 1_000_000, UTC),
-            inputs=(trigger.id, *_undone(attempt)),
+            inputs=(trigger.id, *undone_by(attempt)),
             inputs_of=partial(self._inputs_of, attempt, view, self._tried(attempt, view)),
             lender=attempt.lend,
             known_as=self._known_as,
@@ -451,11 +458,3 @@ def looks_back(reader: Reader, compensations: Mapping[str, Sequence[str]]) -> bo
         or options.compensates
         or compensations.get(contract.path)
     )
-
-
-def _undone(attempt: Attempt) -> Iterable[str]:
-    """What tells the runs of one ask apart: each undoes an effect of its own."""
-    if isinstance(attempt.effect, Entry):
-        yield attempt.effect.id
-    elif attempt.effect:
-        yield f"effect {attempt.effect}"

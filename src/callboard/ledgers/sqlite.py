@@ -40,7 +40,7 @@ from callboard.ledgers.sqlite_transaction import SqliteTransaction
 from callboard.ledgers.sqlite_upkeep import copied, faults, migrate, refuse_layout
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from contextlib import AbstractAsyncContextManager
 
     from callboard.ledger import Why
@@ -237,19 +237,13 @@ class SqliteLedger:
 
     async def memories(self, flows: Collection[int]) -> list[Memory]:
         """Everything remembered of these flows."""
-        found: list[Memory] = []
-        for page in pages(sorted(flows)):
-            query = f"SELECT flow, kind, name, part, pos FROM memory WHERE flow IN ({marks(len(page))}) ORDER BY pos"
-            found += [Memory(*row) for row in self._all(query, tuple(page))]
-        return found
+        query = "SELECT flow, kind, name, part, pos FROM memory WHERE flow IN ({}) ORDER BY pos"
+        return [Memory(*row) for row in self._paged(query, sorted(flows))]
 
     async def supplied(self, ids: Collection[str]) -> dict[str, Supplied]:
         """What these idempotency keys and ids from outside stand for; unknown ones are left out."""
-        found: dict[str, Supplied] = {}
-        for page in pages(sorted(ids)):
-            query = f"SELECT id, pos, digest FROM supplied WHERE id IN ({marks(len(page))})"
-            found.update({row[0]: Supplied(*row) for row in self._all(query, tuple(page))})
-        return found
+        query = "SELECT id, pos, digest FROM supplied WHERE id IN ({})"
+        return {row[0]: Supplied(*row) for row in self._paged(query, sorted(ids))}
 
     async def notes(self, flow: int) -> list[Note]:
         """The exceptions of a flow, oldest first."""
@@ -294,26 +288,17 @@ class SqliteLedger:
         """The flows with these (name, key) pairs."""
         found: list[FlowRow] = []
         for name in sorted({name for name, _ in keys}):
-            for page in pages([key for each, key in keys if each == name]):
-                query = f"{GET_FLOW} WHERE key IN ({marks(len(page))}) AND name = ?"  # pairs would not use the index
-                found += [flow_of(row) for row in self._all(query, (*page, name))]
+            of_name = [key for each, key in keys if each == name]  # pairs would not use the index
+            found += map(flow_of, self._paged(f"{GET_FLOW} WHERE key IN ({{}}) AND name = ?", of_name, name))
         return found
 
     async def flows_by_number(self, numbers: Collection[int]) -> list[FlowRow]:
         """The rows of these flows."""
-        found: list[FlowRow] = []
-        for page in pages(sorted(numbers)):
-            found += [
-                flow_of(row) for row in self._all(f"{GET_FLOW} WHERE number IN ({marks(len(page))})", tuple(page))
-            ]
-        return found
+        return [flow_of(row) for row in self._paged(f"{GET_FLOW} WHERE number IN ({{}})", sorted(numbers))]
 
     async def flow_numbers(self, ids: Collection[str]) -> dict[str, int]:
         """The numbers of the flows with these ids; unknown ones are left out."""
-        found: dict[str, int] = {}
-        for page in pages(sorted(ids)):
-            found.update(self._all(f"SELECT id, number FROM flow WHERE id IN ({marks(len(page))})", tuple(page)))
-        return found
+        return dict(self._paged("SELECT id, number FROM flow WHERE id IN ({})", sorted(ids)))
 
     async def flows_due(self, now: int, names: Collection[str], *, limit: int) -> list[FlowRow]:
         """Flows without verdict whose deadline has passed and was not announced yet."""
@@ -569,6 +554,11 @@ class SqliteLedger:
     def _one(self, query: str) -> int:
         with self._errors:
             return int(self._db.execute(query).fetchone()[0])
+
+    def _paged(self, query: str, wanted: Sequence[Any], *more: Any) -> Iterator[Any]:
+        """The rows with one of the wanted values, which stand for `{}` in the query, as many as it takes at once."""
+        for page in pages(wanted):
+            yield from self._all(query.format(marks(len(page))), (*page, *more))
 
     def _all(self, query: str, values: Sequence[Any]) -> list[Any]:
         try:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
 
     from callboard.envelope import Envelope
+    from callboard.simulation.worker import Worker
     from callboard.simulation.world import World
 
 _WINDOW = 300  # seconds in which a worker is cut off once at most
@@ -180,7 +181,3 @@ class SimulatedBroker:
         if cut is not None:
             self._cut[worker.name] = asyncio.get_running_loop().time() + cut
             raise BrokerUnavailable("the broker does not answer (simulated)")
-
-
-if TYPE_CHECKING:
-    from callboard.simulation.worker import Worker

@@ -52,7 +52,7 @@ class Goal(NamedTuple):
     name: str
     path: list[int]  # a shortest
     runs: tuple[frozenset[int], ...] = ()
-    sight: Sight | None = None
+    sight: Sight = ({}, frozenset())
     avoided: frozenset[int] = frozenset()
 
 
@@ -174,10 +174,6 @@ def _ends(model: Model, moves: Moves) -> Iterator[Goal]:
             yield Goal(model, moves, name, model.exploration.path(end), sight=(names, sight))
 
 
-def _looks(sight: Sight, state: int) -> bool:
-    return _sight(sight[0], state) == sight[1]
-
-
 def _sight(names: dict[int, tuple[str, str]], state: int) -> frozenset[tuple[str, str]]:
     """What tells ends apart, whatever part of the flow it is in."""
     return frozenset(name for bit, name in names.items() if state & bit)
@@ -216,6 +212,7 @@ def _order(model: Model, moves: Moves, first: Contract, second: Contract) -> Goa
 def _search(goal: Goal, begin: int | None = None) -> list[int] | None:
     """A shortest way there: nothing of a later run happens before an earlier one."""
     net, runs, later = goal.model.net, goal.runs, frozenset[int]()
+    names, wanted = goal.sight
     wrong = [goal.avoided]  # by how many of the runs there were
     for each in reversed(runs):
         wrong.insert(0, goal.avoided | (later - each))
@@ -228,7 +225,7 @@ def _search(goal: Goal, begin: int | None = None) -> list[int] | None:
         moves = goal.moves.get(state)
         if moves is None:
             moves = goal.moves[state] = [(number, net.after(state, number)) for number in net.enabled(state)]
-        if phase == len(runs) and net.is_end(n for n, _ in moves) and (goal.sight is None or _looks(goal.sight, state)):
+        if phase == len(runs) and net.is_end(n for n, _ in moves) and _sight(names, state) == wanted:
             return _back(came, place)
         for number, after in moves:
             if number not in wrong[phase]:

@@ -14,11 +14,11 @@ from callboard.errors import CallboardError
 from callboard.event import SPEAKS_OF
 from callboard.simulation.outside import Call
 from callboard.simulation.promises import books, broken, misread
+from callboard.tracker import takes_effect
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
 
-    from callboard.contract import Contract
     from callboard.flow import Flow
     from callboard.ledger import Entry
     from callboard.simulation.world import World
@@ -149,14 +149,9 @@ def _unanswered(world: World, name: str, entries: list[Entry]) -> Iterator[Viola
         kinds = [choreography.events.get(entry.type) for entry in entries if entry.by == path]
         took = any(kind is not None and kind.inner is None and not kind.failure for kind in kinds)
         answered = options.pivot or options.keeps or options.compensates or path in choreography.compensations
-        if took and not answered and _has_effect(world, contract):
+        if took and not answered and takes_effect(choreography, contract):
             text = f"#{name} failed, and nothing undoes what {path} did"
             yield Violation("leak", name, text, f"{contract.file}:{contract.line}")
-
-
-def _has_effect(world: World, contract: Contract) -> bool:
-    private = world.scene.choreography.is_private
-    return bool(contract.ports) or any(row.form != "read" and not private(row.state) for row in contract.states)
 
 
 def _dead(world: World) -> Iterator[Violation]:

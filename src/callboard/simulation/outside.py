@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast, get_args, get_type_hints
 from msgspec import Struct
 
 from callboard.errors import PACKAGE, ContractError
-from callboard.guard import Guarded
+from callboard.guard import Guarded, looked_through
 from callboard.hops.attempt import call as call_plain
 from callboard.simulation.loop import LIFE, PowerCut
 from callboard.simulation.samples import value
@@ -71,16 +71,16 @@ class Outside:
         """A keeper for each port: the one that was given, watched, or one that is made."""
         found: list[object] = []
         for port in self.world.scene.choreography.ports:
-            fitting = [each for each in given if port in type(_inner(each)).__mro__]
+            fitting = [each for each in given if port in type(looked_through(each)).__mro__]
             keeper = fitting[0] if fitting else None
-            watched = self._watch(port, _inner(keeper))
+            watched = self._watch(port, looked_through(keeper))
             found.append(
                 Guarded(watched, keeper.concurrency, keeper.breaker) if isinstance(keeper, Guarded) else watched
             )
         strangers = [
             each
             for each in given
-            if not any(p in type(_inner(each)).__mro__ for p in self.world.scene.choreography.ports)
+            if not any(p in type(looked_through(each)).__mro__ for p in self.world.scene.choreography.ports)
         ]
         return [*found, *strangers]
 
@@ -246,10 +246,6 @@ def _watcher(port: Any) -> type[Any]:
 @cache
 def _returned(method: Any) -> Any:
     return get_type_hints(method).get("return", NoneType)
-
-
-def _inner(keeper: object) -> object:
-    return keeper.keeper if isinstance(keeper, Guarded) else keeper
 
 
 def _names(parameter: str, argument: object, flow: str) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from inspect import isawaitable
 from typing import TYPE_CHECKING, Any, get_type_hints
 
 from msgspec.structs import replace
@@ -98,7 +97,10 @@ class Stage(World):
     """One try of a script. `followed` steps went as they should; `why` says what went otherwise."""
 
     def __init__(self, scene: Scene, script: Sequence[Step], given: Mapping[str, float]) -> None:
-        super().__init__(replace_scene(scene), 0)
+        calm = Scene(
+            scene.choreography, scene.keepers, (), swarm=False, flows=1, ledgers="shared", ignored=scene.ignored
+        )
+        super().__init__(calm, 0)
         self.choices = self._cues = Cues(given)
         self.script = [step for step in script if step.service]
         self.given = dict(given)
@@ -212,10 +214,7 @@ class Stage(World):
         """Rows are there before anything happens: those of the user's workload, else our own."""
         workloads = self.scene.choreography.workloads
         self._learning = True
-        for workload in workloads:
-            told = workload(self)
-            if isawaitable(told):
-                await told
+        await self._work_through(workloads)
         self._learning = False
         for state in self.scene.choreography.states.values() if not workloads else ():
             if not self.scene.choreography.is_private(state):
@@ -317,7 +316,6 @@ class Stage(World):
             await self.rest()
 
     async def _next_of(self, reader: Reader) -> Entry | None:
-        """What it would read next."""
         pos = reader.pos if reader.lag is None else reader.lag
         found: list[Entry] = await self.work.ledger.read(pos, limit=1, types=self.work.kinds_of(reader))
         return found[0] if found else None
@@ -486,11 +484,6 @@ class Stage(World):
         special = [1.0 + number for number in range(self._cues.asked[key])]
         usual = [] if key.startswith(("refuse ", "fail ")) or key.endswith((" example", " as said")) else [0.0, 0.99]
         return [each for each in (*special[:2], *usual, *special[2:]) if each != self._cues.given.get(key)]
-
-
-def replace_scene(scene: Scene) -> Scene:
-    """The same, with one ledger for all and no faults."""
-    return Scene(scene.choreography, scene.keepers, (), swarm=False, flows=1, ledgers="shared", ignored=scene.ignored)
 
 
 def _failing(is_async: bool) -> Any:

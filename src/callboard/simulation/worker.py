@@ -6,7 +6,7 @@ import asyncio
 from contextvars import Context
 from datetime import datetime, timedelta
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
@@ -21,9 +21,11 @@ from callboard.simulation.samples import START
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractAsyncContextManager
 
     from callboard.board import Board
-    from callboard.ledger import Entry
+    from callboard.broker import Broker
+    from callboard.ledger import Entry, Ledger
     from callboard.service import Service
     from callboard.simulation.ledger import Disk, Written
     from callboard.simulation.world import World
@@ -65,11 +67,9 @@ class Worker:
 
     async def _live(self, life: Life) -> None:
         world = self.world
-        async with open_board(
-            world.scene.choreography, SimulatedLedger(self.disk, self), broker=world.broker, ports=world.keepers,
-            services=self.services, grace=_GRACE, clock=self, codec=world.codec,
-            chance=Steady(f"{world.choices.seed} {self.name} {life.number}"), looks=_LOOKS, keep=None, watched=False,
-        ) as board:  # fmt: skip
+        ledger = SimulatedLedger(self.disk, self)
+        opened = self._opened(ledger, world.broker, life, grace=_GRACE, clock=self, looks=_LOOKS)
+        async with opened as board:
             self.board = board
             self._stopping.clear()
             self._gone.clear()
@@ -79,6 +79,16 @@ class Worker:
             await self._stopping.wait()
         self.board = self._life = None
         self._gone.set()
+
+    def _opened(
+        self, ledger: Ledger, broker: Broker | None, life: Life, **more: Any
+    ) -> AbstractAsyncContextManager[Board]:
+        world = self.world
+        return open_board(
+            world.scene.choreography, ledger, broker=broker, ports=world.keepers, services=self.services,
+            codec=world.codec, chance=Steady(f"{world.choices.seed} {self.name} {life.number}"), keep=None,
+            watched=False, **more,
+        )  # fmt: skip
 
     @property
     def stops(self) -> bool:

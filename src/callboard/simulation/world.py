@@ -198,12 +198,14 @@ class World:
     async def live(self) -> None:
         """Begin, let happen what the workload says, and come to the end."""
         await self.begin()
-        workloads = self.scene.choreography.workloads or [publish_samples]
+        await self._work_through(self.scene.choreography.workloads or [publish_samples])
+        await self.finish()
+
+    async def _work_through(self, workloads: Sequence[Callable[..., Any]]) -> None:
         for workload in workloads:
             told = workload(self)
             if inspect.isawaitable(told):
                 await told
-        await self.finish()
 
     async def finish(self) -> None:
         """Faults stop, everything comes to its end, and what is dead is tried again."""

@@ -30,14 +30,19 @@ class Place:
         self.features = make(self._name).features
 
     @asynccontextmanager
-    async def connect(self, wake: Callable[[], None] = lambda: None) -> AsyncIterator[Broker]:
-        """An open broker, closed afterwards."""
+    async def connect(self, *heard: str) -> AsyncIterator[Broker]:
+        """An open broker, closed afterwards; `inventory` subscribes to the types that are `heard`."""
         broker = self._make(self._name)
-        await broker.open(wake)
+        await broker.open(_nothing)
         try:
+            if heard:
+                await broker.declare("inventory", heard)
             yield broker
         finally:
-            await broker.close(wake)
+            await broker.close(_nothing)
+
+
+def _nothing() -> None: ...
 
 
 @pytest.fixture
@@ -91,8 +96,7 @@ async def test_what_was_sent_arrives_as_it_was(place: Place) -> None:
         correlation_id="f", causation_id="f.0", key="k", version=3, scatters=(("Line", "f.0#1", 2, 5),),
         reaction="orders.place", ledger="ledger-1",
     )  # fmt: skip
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         assert not await broker.send([sent])
         arrived = await take(broker, "inventory", 1)
     assert [each.envelope for each in arrived] == [sent]
@@ -103,8 +107,7 @@ async def test_bytes_that_are_no_text_arrive_as_they_were(place: Place) -> None:
     sent = Envelope(
         id="f.1", source="orders", type="Scan", data=bytes(range(256)), content_type="application/octet-stream"
     )
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["Scan"])
+    async with place.connect("Scan") as broker:
         await broker.send([sent])
         (arrived,) = await take(broker, "inventory", 1)
     assert arrived.envelope == sent
@@ -112,8 +115,7 @@ async def test_bytes_that_are_no_text_arrive_as_they_were(place: Place) -> None:
 
 @in_loop
 async def test_every_subscription_to_a_type_gets_its_own_copy(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         await broker.declare("payments", ["OrderPlaced", "OrderCancelled"])
         await broker.send([an_envelope(1), an_envelope(2, type="OrderCancelled")])
         assert len(await take(broker, "inventory", 1)) == 1
@@ -123,23 +125,20 @@ async def test_every_subscription_to_a_type_gets_its_own_copy(place: Place) -> N
 
 @in_loop
 async def test_what_nobody_subscribes_to_is_taken_and_forgotten(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         assert not await broker.send([an_envelope(1, type="Unheard")])
         assert not await peek(broker, "inventory")
 
 
 @in_loop
 async def test_nothing_waits_where_nothing_was_sent(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         assert not await broker.receive("inventory", limit=10)
 
 
 @in_loop
 async def test_what_is_not_acknowledged_is_handed_over_again(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         await broker.send([an_envelope(1)])
         assert ids(await peek(broker, "inventory")) == ["flow-1.0001"]
     async with place.connect() as broker:
@@ -148,8 +147,7 @@ async def test_what_is_not_acknowledged_is_handed_over_again(place: Place) -> No
 
 @in_loop
 async def test_what_is_acknowledged_is_not_handed_over_again(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         await broker.send([an_envelope(1)])
         await take(broker, "inventory", 1)
     async with place.connect() as broker:
@@ -158,8 +156,7 @@ async def test_what_is_acknowledged_is_not_handed_over_again(place: Place) -> No
 
 @in_loop
 async def test_an_acknowledgement_leaves_the_others_and_other_subscriptions_alone(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         await broker.declare("payments", ["OrderPlaced"])
         await broker.send([an_envelope(1), an_envelope(2)])
         first = (await peek(broker, "inventory"))[:1]
@@ -172,8 +169,7 @@ async def test_an_acknowledgement_leaves_the_others_and_other_subscriptions_alon
 
 @in_loop
 async def test_acknowledging_twice_does_no_harm(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         await broker.send([an_envelope(1)])
         deliveries = await peek(broker, "inventory")
         await broker.ack("inventory", deliveries)
@@ -184,8 +180,7 @@ async def test_acknowledging_twice_does_no_harm(place: Place) -> None:
 
 @in_loop
 async def test_one_sent_twice_may_come_twice_and_is_the_same(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         await broker.send([an_envelope(1)])
         await broker.send([an_envelope(1)])
         assert set(ids(await take(broker, "inventory", 2))) == {"flow-1.0001"}
@@ -201,18 +196,15 @@ async def test_a_receiver_elsewhere_gets_what_is_sent_here(place: Place) -> None
 
 @in_loop
 async def test_a_sender_may_declare_for_a_receiver_that_is_not_there_yet(place: Place) -> None:
-    async with place.connect() as here:
-        await here.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as here:
         await here.send([an_envelope(1)])
-    async with place.connect() as there:
-        await there.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as there:
         assert ids(await take(there, "inventory", 1)) == ["flow-1.0001"]
 
 
 @in_loop
 async def test_declaring_again_adds_types_and_loses_nothing(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         await broker.send([an_envelope(1)])
         await broker.declare("inventory", ["OrderCancelled"])
         await broker.send([an_envelope(2, type="OrderCancelled"), an_envelope(3)])
@@ -222,8 +214,7 @@ async def test_declaring_again_adds_types_and_loses_nothing(place: Place) -> Non
 
 @in_loop
 async def test_at_most_as_many_are_handed_over_as_were_asked_for(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         await broker.send([an_envelope(number) for number in range(25)])
         assert len(await broker.receive("inventory", limit=10)) <= 10
         assert len(await take(broker, "inventory", 25)) == 25
@@ -231,8 +222,7 @@ async def test_at_most_as_many_are_handed_over_as_were_asked_for(place: Place) -
 
 @in_loop
 async def test_many_arrive_all(place: Place) -> None:
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         for start in range(0, 1_000, 100):
             await broker.send([an_envelope(number) for number in range(start, start + 100)])
         assert len(await take(broker, "inventory", 1_000)) == 1_000
@@ -242,8 +232,7 @@ async def test_many_arrive_all(place: Place) -> None:
 async def test_order_is_kept_where_claimed(place: Place) -> None:
     if not place.features.keeps_order:
         pytest.skip("not claimed by this broker")
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         for number in range(0, 60, 3):
             await broker.send([an_envelope(number + each, flow=f"flow-{each}") for each in range(3)])
         arrived = ids(await take(broker, "inventory", 60))
@@ -256,8 +245,7 @@ async def test_order_is_kept_where_claimed(place: Place) -> None:
 @in_loop
 async def test_one_that_is_too_large_is_named_and_the_others_are_sent(place: Place) -> None:
     large = Envelope(id="large", source="orders", type="OrderPlaced", data=b'"' + b"x" * 64 * 1024 * 1024 + b'"')
-    async with place.connect() as broker:
-        await broker.declare("inventory", ["OrderPlaced"])
+    async with place.connect("OrderPlaced") as broker:
         refused = await broker.send([an_envelope(1), large, an_envelope(2)])
         assert [each.envelope.id for each in refused] == ["large"]
         assert refused[0].why

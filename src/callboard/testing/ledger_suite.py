@@ -8,7 +8,7 @@ processes have them. In a test module of your own, import everything from here a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,15 @@ def a_row(pos: int, **more: Any) -> Parked:
     return Parked(pos=pos, **{**given, **more})
 
 
+async def commit(ledger: Ledger, step: Callable[[Transaction], Awaitable[object]]) -> None:
+    """This is done in a transaction of its own."""
+    async with ledger.transaction({}) as tx:
+        await step(tx)
+
+
 async def log(ledger: Ledger, *entries: Entry) -> None:
     """These are committed."""
-    async with ledger.transaction({}) as tx:
-        await tx.append(entries)
+    await commit(ledger, lambda tx: tx.append(entries))
 
 
 # the log
@@ -256,8 +261,7 @@ async def test_memories_and_notes_are_found_by_flow(place: Place) -> None:
 @in_loop
 async def test_what_was_supplied_is_known_by_its_id(place: Place) -> None:
     async with place.connect() as ledger:
-        async with ledger.transaction({}) as tx:
-            await tx.supply([Supplied("k-1", 1, b"digest"), Supplied("k-2", 2, b"")])
+        await commit(ledger, lambda tx: tx.supply([Supplied("k-1", 1, b"digest"), Supplied("k-2", 2, b"")]))
         assert await ledger.supplied(["k-1", "k-3"]) == {"k-1": Supplied("k-1", 1, b"digest")}
 
 
@@ -267,8 +271,7 @@ async def test_parked_rows_are_kept_replaced_and_found(place: Place) -> None:
     rows = [a_row(3, due=9, missing="x"), dead, a_row(1, reaction="payments.charge", effect=4)]
     async with place.connect() as ledger:
         await log(ledger, an_entry(1), an_entry(2), an_entry(3))
-        async with ledger.transaction({}) as tx:
-            await tx.park(rows)
+        await commit(ledger, lambda tx: tx.park(rows))
         assert await ledger.parked() == sorted(rows, key=lambda row: row.pos)
         assert await ledger.parked(reactions=["inventory.reserve"], why=["dead", "timer"]) == [dead]
         assert await ledger.parked(flow=2) == [dead]
@@ -283,8 +286,7 @@ async def test_parked_rows_are_kept_replaced_and_found(place: Place) -> None:
 async def test_a_wish_is_left_once_on_a_dead_letter_that_is_there(place: Place) -> None:
     async with place.connect() as ledger, place.connect() as operator:
         await log(ledger, an_entry(1), an_entry(2))
-        async with ledger.transaction({}) as tx:
-            await tx.park([a_row(1, why="dead"), a_row(2)])
+        await commit(ledger, lambda tx: tx.park([a_row(1, why="dead"), a_row(2)]))
         replay, discard = Wish("replay", by="ann", batch="rp-1", stops="batch", late=True), Wish("discard")
         wanted = [a_row(1, asked=replay, due=7, data=b"edited"), a_row(2, asked=replay)]
         notes = [Note(row.pos, row.reaction, row.flow, "asked", "replay", 5) for row in wanted]
@@ -344,8 +346,7 @@ async def test_deadlines_are_found_until_they_are_told_or_the_flow_has_its_verdi
         assert [row.number for row in late] == [2, 1]
         assert len(await ledger.flows_due(100, ["checkout"], limit=1)) == 1
         late[0].timed_out, late[1].verdict = True, "succeeded"
-        async with ledger.transaction({}) as tx:
-            await tx.update_flows(late)
+        await commit(ledger, lambda tx: tx.update_flows(late))
         assert await ledger.flows_due(100, ["checkout"], limit=10) == []
         assert await ledger.next_deadline(["checkout"]) is None
 
@@ -369,13 +370,11 @@ async def test_flows_that_fail_are_found_until_they_have_failed(place: Place) ->
         await _three_flows(ledger)
         (row,) = await ledger.flows_by_key([("checkout", "o-1")])
         row.failing = 3
-        async with ledger.transaction({}) as tx:
-            await tx.update_flows([row])
+        await commit(ledger, lambda tx: tx.update_flows([row]))
         assert [each.failing for each in await ledger.flows_failing(["checkout"])] == [3]
         assert await ledger.flows_failing(["fraud"]) == []
         row.verdict = "failed"
-        async with ledger.transaction({}) as tx:
-            await tx.update_flows([row])
+        await commit(ledger, lambda tx: tx.update_flows([row]))
         assert await ledger.flows_failing(["checkout"]) == []
 
 
@@ -432,8 +431,7 @@ async def test_a_pruned_flow_is_gone_but_for_what_is_kept(place: Place) -> None:
 async def test_numbers_are_not_given_again_when_nothing_is_left(place: Place) -> None:
     async with place.connect() as ledger:
         await _over(ledger)
-        async with ledger.transaction({}) as tx:
-            await tx.prune([1, 2], kept=[], upto=1, now=100)
+        await commit(ledger, lambda tx: tx.prune([1, 2], kept=[], upto=1, now=100))
         assert await ledger.read(0, limit=10) == []
     async with place.connect() as ledger:
         assert await ledger.head() == 4
@@ -443,8 +441,7 @@ async def test_numbers_are_not_given_again_when_nothing_is_left(place: Place) ->
 async def test_keys_of_what_was_pruned_are_known_until_they_are_forgotten_and_marks_are_not(place: Place) -> None:
     async with place.connect() as ledger:
         await _over(ledger)
-        async with ledger.transaction({}) as tx:
-            await tx.prune([1], kept=[], upto=1, now=100)
+        await commit(ledger, lambda tx: tx.prune([1], kept=[], upto=1, now=100))
         assert set(await ledger.supplied(["mark-1", "key-1", "key-2"])) == {"key-1", "key-2"}
         async with ledger.transaction({}) as tx:
             assert await tx.forget(100, limit=10) == 0
@@ -509,8 +506,7 @@ async def test_a_reaction_stands_where_it_was_put(place: Place) -> None:
     async with place.connect() as ledger:
         await ledger.register([Position("inventory.reserve", 5, 5, ())], {})
         await ledger.register([Position("inventory.reserve", 0, 0, ())], {})  # known already
-        async with ledger.transaction({}) as tx:
-            await tx.advance([Position("inventory.reserve", 0, 9, (7, 12))])
+        await commit(ledger, lambda tx: tx.advance([Position("inventory.reserve", 0, 9, (7, 12))]))
         assert await ledger.positions() == [Position("inventory.reserve", 5, 9, (7, 12))]
 
 

@@ -20,8 +20,7 @@ from callboard.errors import LedgerError
 from callboard.event import state_type
 from callboard.hops.abroad import intake_of
 from callboard.hops.intake import is_ready
-from callboard.run import open_board
-from callboard.simulation.choices import Choices, Steady
+from callboard.simulation.choices import Choices
 from callboard.simulation.ledger import Disk, Written
 from callboard.simulation.loop import LIFE, RUN, Life, NeverRests
 from callboard.simulation.samples import START
@@ -164,7 +163,9 @@ class RealWorld(World):
         Without `waits` the timers and deadlines are not waited for.
         """
         await self._settle()
-        while (due := await self._next_due()) is not None and (waits or await self._tries_again()):
+        while (due := await self._next_due()) is not None and (
+            waits or any([await each.tries_again() for each in self._real])
+        ):
             await self._turn(due)
 
     async def pass_time(self, seconds: float) -> None:
@@ -195,9 +196,6 @@ class RealWorld(World):
 
     async def _next_due(self) -> datetime | None:
         return min([due for worker in self._real if (due := await worker.next_due()) is not None], default=None)
-
-    async def _tries_again(self) -> bool:
-        return any([await worker.tries_again() for worker in self._real])
 
     # what is seen
 
@@ -234,21 +232,10 @@ class RealWorker(Worker):
 
     async def open(self) -> None:
         """Its board is open until the world is over."""
-        world = self._real
-        LIFE.set(Life(self.name, 1))
-        board = open_board(
-            world.scene.choreography,
-            cast("Ledger", WatchedLedger(self.ledger, world.scene.silent, self.wrote)),
-            broker=cast("Broker | None", self._broker),
-            ports=world.keepers,
-            services=self.services,
-            grace=_GRACE,
-            clock=world.clock,
-            codec=world.codec,
-            chance=Steady(f"{world.choices.seed} {self.name} 1"),
-            keep=None,
-            watched=False,
-        )
+        world, life = self._real, Life(self.name, 1)
+        LIFE.set(life)
+        ledger = cast("Ledger", WatchedLedger(self.ledger, world.scene.silent, self.wrote))
+        board = self._opened(ledger, cast("Broker | None", self._broker), life, grace=_GRACE, clock=world.clock)
         self.board = await world.boards.enter_async_context(board)
 
     @property
