@@ -52,27 +52,21 @@ def through_asker(subject: Subject, undo: Contract, asks: Happening | None) -> s
     """Who decides that the flow failed asks for the undo, not what asks for it now. Empty if nobody decides that."""
     if asks is None or asks.heard is None:
         return ""
-    decides = asker(subject, undo, asks.heard.kind)
+    decides = asker(subject, undo)
     if decides is None or asks.heard.kind in decides.emits:
         return ""
     said = failure_of(subject, decides, undo)
     return f"let {decides.name} hear {asks.heard.kind} instead of {undo.name}, and let {undo.name} hear {said}"
 
 
-def asker(subject: Subject, undo: Contract, kind: EventType | None, *, timers: bool = False) -> Contract | None:
-    """Who says, in one once= group with what leads to success, that a flow failed; the undo does not come before it.
-
-    A failure (`kind`; None for a deadline) goes through one that hears more than deadlines already.
-    """
+def asker(subject: Subject, undo: Contract, *, timers: bool = False) -> Contract | None:
+    """Who says, in one once= group with what leads to success, that a flow failed; the undo does not come before it."""
     ends = subject.paths.successes()
     for each in subject.contracts:
-        waits = each.options.wait is not None
-        if (waits and not timers) or each.options.compensates is not None or len(each.triggers) != 1:
-            continue
-        goes_on = any(subject.leads(one, *ends) for one in rivals(subject, each)) and not subject.leads(each, *ends)
-        goes_on &= kind is None or kind.inner is not None or any(one.inner is None for one in each.hears)
-        if goes_on and failure_of(subject, each, undo) is not None:
-            return each
+        if len(each.triggers) == 1 and (timers or each.options.wait is None) and not subject.leads(each, *ends):
+            goes_on = any(subject.leads(one, *ends) for one in rivals(subject, each))
+            if goes_on and failure_of(subject, each, undo) is not None:
+                return each
     return None
 
 
@@ -87,7 +81,7 @@ def group(subject: Subject) -> str:
 
 def failure_said(subject: Subject, undo: Contract, said: Collection[EventType]) -> list[EventType]:
     """Of what was said: how the one who decides told of the failure."""
-    decides = asker(subject, undo, None)
+    decides = asker(subject, undo)
     kind = None if decides is None else failure_of(subject, decides, undo)
     return [kind] if kind is not None and kind in said else []
 

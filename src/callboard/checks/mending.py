@@ -34,7 +34,7 @@ def hear(subject: Subject, kind: EventType) -> str:
         return f"undo {doer.name}: {undo(subject, doer, [kind], wanted)}{waits}"
     if goal and not bad:
         return f"let a reaction hear {kind}{goal}; or {instead.format(wanted)}"
-    asker = deciding.asker(subject, undos[0], kind) if undos else None
+    asker = deciding.asker(subject, undos[0]) if undos else None
     listeners = [*([asker] if asker is not None else []), *undos]
     listeners += _closers(subject, kind) if bad else _hearers_instead(subject, kind)
     listeners = [each for each in listeners if _can_hear(subject, each, kind)]
@@ -92,7 +92,7 @@ def end_late(subject: Subject, flow: Flow, wanted: EventType | None = None) -> s
     fails = (wanted,) if wanted in fails else fails
     doer = next((each for end in types_in(flow.succeeds) for each in _done_before(subject, end, early=True)), None)
     undos = list(_undos(subject, doer)) if doer is not None else []
-    decides = deciding.asker(subject, undos[0], None, timers=True) if undos else None
+    decides = deciding.asker(subject, undos[0], timers=True) if undos else None
     if decides is not None and decides.options.wait is not None:
         said = deciding.failure_of(subject, decides, undos[0])
         return f'let a reaction of {decides.service}, once="{decides.options.once}", hear {late} and emit {said}'
@@ -225,9 +225,7 @@ def take_instead(subject: Subject, contract: Contract, kind: EventType) -> str:
 
 def _is_bad_news(subject: Subject, contract: Contract) -> bool:
     """Whether it runs where something failed, as far as its own words tell."""
-    asked = {kind for each in subject.contracts if each.options.compensates is not None for kind in each.hears}
-    said = set(contract.emits)
-    return contract.options.compensates is not None or said <= subject.paths.bad or not said.isdisjoint(asked)
+    return contract.options.compensates is not None or set(contract.emits) <= subject.paths.bad
 
 
 def _near(subject: Subject, kind: EventType, others: Collection[EventType]) -> EventType | None:

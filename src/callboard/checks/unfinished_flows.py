@@ -129,8 +129,7 @@ def _end(flow: Flow) -> EventType:
 def _go_on(flow: Flow, kind: EventType, failed: list[EventType]) -> str:
     """What may come of an event that others hear, but that leads to no end."""
     if failed:
-        own = [each for each in failed if each.inner is None]
-        return f"name {kind if kind not in flow.ends else (own or failed)[-1]} in fails= of {flow.name}"
+        return f"name {kind if kind not in flow.ends else failed[-1]} in fails= of {flow.name}"
     end = types_in(flow.succeeds)[0]
     return f"let a reaction hear {kind} and emit {end}, or name {kind} in succeeds= of {flow.name}"
 
