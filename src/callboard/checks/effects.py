@@ -55,12 +55,20 @@ class Effects:
 
     def kinds(self, contract: Contract) -> frozenset[EventType]:
         """The events that stand for its effect, where its compensations are given one."""
-        return frozenset(kind for each in self.compensations.get(contract.path, ()) for kind in each.effect_types)
+        return frozenset(kind for each in self.undos(contract) for kind in each.effect_types)
 
-    def undoers(self, contract: Contract) -> set[str]:
-        """The paths of what undoes it, declared or not."""
-        undeclared = {undoer for undoer, doers in self.undeclared.items() if contract in doers}
-        return undeclared | {each.path for each in self.compensations.get(contract.path, ())}
+    def undos(self, contract: Contract) -> tuple[Contract, ...]:
+        """Its compensations."""
+        return self.compensations.get(contract.path, ())
+
+    def alike(self, contract: Contract) -> list[Contract]:
+        """What undoes it and does not say so."""
+        return [self._choreography.contracts[path] for path, doers in self.undeclared.items() if contract in doers]
+
+    def undone(self, contract: Contract) -> Contract:
+        """What a compensation compensates; any other reaction itself."""
+        name = contract.options.compensates
+        return contract if name is None else self._choreography.contracts[f"{contract.service}.{name}"]
 
     def taken(self, undoer: Contract, doer: Contract) -> list[EventType]:
         """What stands for the effect of one, where the other takes it beside a failure."""

@@ -41,12 +41,8 @@ def _of(subject: Subject, world: World, contract: Contract) -> Iterator[Finding]
 
 def _groups(subject: Subject, world: World, contract: Contract) -> int:
     """The once= groups of its compensations: who takes them matters."""
-    groups = {("once", each.service, each.options.once) for each in _undos(subject, contract)}
+    groups = {("once", each.service, each.options.once) for each in subject.effects.undos(contract)}
     return union(bit for name, bit in world.bits.masks.items() if name[:3] in groups)
-
-
-def _undos(subject: Subject, contract: Contract) -> tuple[Contract, ...]:
-    return subject.effects.compensations.get(contract.path, ())
 
 
 def _text(subject: Subject, world: World, contract: Contract, what: str, states: list[int]) -> tuple[str, str]:
@@ -54,9 +50,9 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, states:
     causes = list(dict.fromkeys(one for each in states for one in _causes(subject, contract, world.said(each))))
     if what == "unknown":
         return _unsettled(subject, contract, said, causes)
-    undoers = _undos(subject, contract)
+    undoers = subject.effects.undos(contract)
     stays = f"the flow fails and what {contract.name} did stays"
-    for each in _look_alikes(subject, contract):
+    for each in subject.effects.alike(contract):
         runs = any(it.contract is each for it in world.happenings(state))
         if runs or not undoers:
             is_it = "runs and is not declared as it" if runs else "does not run"
@@ -70,7 +66,9 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, states:
     asked = next((each for each in undoers if not deciding.excludes(subject, causes, each)), None)
     if asked is not None:
         return f"{stays}: {asked.name} is not asked", f"let {asked.name} hear {_why(causes)} too"
-    settled = next((each for each in _rivals(subject, contract) if each.options.pivot), None)
+    pivots = [each for each in subject.contracts if each.options.pivot and each.service == contract.service]
+    shared = subject.effects.shared
+    settled = next((each for each in pivots if shared(each) & shared(contract)), None)
     if settled is not None and subject.paths.on_failure(contract):
         title = f"{stays}; {contract.name} looks like what settles {settled.name}, a pivot"
         return title, f"write compensates={settled.name} on {contract.name}"
@@ -86,7 +84,7 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, states:
 
 def undo_of(subject: Subject, contract: Contract, said: set[EventType]) -> str:
     """How what it did is undone, where nothing is declared to undo it."""
-    alike = _look_alikes(subject, contract)
+    alike = subject.effects.alike(contract)
     if alike:
         return f"write compensates={contract.name} on {alike[0].name}"
     ends = {kind for flow in subject.flows if flow.fails is not None for kind in types_in(flow.fails)}
@@ -108,7 +106,7 @@ def _kept_out(subject: Subject, world: World, doer: Contract, undo: Contract, st
 
 
 def _unsettled(subject: Subject, contract: Contract, said: set[EventType], causes: list[EventType]) -> tuple[str, str]:
-    undoers = _undos(subject, contract)
+    undoers = subject.effects.undos(contract)
     heard = next((each for each in undoers if said & set(each.hears)), None)
     title = f"{contract.name} was tried, nobody knows whether it took effect, and "
     if heard is not None:
@@ -121,19 +119,6 @@ def _unsettled(subject: Subject, contract: Contract, said: set[EventType], cause
     return title, f"let {names[0]} hear {_why(causes)} too"
 
 
-def _look_alikes(subject: Subject, contract: Contract) -> list[Contract]:
-    """What undoes it and does not say so."""
-    undeclared = sorted(path for path, doers in subject.effects.undeclared.items() if contract in doers)
-    return [subject.choreography.contracts[path] for path in undeclared]
-
-
-def _rivals(subject: Subject, contract: Contract) -> list[Contract]:
-    """What changes the same in its service."""
-    shared = subject.effects.shared(contract)
-    mine = [each for each in subject.contracts if each.service == contract.service and each is not contract]
-    return [each for each in mine if subject.effects.shared(each) & shared]
-
-
 def _causes(subject: Subject, contract: Contract, said: set[EventType]) -> list[EventType]:
     """What said that the flow went wrong: the failures on the way, else what ended it. A compensation hears only of
     its own reaction that it gave up.
@@ -141,7 +126,7 @@ def _causes(subject: Subject, contract: Contract, said: set[EventType]) -> list[
     bad = [kind for kind in subject.choreography.events.values() if kind in said and kind in subject.paths.bad]
     bad = [kind for kind in bad if kind.cls is not ReactionFailed or kind.inner in contract.hears]
     failures = [kind for kind in bad if kind.failure or kind.inner is not None]
-    undos = subject.effects.compensations.get(contract.path, ())
+    undos = subject.effects.undos(contract)
     decided = deciding.failure_said(subject, undos[0], said) if undos else []
     return decided or failures[-1:] or bad[:1]
 

@@ -424,8 +424,7 @@ class Extraction:
         self._build_ends(Run(run.contract, run.slot, tried, asked, (Switch(clear=tried | unknown),)))
 
     def _asks(self, contract: Contract) -> list[Slot]:
-        undoers = self.effects.compensations.get(contract.path, ())
-        return [slot for each in undoers for slot in self.by_path.get(each.path, ())]
+        return [slot for each in self.effects.undos(contract) for slot in self.by_path.get(each.path, ())]
 
     def _is_tried_again(self, contract: Contract) -> bool:
         """Whether it matters that a compensation may come between two attempts."""
@@ -524,7 +523,7 @@ class Extraction:
 
     def _build_compensation(self, run: Run) -> None:
         contract, slot = run.contract, run.slot
-        undone = self.contracts[f"{contract.service}.{contract.options.compensates}"]
+        undone = self.effects.undone(contract)
         parts = [p for p in self.parts(undone.path) if slot.line in (WHOLE, p) or p == WHOLE] or [WHOLE]
         run = run.with_switches(*self._close(contract, undone, slot))
         applied = [self.effect_bit("applied", undone.path, part) for part in parts]

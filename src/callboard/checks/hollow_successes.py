@@ -19,7 +19,7 @@ def find(subject: Subject) -> Iterator[Finding]:
                 state = world.first(bit) if bit else None
                 if state is None:
                     continue
-                undoers = subject.effects.compensations[contract.path]
+                undoers = subject.effects.undos(contract)
                 way = list(world.happenings(state))
                 undo = next((it for it in way if it.contract in undoers), None)
                 undoer = undo.contract if undo is not None and undo.contract is not None else undoers[0]

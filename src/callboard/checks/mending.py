@@ -27,7 +27,7 @@ def hear(subject: Subject, kind: EventType) -> str:
         doer = None  # there is no end to go on to, and it is not to be undone
     if doer is not None and doer.options.pivot:
         return _go_on_after(subject, doer, kind)
-    undos = list(_undos(subject, doer)) if doer is not None else []
+    undos = list(subject.effects.undos(doer)) if doer is not None else []
     undos = [each for each in undos if not deciding.excludes(subject, [kind], each)]
     if doer is not None and not undos:
         waits = "" if wanted is None else f": {_waiting(subject, wanted)} for {wanted}"
@@ -91,7 +91,7 @@ def end_late(subject: Subject, flow: Flow, wanted: EventType | None = None) -> s
     late, fails = f"FlowTimedOut[{flow.start}]", _ends(flow, failed=True)
     fails = (wanted,) if wanted in fails else fails
     doer = next((each for end in types_in(flow.succeeds) for each in _done_before(subject, end, early=True)), None)
-    undos = list(_undos(subject, doer)) if doer is not None else []
+    undos = list(subject.effects.undos(doer)) if doer is not None else []
     decides = deciding.asker(subject, undos[0], timers=True) if undos else None
     if decides is not None and decides.options.wait is not None:
         said = deciding.failure_of(subject, decides, undos[0])
@@ -103,10 +103,6 @@ def end_late(subject: Subject, flow: Flow, wanted: EventType | None = None) -> s
         return f"let a reaction{deciding.group(subject)} hear {late} and emit {end}"
     ends = [*(each for each in fails if each in subject.unsaid), *(each for each in doer.emits if each.failure)]
     return f"write {undo(subject, doer, [flow.start], next(iter(ends), None), late=True)}"
-
-
-def _undos(subject: Subject, doer: Contract) -> tuple[Contract, ...]:
-    return subject.effects.compensations.get(doer.path, ())
 
 
 def undo(
@@ -175,7 +171,7 @@ def _wanted(subject: Subject, kind: EventType, *, failed: bool) -> list[EventTyp
 def _effect_meant(subject: Subject, kind: EventType) -> EventType | None:
     """What a compensation takes for the effect of its reaction, which says this instead."""
     for doer in subject.emitters(kind):
-        for undo in _undos(subject, doer):
+        for undo in subject.effects.undos(doer):
             given = [one for each in undo.givens for one in each.types]
             for one in [*given, *(one for one in undo.hears if one in subject.unsaid)]:
                 needs = types_in(undo.options.needs) if undo.options.needs is not None else ()
@@ -200,32 +196,26 @@ def say(subject: Subject, kind: EventType) -> str:
 
 def take_instead(subject: Subject, contract: Contract, kind: EventType) -> str:
     """What a reaction meant that takes what nobody says: the effect that it undoes, the deadline, or a loose end."""
-    paths, undone = subject.paths, _undone(subject, contract)
+    paths, undone = subject.paths, subject.effects.undone(contract)
     if undone is not contract and not contract.effect_types:
         effect = next((each for each in undone.emits if not each.failure), None)
         if effect is not None:
             return f"take {effect} if that is meant, which {undone.name} emits"
     late = [f"FlowTimedOut[{flow.start}]" for flow in subject.flows if is_late_unheard(subject, flow)]
     is_stopped = bool(lacking(contract, subject.said))
-    if late and is_stopped and _is_bad_news(subject, contract):
+    if late and is_stopped and (undone is not contract or set(contract.emits) <= paths.bad):
         return f"take {late[0]} if that is meant, which nobody hears"
-    if late and contract.options.compensates is not None:
+    if late and undone is not contract:
         return f"let a reaction{deciding.group(subject)} hear {late[0]}, which nobody does, and emit {kind}"
     if not is_stopped:
         return ""
     ends = subject.ends.union(subject.choreography.outgoing)
     needed = [types_in(each.options.needs) for each in subject.contracts if each.options.needs is not None]
-    known = paths.bad.union(
-        wanted_by(contract), undone.emits, (flow.start for flow in subject.flows), paths.hearers, *needed
-    )
+    starts = {flow.start for flow in subject.flows}
+    known = paths.bad.union(wanted_by(contract), undone.emits, starts, paths.hearers, *needed)
     loose = [each for each in subject.said - known if not paths.leads_to(each, ends)]
     loose = [each for each in loose if not subject.leads(contract, each)]
     return f"take {loose[0]} if that is meant: nothing else goes on from it" if len(loose) == 1 else ""
-
-
-def _is_bad_news(subject: Subject, contract: Contract) -> bool:
-    """Whether it runs where something failed, as far as its own words tell."""
-    return contract.options.compensates is not None or set(contract.emits) <= subject.paths.bad
 
 
 def _near(subject: Subject, kind: EventType, others: Collection[EventType]) -> EventType | None:
@@ -261,7 +251,7 @@ def _done_before(subject: Subject, kind: EventType, *, early: bool = False) -> I
     """What took effect before an event and is to be undone, the last first; `early`: also if its undo leads there."""
     seen, todo, is_late = {kind}, [kind], False
     while todo:
-        causes = [_undone(subject, each) for each in subject.emitters(todo.pop(0))]
+        causes = [subject.effects.undone(each) for each in subject.emitters(todo.pop(0))]
         before = [one for each in causes for one in sorted(wanted_by(each, unless=False), key=str)]
         late = [one.inner for one in before if one.cls is FlowTimedOut]  # then all may have been done, or a part
         before += [end for flow in subject.flows if flow.start in late for end in types_in(flow.succeeds)]
@@ -270,7 +260,7 @@ def _done_before(subject: Subject, kind: EventType, *, early: bool = False) -> I
         seen |= set(before)
         todo += before
         for doer in [each for one in before for each in subject.emitters(one)]:
-            is_asked = any(_is_asked(subject, each, kind) for each in _undos(subject, doer))
+            is_asked = any(_is_asked(subject, each, kind) for each in subject.effects.undos(doer))
             is_pivot = bool(doer.options.pivot)
             is_open = early or (doer not in causes and (not is_late if is_pivot else not is_asked))
             if is_open and subject.effects.is_effect(doer):
@@ -289,12 +279,6 @@ def goes_on_beside(subject: Subject, contract: Contract) -> bool:
         return True
     others = [each for kind in contract.hears for each in subject.hearers(kind) if each is not contract]
     return any(not subject.goes_on.isdisjoint(each.emits) for each in others)
-
-
-def _undone(subject: Subject, contract: Contract) -> Contract:
-    """What a compensation compensates; any other reaction itself."""
-    undone = contract.options.compensates
-    return contract if undone is None else subject.choreography.contracts[f"{contract.service}.{undone}"]
 
 
 def _closers(subject: Subject, kind: EventType) -> Iterator[Contract]:

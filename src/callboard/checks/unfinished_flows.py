@@ -48,9 +48,8 @@ def _told_where(subject: Subject, world: World, flow: Flow, state: int) -> tuple
     runs = [each for each in world.happenings(state) if each.contract is not None]
     unknown = next((each.contract for each in runs if each.note == OUTCOME_UNKNOWN), None)
     if unknown is not None and unknown.effect_types:
-        undone = subject.choreography.contracts[f"{unknown.service}.{unknown.options.compensates}"]
         return (
-            f"where nobody knows what {undone.name} did and {unknown.name} is asked to undo it",
+            f"where nobody knows what {unknown.options.compensates} did and {unknown.name} is asked to undo it",
             f"{mending.answer(unknown)}; with None it settles the matter under ctx.key_of",
         )
     stop = _stop(subject, flow, runs)

@@ -200,7 +200,8 @@ class World:
         effects, waiting = self.extraction.effects, self.waiting(state)
         next_ = {contract.path for contract, what in waiting if what == ITS_TURN}
         for each in self.standing(state):
-            undo = next(iter(sorted(next_ & effects.undoers(each))), None)
+            undos = {it.path for it in (*effects.undos(each), *effects.alike(each))}
+            undo = next(iter(sorted(next_ & undos)), None)
             until = f" until {undo} runs, which is still to come" if undo else ""
             lines.append(f"the effect of {each.path} stands ({_named(effects.shared(each)) or 'a pivot'}){until}")
         lines += [f"nobody knows whether {each.path} took effect" for each in self.standing(state, "unknown")]
