@@ -70,11 +70,15 @@ def asker(subject: Subject, undo: Contract, *, timers: bool = False) -> Contract
     return None
 
 
-def group(subject: Subject) -> str:
-    """Where a flow is decided, as part of a sentence: the once= group of what leads to success. Empty if none is."""
-    ends = subject.paths.successes()
-    for each in subject.contracts:
-        if each.options.once is not None and subject.leads(each, *ends):
+def group(subject: Subject, kind: EventType | None = None, heard: Collection[EventType] = ()) -> str:
+    """Where it is decided whether a flow succeeds, as part of a sentence: the once= group of what leads to the other
+    end than this event (None: than the deadline), and not to what is heard. Empty if none is.
+    """
+    good = subject.paths.successes()
+    is_good = kind is not None and subject.paths.leads_to(kind, good)
+    for each in [it for it in subject.contracts if it.options.once is not None and subject.leads(it, *subject.ends)]:
+        is_before = any(subject.leads(one, *heard) for one in (each, *rivals(subject, each)))
+        if subject.leads(each, *good) is not is_good and not is_before:
             return f' of {each.service}, once="{each.options.once}",'
     return ""
 

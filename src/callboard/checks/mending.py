@@ -33,7 +33,7 @@ def hear(subject: Subject, kind: EventType) -> str:
         waits = "" if wanted is None else f": {_waiting(subject, wanted)} for {wanted}"
         return f"undo {doer.name}: {undo(subject, doer, [kind], wanted)}{waits}"
     if goal and not bad:
-        return f"let a reaction hear {kind}{goal}; or {instead.format(wanted)}"
+        return f"let a reaction{deciding.group(subject, wanted, [kind])} hear {kind}{goal}; or {instead.format(wanted)}"
     asker = deciding.asker(subject, undos[0]) if undos else None
     listeners = [*([asker] if asker is not None else []), *undos]
     listeners += _closers(subject, kind) if bad else _hearers_instead(subject, kind)
@@ -90,14 +90,18 @@ def end_late(subject: Subject, flow: Flow, wanted: EventType | None = None) -> s
     """
     late, fails = f"FlowTimedOut[{flow.start}]", _ends(flow, failed=True)
     fails = (wanted,) if wanted in fails else fails
-    doer = next((each for end in types_in(flow.succeeds) for each in _done_before(subject, end, early=True)), None)
-    undos = list(subject.effects.undos(doer)) if doer is not None else []
-    decides = deciding.asker(subject, undos[0], timers=True) if undos else None
-    if decides is not None and decides.options.wait is not None:
-        said = deciding.failure_of(subject, decides, undos[0])
+    doers = [each for end in types_in(flow.succeeds) for each in _done_before(subject, end, early=True)]
+    firsts = [each for doer in doers for each in subject.effects.undos(doer)[:1]]
+    asked = ((each, undo) for undo in firsts if (each := deciding.asker(subject, undo, timers=True)) is not None)
+    decides, asks = next(asked, (None, None))
+    if decides is not None and asks is not None and decides.options.wait is not None:
+        said = deciding.failure_of(subject, decides, asks)
         return f'let a reaction of {decides.service}, once="{decides.options.once}", hear {late} and emit {said}'
-    if undos:
-        return f"let {(decides or undos[0]).name} hear {late} too"
+    if decides is not None:
+        return f"let {decides.name} hear {late} too"
+    doer = next(iter(doers), None)
+    if doer is not None and subject.effects.undos(doer):
+        return f"let {subject.effects.undos(doer)[0].name} hear {late} too"
     if doer is None:
         end = fails[0] if fails else "an event of fails="
         return f"let a reaction{deciding.group(subject)} hear {late} and emit {end}"
@@ -191,7 +195,8 @@ def say(subject: Subject, kind: EventType) -> str:
         left = [each for each in left if (each in subject.paths.bad) == (kind in subject.paths.bad)]
     elif len(left) > 1:
         return ""
-    return f"let a reaction hear {' | '.join(map(str, left))}, which nobody does, and emit {kind}" if left else ""
+    heard, group = " | ".join(map(str, left)), deciding.group(subject, kind, left)
+    return f"let a reaction{group} hear {heard}, which nobody does, and emit {kind}" if left else ""
 
 
 def take_instead(subject: Subject, contract: Contract, kind: EventType) -> str:
