@@ -425,6 +425,12 @@ def send(held: Held, noted: Noted) -> Sent: ...
 
 flows = [Flow("order", key="order", starts=Ordered, succeeds=Sent)]
 """
+SAYS_NOTHING = """
+@stock.reaction
+def hold(ordered: Ordered, note: Note) -> None: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]
+"""
 
 # of each: the text, the code of a finding in it, and a part of its title or of its fix
 TOLD: dict[str, tuple[str, str, str]] = {
@@ -479,8 +485,7 @@ TOLD: dict[str, tuple[str, str, str]] = {
         "CB201", "let refund take `Paid | None`: it then runs there too, and says Refunded; with None it settles",
     ),
     "a step that says nothing": (
-        "@stock.reaction\ndef hold(ordered: Ordered, note: Note) -> None: ...\n\n"
-        'flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]\n',
+        SAYS_NOTHING,
         "CB301", "let hold emit Held, or name what comes before it in a completion of order",
     ),
     "a join with an undo that was skipped": (

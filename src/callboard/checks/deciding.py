@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from callboard.checks.extraction import Happening
-from callboard.checks.subject import Subject
+from callboard.checks.subject import Subject, wanted_by
 from callboard.checks.world import World
 from callboard.contract import Contract, holds
 from callboard.event import EventType
@@ -72,13 +72,14 @@ def asker(subject: Subject, undo: Contract, *, timers: bool = False) -> Contract
 
 def group(subject: Subject, kind: EventType | None = None, heard: Collection[EventType] = ()) -> str:
     """Where it is decided whether a flow succeeds, as part of a sentence: the once= group of what leads to the other
-    end than this event (None: than the deadline), and not to what is heard. Empty if none is.
+    end than this event (None: than the deadline). Empty if none is, or if that says what is heard, or waits for it.
     """
     good = subject.paths.successes()
     is_good = kind is not None and subject.paths.leads_to(kind, good)
     for each in [it for it in subject.contracts if it.options.once is not None and subject.leads(it, *subject.ends)]:
-        is_before = any(subject.leads(one, *heard) for one in (each, *rivals(subject, each)))
-        if subject.leads(each, *good) is not is_good and not is_before:
+        members = (each, *rivals(subject, each))
+        is_in_line = any(subject.leads(one, *heard) or kind in wanted_by(one) for one in members)
+        if subject.leads(each, *good) is not is_good and not is_in_line:
             return f' of {each.service}, once="{each.options.once}",'
     return ""
 

@@ -315,7 +315,7 @@ class Extraction:
             off |= self.bits.of("once", contract.service, options.once, slot.line)
         if options.compensates is not None and answers(contract):
             off |= self.bits.of("answered", contract.path, slot.line)
-        if self._may_die(contract, instance.kind):
+        if self.instances.failure_is_heard(contract, instance.kind):
             off |= self.bits.of("dead", contract.path, slot.line)
         for kind in types_in(options.unless) if options.unless is not None else ():
             off |= self.seen(kind)
@@ -328,7 +328,7 @@ class Extraction:
             for shape, good in ((flow.succeeds, True), (flow.fails, False)):
                 for way in ways(shape) if shape is not None else ():
                     if kind in way:
-                        seen = self._all_seen(way)
+                        seen = union(map(self.seen, way))
                         given = self.verdict(flow, good=good) | self._fresh
                         switches.append(Switch(on=seen, off=self.verdicts(flow), set=given))
         if switches:
@@ -346,9 +346,6 @@ class Extraction:
             Switch(on=undone | self.verdict(flow, good=True), set=self.bits.of("hollow", path, flow.name))
             for flow in self.flows
         ]
-
-    def _all_seen(self, way: Iterable[EventType]) -> int:
-        return union(map(self.seen, way))
 
     def _close_waits(self) -> Iterator[Switch]:
         """What waits is no longer needed: timers, halves of joins, prerequisites that have not come."""
@@ -378,7 +375,7 @@ class Extraction:
     def _needed(self, contract: Contract) -> list[int]:
         """The memories any of which is enough for its prerequisites."""
         needs = contract.options.needs
-        return [0] if needs is None else [self._all_seen(way) for way in ways(needs)]
+        return [0] if needs is None else [union(map(self.seen, way)) for way in ways(needs)]
 
     def _behind(self, contract: Contract, slot: Slot) -> int:
         """Deliveries of what it needs to other reactions of its service: those go first."""
@@ -420,11 +417,9 @@ class Extraction:
         switches = (*run.switches, Switch(set=tried | unknown))
         happening = Happening(run.contract, run.slot.heard, note=ATTEMPT_FAILED)
         self.transitions.append(Transition(run.on, run.off | tried, switches, happening))
-        asked = union(map(self.slot_bit, self._asks(run.contract)))
+        undos = self.effects.undos(run.contract)
+        asked = union(self.slot_bit(slot) for each in undos for slot in self.by_path.get(each.path, ()))
         self._build_ends(Run(run.contract, run.slot, tried, asked, (Switch(clear=tried | unknown),)))
-
-    def _asks(self, contract: Contract) -> list[Slot]:
-        return [slot for each in self.effects.undos(contract) for slot in self.by_path.get(each.path, ())]
 
     def _is_tried_again(self, contract: Contract) -> bool:
         """Whether it matters that a compensation may come between two attempts."""
@@ -434,13 +429,10 @@ class Extraction:
             and contract.options.retry.max_attempts > 1
         )
 
-    def _may_die(self, contract: Contract, kind: EventType | None) -> bool:
-        return self.instances.failure_is_heard(contract, kind)
-
     def _build_ends(self, run: Run) -> None:
         """Every way in which a run may end that takes up this delivery."""
         contract, heard = run.contract, run.slot.heard
-        if self._may_die(contract, heard.kind if heard is not None else None):
+        if self.instances.failure_is_heard(contract, heard.kind if heard is not None else None):
             self._build_death(run)
         if contract.options.compensates is not None:
             self._build_compensation(run)
@@ -583,7 +575,7 @@ class Extraction:
                 gone |= self.bits.of("tried", other) if self._is_tried_again(undone) else 0
                 gone |= self.bits.of("timer", other) if undone.options.wait is not None else 0
                 closed |= self.bits.of("closed", undone.path, other.line)
-                if self._may_die(undone, other.heard.kind if other.heard else None):
+                if self.instances.failure_is_heard(undone, other.heard.kind if other.heard else None):
                     gone |= self.bits.of("dead", undone.path, other.line)
         if answers(contract):
             closed |= self.bits.of("answered", contract.path, slot.line)

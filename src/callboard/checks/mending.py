@@ -22,9 +22,8 @@ def hear(subject: Subject, kind: EventType) -> str:
     bad = kind in subject.paths.bad
     wanted = next(iter(_wanted(subject, kind, failed=bad)), None)
     goal = "" if wanted is None else f" and emit {wanted}: {_waiting(subject, wanted)} for it"
-    doer = next(_done_before(subject, kind), None) if bad else None
-    if doer is not None and doer.options.pivot and not subject.flows:
-        doer = None  # there is no end to go on to, and it is not to be undone
+    doers = _done_before(subject, kind) if bad else ()
+    doer = next((each for each in doers if subject.flows or not each.options.pivot), None)  # no end, no pivot
     if doer is not None and doer.options.pivot:
         return _go_on_after(subject, doer, kind)
     undos = list(subject.effects.undos(doer)) if doer is not None else []
@@ -93,20 +92,18 @@ def end_late(subject: Subject, flow: Flow, wanted: EventType | None = None) -> s
     doers = [each for end in types_in(flow.succeeds) for each in _done_before(subject, end, early=True)]
     firsts = [each for doer in doers for each in subject.effects.undos(doer)[:1]]
     asked = ((each, undo) for undo in firsts if (each := deciding.asker(subject, undo, timers=True)) is not None)
-    decides, asks = next(asked, (None, None))
-    if decides is not None and asks is not None and decides.options.wait is not None:
+    for decides, asks in asked:
+        if decides.options.wait is None:
+            return f"let {decides.name} hear {late} too"
         said = deciding.failure_of(subject, decides, asks)
         return f'let a reaction of {decides.service}, once="{decides.options.once}", hear {late} and emit {said}'
-    if decides is not None:
-        return f"let {decides.name} hear {late} too"
-    doer = next(iter(doers), None)
-    if doer is not None and subject.effects.undos(doer):
-        return f"let {subject.effects.undos(doer)[0].name} hear {late} too"
-    if doer is None:
+    if not doers:
         end = fails[0] if fails else "an event of fails="
         return f"let a reaction{deciding.group(subject)} hear {late} and emit {end}"
-    ends = [*(each for each in fails if each in subject.unsaid), *(each for each in doer.emits if each.failure)]
-    return f"write {undo(subject, doer, [flow.start], next(iter(ends), None), late=True)}"
+    if subject.effects.undos(doers[0]):
+        return f"let {firsts[0].name} hear {late} too"
+    ends = [*(each for each in fails if each in subject.unsaid), *(each for each in doers[0].emits if each.failure)]
+    return f"write {undo(subject, doers[0], [flow.start], next(iter(ends), None), late=True)}"
 
 
 def undo(
@@ -123,8 +120,8 @@ def undo(
     A row is found by its key: where what is heard has none, the effect has to be there.
     """
     done = [kind for kind in doer.emits if not kind.failure]
-    lost = [key for key in _keys(doer) if not _all_carry(key, heard)]
-    is_needed = any(_all_carry(key, done) for key in lost)
+    rows = [each.state.key for each in doer.states if each.form in ("row", "maybe")]
+    is_needed = any(_all_carry(key, done) and not _all_carry(key, heard) for key in rows)
     taken = [f"done: {' | '.join(map(str, [*done, *([] if is_needed else [None])]))}"] if done else []
     taken += [f"{name}: {kind}" for name, kind in changes(subject, doer, heard, done)]
     takes, emits = f" and takes `{', '.join(taken)}`" if taken else "", f", and emits {emitted}" if emitted else ""
@@ -143,10 +140,6 @@ def changes(subject: Subject, doer: Contract, *given: Collection[EventType]) -> 
             is_found = any(_all_carry(each.state.key, kinds) for kinds in given)
             found.append((each.name, form[each.form if is_found else "any"].format(each.state)))
     return found + [(each.name, each.port.__name__) for each in doer.ports]
-
-
-def _keys(contract: Contract) -> list[str]:
-    return [each.state.key for each in contract.states if each.form in ("row", "maybe")]
 
 
 def _all_carry(key: str, kinds: Collection[EventType]) -> bool:

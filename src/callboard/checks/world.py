@@ -201,16 +201,12 @@ class World:
         next_ = {contract.path for contract, what in waiting if what == ITS_TURN}
         for each in self.standing(state):
             undos = {it.path for it in (*effects.undos(each), *effects.alike(each))}
-            undo = next(iter(sorted(next_ & undos)), None)
+            undo, shared = min(next_ & undos, default=""), ", ".join(effects.names(effects.shared(each))) or "a pivot"
             until = f" until {undo} runs, which is still to come" if undo else ""
-            lines.append(f"the effect of {each.path} stands ({_named(effects.shared(each)) or 'a pivot'}){until}")
+            lines.append(f"the effect of {each.path} stands ({shared}){until}")
         lines += [f"nobody knows whether {each.path} took effect" for each in self.standing(state, "unknown")]
         lines += [f"{contract.path} waits for {what}" for contract, what in waiting if what != ITS_TURN]
         return (*lines, MAY_BE_SHORTER) if state in self._may_be_shorter else tuple(lines)
-
-
-def _named(shared: frozenset[object]) -> str:
-    return ", ".join(sorted(str(getattr(each, "__name__", each)) for each in shared))
 
 
 def _folded(number: int) -> Step:
