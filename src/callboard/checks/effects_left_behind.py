@@ -65,7 +65,8 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, states:
         return f"{stays}: {title}", fix
     asked = next((each for each in undoers if not deciding.excludes(subject, causes, each)), None)
     if asked is not None:
-        return f"{stays}: {asked.name} is not asked", f"let {asked.name} hear {_why(causes)} too"
+        why = _why([each for each in causes if each not in asked.emits])
+        return f"{stays}: {asked.name} is not asked", f"let {asked.name} hear {why} too"
     pivots = [each for each in subject.contracts if each.options.pivot and each.service == contract.service]
     shared = subject.effects.shared
     settled = next((each for each in pivots if shared(each) & shared(contract)), None)

@@ -50,11 +50,10 @@ def _touches(subject: Subject, undoer: Contract, doer: Contract) -> bool:
 
 
 def _idle(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
-    what = named(subject.effects.names(subject.effects.shared(doer)))
-    how = "only reads" if {it.state for it in undoer.states} & {it.state for it in doer.states} else "does not take"
-    written = ", ".join(
-        f"{name}: {kind}" for name, kind in mending.changes(subject, doer, undoer.hears, undoer.effect_types)
-    )
+    changed = subject.effects.shared(doer)
+    what = named(subject.effects.names(changed))
+    how = "does not take" if changed.isdisjoint(it.state for it in undoer.states) else "only reads"
+    written = ", ".join(map(": ".join, mending.changes(subject, doer, undoer.hears, undoer.effect_types)))
     return at_reaction(
         undoer,
         CHECK,
