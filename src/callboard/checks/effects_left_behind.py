@@ -73,14 +73,12 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, states:
     if settled is not None and subject.paths.on_failure(contract):
         title = f"{stays}; {contract.name} looks like what settles {settled.name}, a pivot"
         return title, f"write compensates={settled.name} on {contract.name}"
-    nobody = (
-        f"{undoers[0].name} is in one once= group with what says {_why(causes)}" if undoers else "nothing undoes it"
-    )
+    group = f"{undoers[0].name} shares a once= group with what says {_why(causes)}" if undoers else ""
     every = set[EventType]().union(*map(world.said, states))
     keeps, undo = f'say keeps="<reason>" on {contract.name}', undo_of(subject, contract, every)
     if subject.paths.on_failure(contract):  # news of the failure, mostly
-        return f"{stays}: {nobody}", f"{keeps}, if it is meant to stay; or {undo}"
-    return f"{stays}: {nobody}", f"{undo}; or {keeps}"
+        return f"{stays}: {group or 'nothing undoes it'}", f"{keeps}, if it is meant to stay; or {undo}"
+    return f"{stays}: {group or 'nothing undoes it'}", f"{undo}; or {keeps}"
 
 
 def undo_of(subject: Subject, contract: Contract, said: set[EventType]) -> str:

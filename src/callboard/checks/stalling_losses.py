@@ -40,7 +40,8 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 def _leaves(subject: Subject, flow: Flow) -> bool:
     """Whether nobody undoes anything when the deadline passes, and there is something to undo."""
-    return mending.is_late_unheard(subject, flow) and any(map(subject.effects.is_effect, subject.contracts))
+    effects = (each for each in subject.contracts if subject.effects.is_effect(each))
+    return mending.is_late_unheard(subject, flow) and any(map(subject.effects.shared, effects))
 
 
 class Losing:
