@@ -492,6 +492,14 @@ TOLD: dict[str, tuple[str, str, str]] = {
         JOIN, "CB303", "let release take `Held | None`: it then runs there too, and says Released",
     ),
     "a join with what is missing further up": (NOTES, "CB303", "mend what comes before it: note waits for Packed"),
+    "a timer that only its own event goes on beside": (
+        CHECKS["CB306"].broken.replace("paid: Paid", "ordered: Ordered").replace("-> Closed", "-> None"),
+        "CB306", "name what goes on beside it in unless=",
+    ),
+    "an end that an effect stands for": (
+        HOLD.replace("fails=Released", "fails=Held").replace("compensates=hold", "keeps='a note'"),
+        "CB201", "that hears Declined and takes `done: Held | None, shelf: Shelf`",
+    ),
     "a list that is empty, where its event is an end": (
         PARTS.replace("list[Packed] | SoldOut", "list[Packed] | None"), "CB301", "write `-> list[Packed] | SoldOut`",
     ),

@@ -113,9 +113,8 @@ def _unsettled(subject: Subject, contract: Contract, said: set[EventType], cause
         fix = f"{mending.answer(heard, kinds)}; with None it settles the matter under ctx.key_of"
         more = "" if kinds else f"let {contract.name} emit an event, and let {heard.name} take that as `| None`"
         return f"{title}nobody settles it", more or fix
-    names = [each.name for each in undoers]
-    title += f"{named(names)} {'is' if len(names) == 1 else 'are'} not asked"
-    return title, f"let {names[0]} hear {_why(causes)} too"
+    title += f"{named(each.name for each in undoers)} {'is' if len(undoers) == 1 else 'are'} not asked"
+    return title, f"let {undoers[0].name} hear {_why(causes)} too"
 
 
 def _causes(subject: Subject, contract: Contract, said: set[EventType]) -> list[EventType]:

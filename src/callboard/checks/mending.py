@@ -13,8 +13,8 @@ from callboard.flow import Flow
 ALIKE = 0.8  # two names, of which one may be a slip of the other
 
 
-def hear(subject: Subject, kind: EventType) -> str:
-    """What should become of an event that nobody goes on from: the best that can be said. Empty where nothing can."""
+def hear(subject: Subject, kind: EventType, flow: Flow | None = None) -> str:
+    """What should become of an event that nobody goes on from (in this flow): the best that can be said, if any is."""
     instead = "emit {} instead" if subject.emitters(kind) else "name {} in incoming= instead"
     meant = _near(subject, kind, subject.unsaid) or _effect_meant(subject, kind)
     if meant is not None:
@@ -43,7 +43,7 @@ def hear(subject: Subject, kind: EventType) -> str:
         )
     if goal:
         return f"let a reaction hear {kind}{goal}"
-    end = f"name {kind} in fails= of {_flows(subject, kind)[0].name}" if bad and subject.flows else ""
+    end = f"name {kind} in fails= of {(flow or _flows(subject, kind)[0]).name}" if bad and subject.flows else ""
     return f"{end}, or let a reaction undo what was done before it" if end else ""
 
 
@@ -125,6 +125,7 @@ def undo(
     taken = [f"done: {' | '.join(map(str, [*done, *([] if is_needed else [None])]))}"] if done else []
     taken += [f"{name}: {kind}" for name, kind in changes(subject, doer, heard, done)]
     takes, emits = f" and takes `{', '.join(taken)}`" if taken else "", f", and emits {emitted}" if emitted else ""
+    heard = [each for each in heard if each not in done]
     hears = f"FlowTimedOut[{named(heard)}]" if late else named(heard) or "what makes the flow fail"
     return f"a reaction of {doer.service} with compensates={doer.name} that hears {hears}{takes}{emits}"
 

@@ -16,11 +16,12 @@ def find(subject: Subject) -> Iterator[Finding]:
             continue
         if options.unless is None:
             if beside := _goes_on_beside(subject, contract):
+                stops = " | ".join(sorted(str(each) for each in beside if each not in contract.hears))
                 yield at_reaction(
                     contract,
                     CHECK,
                     f"nothing stops the timer of {contract.name} while the flow goes on",
-                    f"name {' | '.join(sorted(map(str, beside)))} in unless=, or what else leaves it nothing to say",
+                    f"name {stops or 'what goes on beside it'} in unless=, or what else leaves it nothing to say",
                 )
         elif not any(_can_come(subject, contract, kind) for kind in types_in(options.unless)):
             yield at_reaction(

@@ -59,7 +59,7 @@ def _told_where(subject: Subject, world: World, flow: Flow, state: int) -> tuple
         return f"where {stop.contract.name} emits nothing", _speak(subject, flow, stop.contract, stop.note)
     said = dict.fromkeys(each.kind for each in stop.emitted)
     last = next((each for each in said if not subject.is_taken(each)), next(iter(said)))
-    fix = mending.complete(subject, flow, world.said(state)) or mending.hear(subject, last)
+    fix = mending.complete(subject, flow, world.said(state)) or mending.hear(subject, last, flow)
     led = deciding.causes(list(world.happenings(state)), stop)
     failed = [one.kind for each in reversed(led) for one in each.emitted if one.kind in subject.paths.bad]
     if not failed and any(map(subject.paths.on_failure, subject.emitters(last))):
