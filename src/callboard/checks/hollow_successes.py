@@ -21,8 +21,7 @@ def find(subject: Subject) -> Iterator[Finding]:
                     continue
                 undoers = subject.effects.undos(contract)
                 way = list(world.happenings(state))
-                undo = next((it for it in way if it.contract in undoers), None)
-                undoer = undo.contract if undo is not None and undo.contract is not None else undoers[0]
+                undo, undoer = next((it, each) for it in way for each in undoers if it.contract is each)
                 about = world.bits.get("undone", contract.path, ()) | state & world.extraction.verdicts(flow)
                 yield at_reaction(
                     contract,
@@ -37,10 +36,10 @@ def find(subject: Subject) -> Iterator[Finding]:
                 break
 
 
-def _exclude(flow: Flow, way: list[Happening], undo: Happening | None, undoer: Contract) -> str:
+def _exclude(flow: Flow, way: list[Happening], undo: Happening, undoer: Contract) -> str:
     ends = types_in(flow.succeeds)
     sayers = [it.contract.path for it in way if it.contract and any(one.kind in ends for one in it.emitted)]
-    asks = undo.heard.kind if undo is not None and undo.heard is not None else "what asks it"
+    asks = undo.heard.kind if undo.heard is not None else "what asks it"
     return (
         f"let one service decide between {sayers[-1] if sayers else f'the success of {flow.name}'} and {asks}, in two "
         f"reactions with one once= group: {undoer.name} then runs only where the flow does not succeed"

@@ -125,7 +125,7 @@ def undo(
     taken = [f"done: {' | '.join(map(str, [*done, *([] if is_needed else [None])]))}"] if done else []
     taken += [f"{name}: {kind}" for name, kind in changes(subject, doer, heard, done)]
     takes, emits = f" and takes `{', '.join(taken)}`" if taken else "", f", and emits {emitted}" if emitted else ""
-    heard = [each for each in heard if each not in done]
+    heard = [each for each in heard if late or each not in done]
     hears = f"FlowTimedOut[{named(heard)}]" if late else named(heard) or "what makes the flow fail"
     return f"a reaction of {doer.service} with compensates={doer.name} that hears {hears}{takes}{emits}"
 
