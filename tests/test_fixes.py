@@ -440,14 +440,26 @@ flows = [Flow("order", key="order", starts=Ordered, succeeds=Held)]
 TOLD: dict[str, tuple[str, str, str]] = {
     "another of the group ran": (GROUP, "CB201", "release does not run: pack, of the same once= group, ran first"),
     "another of the group always runs": (GROUP, "CB105", "release never runs: pack, of the same once= group"),
-    "an end that a group keeps out": (GROUP, "CB104", 'take once="end" out of release: it runs once for what'),
+    "an end that a group keeps out": (GROUP, "CB104", 'take once="end" out of release'),
     "an undo that only reads": (
         HOLD.replace("held: Held, shelf: Shelf", "held: Held, shelf: Read[Shelf]"),
-        "CB203", "changes nothing that hold did: it only reads Shelf",
+        "CB203", "changes nothing that hold did: it takes no Shelf to change",
     ),
     "an undo that takes nothing": (
         HOLD.replace("held: Held, shelf: Shelf", "held: Held"),
         "CB203", "let release take `shelf: Shelf`, and take back there what hold did",
+    ),
+    "an undo that says only failures": (
+        HOLD.replace("-> Released: ...", "-> Failed: ...").replace("fails=Released", "fails=Failed"),
+        "CB203", "changes nothing that hold did: of a run that says only failures no change is kept",
+    ),
+    "a step that is over when it is to be waited for": (
+        """
+@desk.reaction(pivot=True)
+def confirm(ready: Ordered | Noted) -> Closed: ...
+
+flows, incoming = [Flow("order", key="order", starts=Ordered, succeeds=Closed)], Noted
+""", "CB304", "let confirm emit an event of its own, and let order wait for that too",
     ),
     "an undo of two, the first": (TWO, "CB203", "(compensates=hold) above release"),
     "an undo of two, the second": (TWO, "CB203", "It undoes hold too: write a reaction of its own for that"),
@@ -526,6 +538,45 @@ def test_an_undo_that_takes_the_effect_and_is_not_declared_is_shown_where_the_fl
     for finding in [each for each in found(TWO) if each.code == "CB203"]:
         assert [each.reaction for each in finding.steps] == ["", "hold", "pack", "charge", "release"]
         assert finding.end[-1].endswith("is recorded as done and not undone, stock.release as one more effect")
+
+
+def test_a_pair_that_never_comes_together_is_not_put_down_to_a_group() -> None:
+    lines = """
+@money.reaction
+def charge(ordered: Ordered) -> Paid | Declined: ...
+
+@desk.reaction(once="end")
+def complete(paid: Paid) -> Closed: ...
+
+@desk.reaction(once="end")
+def cancel(paid: Paid, why: Declined) -> Cancelled: ...
+
+flows = [Flow("order", key="order", starts=Ordered, succeeds=Closed, fails=Declined | Cancelled)]
+"""
+    (finding,) = [each for each in found(lines) if each.code == "CB105"]
+    assert "group" not in finding.title
+
+
+def test_a_letter_after_a_refusal_settles_no_pivot() -> None:
+    lines = """
+@desk.reaction
+def look(ordered: Ordered) -> Paid | Declined: ...
+
+@desk.reaction(pivot=True)
+def mail(paid: Paid, post: Post) -> Sent: ...
+
+@desk.reaction
+def sorry(why: Declined, post: Post) -> Noted: ...
+
+flows, outgoing = [Flow("order", key="order", starts=Ordered, succeeds=Sent, fails=Declined)], Noted
+"""
+    first, *_ = [each for each in found(lines) if each.code == "CB201"]
+    assert first.fix.startswith('say keeps="<reason>" on sorry')
+
+
+def test_an_undo_that_another_carries_out_is_one() -> None:
+    lines = HOLD.replace("held: Held, shelf: Shelf", "held: Held")
+    assert "CB203" not in [each.code for each in found(f"{lines}outgoing = Released")]
 
 
 def test_an_undo_by_a_counter_entry_elsewhere_is_one() -> None:

@@ -33,8 +33,7 @@ def _fix(subject: Subject, contract: Contract, missing: EventType, said: Collect
     if not sayers:
         return f"let a reaction say {missing}, or take it out of {contract.name}"
     return mending.upstream(subject, missing, said) or (
-        f"let a reaction say {missing} that comes to it: {named(sayers)} could, and never "
-        f"{'does' if len(sayers) == 1 else 'do'}"
+        f"let a reaction say {missing} that comes to it: {named(sayers)} could, and never did"
     )
 
 

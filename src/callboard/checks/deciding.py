@@ -106,16 +106,11 @@ def rivals(subject: Subject, contract: Contract) -> list[Contract]:
 def kept_out(
     subject: Subject, contract: Contract, ran: Collection[str], said: Collection[EventType]
 ) -> tuple[str, str]:
-    """Why a reaction did not run where these did and that was said: another of its once= group, or unless=; and what
-    lets it run. Empty where it is neither.
-    """
-    first = next((each for each in rivals(subject, contract) if each.path in ran), None)
+    """Whether once= or unless= kept a reaction out where these ran and that was said, and what lets it run; else ""."""
+    first = next((each for each in rivals(subject, contract) if each.path in ran and contract.path not in ran), None)
     if first is not None:
-        why = (
-            "it runs once for what it undoes without" if contract.options.compensates is not None else "or let both run"
-        )
-        fix = f'take once="{contract.options.once}" out of {contract.name}: {why}'
-        return f"{first.name}, of the same once= group, ran first", fix
+        out = f'take once="{contract.options.once}" out of {contract.name}'
+        return f"{first.name}, of the same once= group, ran first", out
     unless = contract.options.unless
     if unless is not None and holds(unless, set(said)):
         return f"unless= keeps it out once {unless} was said", f"take unless= out of {contract.name}"
@@ -124,9 +119,10 @@ def kept_out(
 
 def never_runs(subject: Subject, contract: Contract) -> tuple[str, str]:
     """The same, of one that never runs though all that it hears is said somewhere."""
-    if contract.path in subject.runs or not subject.ever_said.issuperset(contract.hears):
+    worlds = [each for each in subject.worlds if each.ever_said.issuperset(contract.hears)]
+    if contract.path in subject.runs or contract.is_join or not worlds:  # the parts of a join may never come together
         return "", ""
-    return kept_out(subject, contract, subject.runs, subject.ever_said)
+    return kept_out(subject, contract, worlds[0].runs, worlds[0].ever_said)
 
 
 def excludes(subject: Subject, kinds: Collection[EventType], hearer: Contract) -> bool:

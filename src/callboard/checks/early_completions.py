@@ -7,7 +7,7 @@ from callboard.checks import effects_left_behind
 from callboard.checks.paths import named
 from callboard.checks.subject import Subject, at_reaction, told
 from callboard.checks.world import World
-from callboard.contract import Contract
+from callboard.contract import Contract, types_in, ways
 from callboard.flow import Flow
 
 
@@ -30,13 +30,17 @@ def find(subject: Subject) -> Iterator[Finding]:
 def _fix(subject: Subject, world: World, flow: Flow, contract: Contract, state: int) -> str:
     """After a success the flow has to wait; a failed one waits for the compensations that were asked."""
     if world.verdict(flow, state) is False:
-        if subject.paths.on_failure(contract):
+        if subject.paths.on_failure(contract) and not contract.options.pivot:
             return f'say keeps="<reason>" on {contract.name}, if it may run once the flow has failed'
         undo = effects_left_behind.undo_of(subject, contract, world.said(state))
         return f"{undo}: that also keeps {contract.name} from running once the flow has failed"
-    kinds = [kind for kind in contract.emits if not kind.failure]
+    ends = {
+        *types_in(flow.succeeds),
+        *(kind for way in ways(flow.fails or flow.succeeds) if len(way) == 1 for kind in way),
+    }
+    kinds = [kind for kind in contract.emits if not kind.failure and kind not in ends]
     if not kinds:
-        return f"let {contract.name} emit an event, and let {flow.name} wait for that too"
+        return f"let {contract.name} emit an event of its own, and let {flow.name} wait for that too"
     return f"let {flow.name} wait for {named(kinds)} too: succeeds=tuple[..., {' | '.join(map(str, kinds))}]"
 
 

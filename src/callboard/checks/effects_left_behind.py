@@ -12,7 +12,7 @@ from callboard.checks.world import World
 from callboard.contract import Contract, types_in
 from callboard.event import EventType, ReactionFailed
 
-MANY = 40  # ends that are asked for what went wrong
+MANY = 12  # ends that are asked for what went wrong
 
 
 def find(subject: Subject) -> Iterator[Finding]:
@@ -46,8 +46,9 @@ def _groups(subject: Subject, world: World, contract: Contract) -> int:
 
 
 def _text(subject: Subject, world: World, contract: Contract, what: str, states: list[int]) -> tuple[str, str]:
-    state, said = states[0], world.said(states[0])
-    causes = list(dict.fromkeys(one for each in states for one in _causes(subject, contract, world.said(each))))
+    state, saids = states[0], list(map(world.said, states))
+    said, every = saids[0], set[EventType]().union(*saids)
+    causes = list(dict.fromkeys(one for each in saids for one in _causes(subject, contract, each)))
     if what == "unknown":
         return _unsettled(subject, contract, said, causes)
     undoers = subject.effects.undos(contract)
@@ -70,11 +71,11 @@ def _text(subject: Subject, world: World, contract: Contract, what: str, states:
     pivots = [each for each in subject.contracts if each.options.pivot and each.service == contract.service]
     shared = subject.effects.shared
     settled = next((each for each in pivots if shared(each) & shared(contract)), None)
-    if settled is not None and subject.paths.on_failure(contract):
+    is_late = any(kind.inner is not None for kind in contract.hears)  # a refusal needs no settling
+    if settled is not None and is_late and subject.paths.on_failure(contract):
         title = f"{stays}; {contract.name} looks like what settles {settled.name}, a pivot"
         return title, f"write compensates={settled.name} on {contract.name}"
     group = f"{undoers[0].name} shares a once= group with what says {_why(causes)}" if undoers else ""
-    every = set[EventType]().union(*map(world.said, states))
     keeps, undo = f'say keeps="<reason>" on {contract.name}', undo_of(subject, contract, every)
     if subject.paths.on_failure(contract):  # news of the failure, mostly
         return f"{stays}: {group or 'nothing undoes it'}", f"{keeps}, if it is meant to stay; or {undo}"
@@ -101,7 +102,9 @@ def _kept_out(subject: Subject, world: World, doer: Contract, undo: Contract, st
     kept, let = deciding.kept_out(subject, undo, ran, world.said(state))
     if kept:
         return f"{undo.name} does not run: {kept}", let
-    return f"{undo.name} does not undo it in each part", f"give {undo.name} the same per= as {doer.name}"
+    if undo.options.per != doer.options.per:
+        return f"{undo.name} does not undo it in each part", f"give {undo.name} the same per= as {doer.name}"
+    return f"{undo.name} is not asked for all of it", f"let {undo.name} hear what the flow fails with, and need no more"
 
 
 def _unsettled(subject: Subject, contract: Contract, said: set[EventType], causes: list[EventType]) -> tuple[str, str]:
@@ -113,8 +116,10 @@ def _unsettled(subject: Subject, contract: Contract, said: set[EventType], cause
         fix = f"{mending.answer(heard, kinds)}; with None it settles the matter under ctx.key_of"
         more = "" if kinds else f"let {contract.name} emit an event, and let {heard.name} take that as `| None`"
         return f"{title}nobody settles it", more or fix
-    title += f"{named(each.name for each in undoers)} {'is' if len(undoers) == 1 else 'are'} not asked"
-    return title, f"let {undoers[0].name} hear {_why(causes)} too"
+    return (
+        f"{title}nobody asks {named(each.name for each in undoers)}",
+        f"let {undoers[0].name} hear {_why(causes)} too",
+    )
 
 
 def _causes(subject: Subject, contract: Contract, said: set[EventType]) -> list[EventType]:

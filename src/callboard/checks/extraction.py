@@ -103,7 +103,7 @@ class Extraction:
             if name[0] in OBSERVED or name in ends or (name[0] == "applied" and name[1] in effects)
         )
 
-    # names of bits
+    # names of bits; of the effect of a reaction: applied, undone, twice, unknown, early, leaked, late
 
     def slot_bit(self, slot: Slot) -> int:
         """This delivery waits. A join that stands in no order waits where all its halves are there."""
@@ -124,10 +124,6 @@ class Extraction:
         if contract.gathered is not None:
             return [f"part {ordinal}" for ordinal in SEVERAL]
         return [each.name for each in contract.triggers]
-
-    def effect_bit(self, what: str, path: str, part: Part) -> int:
-        """`applied`, `undone`, `twice`, `unknown`, `early`, `leaked`, `late`, of this reaction's effect."""
-        return self.bits.of(what, path, part)
 
     def verdict(self, flow: Flow, *, good: bool) -> int:
         """The flow has succeeded, or failed."""
@@ -186,12 +182,9 @@ class Extraction:
         a, b = ([slot.heard.kind] if slot.heard else self.contracts[slot.path].hears for slot in (one, other))
         return any(self.paths.leads_to(x, b) for x in a) or any(self.paths.leads_to(x, a) for x in b)
 
-    def _order(self, first: Slot, second: Slot) -> int:
-        return self.bits.of("before", first, second)
-
     def _takes_up(self, slot: Slot) -> int:
         """The delivery and its place in every order."""
-        return self.slot_bit(slot) | union(self._order(slot, other) for other in self.rivals(slot))
+        return self.slot_bit(slot) | union(self.bits.of("before", slot, other) for other in self.rivals(slot))
 
     def taken_up(self, transition: Transition, path: str) -> list[Slot]:
         """The delivery that it takes up, if it is a run of this reaction and not only its timer that fires."""
@@ -280,7 +273,7 @@ class Extraction:
         for other in self.rivals(slot):
             for way in self._needed(self.contracts[other.path]):
                 ahead = self.slot_bit(other) | way
-                switches.append(Switch(on=on | ahead, off=off, set=self._order(other, slot)))
+                switches.append(Switch(on=on | ahead, off=off, set=self.bits.of("before", other, slot)))
         return [*switches, Switch(on=on, off=off, set=bit)]
 
     def _deliver_part(self, contract: Contract, slot: Slot, instance: Instance, off: int) -> list[Switch]:
@@ -341,7 +334,7 @@ class Extraction:
 
     def _missed(self, path: str) -> list[Switch]:
         """What was undone, where the flow succeeds."""
-        undone = self.effect_bit("undone", path, WHOLE)
+        undone = self.bits.of("undone", path, WHOLE)
         return [
             Switch(on=undone | self.verdict(flow, good=True), set=self.bits.of("hollow", path, flow.name))
             for flow in self.flows
@@ -397,7 +390,7 @@ class Extraction:
     def _build_runs(self, slot: Slot) -> None:
         contract = self.contracts[slot.path]
         bit = self.slot_bit(slot)
-        off = self._behind(contract, slot) | union(self._order(other, slot) for other in self.rivals(slot))
+        off = self._behind(contract, slot) | union(self.bits.of("before", other, slot) for other in self.rivals(slot))
         done = self.bits.of("joined", slot) if self._is_free_join(slot) else 0
         taken = Switch(clear=self._takes_up(slot), set=done)
         if contract.options.wait is not None:
@@ -413,7 +406,7 @@ class Extraction:
     def _build_attempts(self, run: Run) -> None:
         """An attempt fails, and a compensation may come before the next."""
         tried = self.bits.of("tried", run.slot)
-        unknown = self.effect_bit("unknown", run.contract.path, run.slot.part)
+        unknown = self.bits.of("unknown", run.contract.path, run.slot.part)
         switches = (*run.switches, Switch(set=tried | unknown))
         happening = Happening(run.contract, run.slot.heard, note=ATTEMPT_FAILED)
         self.transitions.append(Transition(run.on, run.off | tried, switches, happening))
@@ -452,7 +445,7 @@ class Extraction:
         later = union(self._takes_up(other) for other in self.by_path[contract.path] if other.line == slot.line)
         unknown = 0
         if contract.path in self.effects.compensations and contract.reaches_outside:
-            unknown = self.effect_bit("unknown", contract.path, slot.part)
+            unknown = self.bits.of("unknown", contract.path, slot.part)
         switches = [*run.switches, Switch(clear=later, set=unknown | self.bits.of("dead", contract.path, slot.line))]
         told = self.instances.failure_of(slot.heard) if slot.heard is not None else None
         emitted: tuple[Instance, ...] = ()
@@ -483,26 +476,26 @@ class Extraction:
             switches: list[Switch] = []
             for doer in self.effects.undeclared[path]:
                 for part in self.parts(doer.path):
-                    applied = self.effect_bit("applied", doer.path, part)
-                    switches.append(Switch(off=applied, set=self.effect_bit("early", doer.path, part)))
+                    applied = self.bits.of("applied", doer.path, part)
+                    switches.append(Switch(off=applied, set=self.bits.of("early", doer.path, part)))
                     switches.append(Switch(on=applied, clear=applied))
             return switches
-        late = Switch(on=self.bits.of("left", slot), set=self.effect_bit("late", path, slot.part))
+        late = Switch(on=self.bits.of("left", slot), set=self.bits.of("late", path, slot.part))
         if contract.options.keeps is not None and self.effects.shared(contract):
             return [late] if self.effects.takes(contract, outcome) else []
         is_effect = self.effects.is_effect(contract)
         if not (is_effect or path in self.effects.compensations) or not self.effects.takes(contract, outcome):
             return []
-        applied = self.effect_bit("applied", path, slot.part)
+        applied = self.bits.of("applied", path, slot.part)
         if not is_effect:
             return [Switch(set=applied)]
         switches = []
         if self._counts_twice(contract, slot):
-            ever = self.effect_bit("ever", path, slot.part)
-            switches += [Switch(on=ever, set=self.effect_bit("twice", path, slot.part)), Switch(set=ever)]
+            ever = self.bits.of("ever", path, slot.part)
+            switches += [Switch(on=ever, set=self.bits.of("twice", path, slot.part)), Switch(set=ever)]
         if any(contract in doers for doers in self.effects.undeclared.values()):
-            early = self.effect_bit("early", path, slot.part)
-            switches.append(Switch(on=early, set=self.effect_bit("leaked", path, slot.part)))
+            early = self.bits.of("early", path, slot.part)
+            switches.append(Switch(on=early, set=self.bits.of("leaked", path, slot.part)))
         if path not in self.effects.compensations:
             switches.append(late)
         return [*switches, Switch(set=applied)]
@@ -518,7 +511,7 @@ class Extraction:
         undone = self.effects.undone(contract)
         parts = [p for p in self.parts(undone.path) if slot.line in (WHOLE, p) or p == WHOLE] or [WHOLE]
         run = run.with_switches(*self._close(contract, undone, slot))
-        applied = [self.effect_bit("applied", undone.path, part) for part in parts]
+        applied = [self.bits.of("applied", undone.path, part) for part in parts]
         earlier = 0
         for bit in applied:
             self._undo(run._replace(on=run.on | bit, off=run.off | earlier), undone, sum(applied), parts)
@@ -526,7 +519,7 @@ class Extraction:
         self._without_effect(run._replace(off=run.off | earlier), undone, parts)
 
     def _unknown(self, undone: Contract, parts: Iterable[Part]) -> int:
-        return union(self.effect_bit("unknown", undone.path, part) for part in parts)
+        return union(self.bits.of("unknown", undone.path, part) for part in parts)
 
     def _undo(self, run: Run, undone: Contract, applied: int, parts: list[Part]) -> None:
         """An effect is known: it is undone. What a pivot did stays."""
@@ -538,7 +531,7 @@ class Extraction:
         else:
             heard = run.slot.heard
             harmless = heard is None or self.paths.leads_to(heard.kind, self.paths.successes())
-            mark = 0 if harmless else self.effect_bit("undone", undone.path, WHOLE)
+            mark = 0 if harmless else self.bits.of("undone", undone.path, WHOLE)
             run = run.with_switches(Switch(clear=applied, set=mark), *(self._missed(undone.path) if mark else ()))
         if answers(run.contract):
             run = run.with_switches(Switch(clear=self._unknown(undone, parts)))
@@ -548,7 +541,7 @@ class Extraction:
     def _without_effect(self, run: Run, undone: Contract, parts: list[Part]) -> None:
         """No effect is known. One that takes `E | None` runs all the same, also where an attempt has failed."""
         unknown = self._unknown(undone, parts)
-        uncertain = [self.effect_bit("unknown", undone.path, part) for part in parts] if undone.reaches_outside else []
+        uncertain = [self.bits.of("unknown", undone.path, part) for part in parts] if undone.reaches_outside else []
         if not answers(run.contract):
             self._add(run._replace(off=run.off | unknown), (), NOTHING_TO_UNDO)
             for bit in uncertain:
@@ -562,7 +555,7 @@ class Extraction:
             self._add(run._replace(off=run.off | unknown), outcome, "nothing to undo")
         for part, bit in zip(parts, uncertain, strict=False):
             for outcome in outcomes:
-                known = self.effect_bit("applied", undone.path, part) if outcome in took else 0
+                known = self.bits.of("applied", undone.path, part) if outcome in took else 0
                 settled = run._replace(on=run.on | bit).with_switches(Switch(clear=unknown, set=known))
                 self._add(settled, outcome, f"settles what {undone.name} may have done")
 

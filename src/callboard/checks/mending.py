@@ -172,9 +172,13 @@ def _effect_meant(subject: Subject, kind: EventType) -> EventType | None:
         for undo in subject.effects.undos(doer):
             given = [one for each in undo.givens for one in each.types]
             for one in [*given, *(one for one in undo.hears if one in subject.unsaid)]:
-                needs = types_in(undo.options.needs) if undo.options.needs is not None else ()
-                known = {*doer.emits, *needs, *(flow.start for flow in subject.flows)}
-                if one not in known and not undo.effect_types and not subject.paths.leads_to(one, [kind]):
+                known = {*doer.emits, *types_in(undo.options.needs), *(flow.start for flow in subject.flows)}
+                if (
+                    one not in known
+                    and one.failure is kind.failure
+                    and not undo.effect_types
+                    and not subject.paths.leads_to(one, [kind])
+                ):
                     return one
     return None
 

@@ -81,7 +81,7 @@ class Losing:
         unknown = 0
         if path in self.subject.effects.compensations and contract.reaches_outside:
             for part in self.world.extraction.parts(path):
-                unknown |= self.world.extraction.effect_bit("unknown", path, part)
+                unknown |= self.world.extraction.bits.of("unknown", path, part)
         return [chosen._replace(switches=(each.switches[0], Switch(set=unknown), Switch(set=self.lost)))]
 
     def stalls(self, flow: Flow, path: str, limit: int) -> bool:

@@ -43,22 +43,26 @@ def find(subject: Subject) -> Iterator[Finding]:
 
 
 def _touches(subject: Subject, undoer: Contract, doer: Contract) -> bool:
-    """Whether it can undo anything: it changes what its reaction changes, or talks to somebody outside about it."""
-    shared = subject.effects.shared
-    is_undone = subject.effects.is_effect(doer) and not doer.options.pivot
-    return not is_undone or bool(undoer.ports) or not shared(doer).isdisjoint(shared(undoer))
+    """Whether it can undo anything: outside, in what others see, or through another that hears it. Or it need not."""
+    shared, is_kept = subject.effects.shared, not undoer.emits or not all(kind.failure for kind in undoer.emits)
+    need_not = not subject.effects.is_effect(doer) or doer.options.pivot or undoer.options.keeps is not None
+    told = [it for kind in undoer.emits for it in subject.hearers(kind) if not shared(it).isdisjoint(shared(doer))]
+    goes_on = bool(told) or not set(undoer.emits).isdisjoint(subject.choreography.outgoing)
+    return need_not or bool(undoer.ports) or (is_kept and bool(shared(undoer))) or goes_on
 
 
 def _idle(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
     changed = subject.effects.shared(doer)
     what = named(subject.effects.names(changed))
-    how = "does not take" if changed.isdisjoint(it.state for it in undoer.states) else "only reads"
     written = ", ".join(map(": ".join, mending.changes(subject, doer, undoer.hears, undoer.effect_types)))
+    why, fix = f"it takes no {what} to change", f"take `{written}`, and take back there what {doer.name} did"
+    if subject.effects.shared(undoer):
+        why, fix = "of a run that says only failures no change is kept", "emit an event that is no failure"
     return at_reaction(
         undoer,
         CHECK,
-        f"{undoer.name} is to undo {doer.name}, and changes nothing that {doer.name} did: it {how} {what}",
-        f"let {undoer.name} take `{written}`, and take back there what {doer.name} did",
+        f"{undoer.name} is to undo {doer.name}, and changes nothing that {doer.name} did: {why}",
+        f"let {undoer.name} {fix}",
         about=f"{undoer.path} changes nothing",
     )
 
@@ -67,9 +71,8 @@ def _undeclared(subject: Subject, undoer: Contract, doer: Contract) -> Finding:
     taken = subject.effects.taken(undoer, doer)
     fix = _fix(undoer, doer, taken)
     others = [each.name for each in subject.effects.undeclared[undoer.path] if each is not doer]
-    fix += f". It undoes {named(others)} too: write a reaction of its own for that, with its compensates=" * bool(
-        others
-    )
+    if others:
+        fix += f". It undoes {named(others)} too: write a reaction of its own for that, with its compensates="
     both = ", ".join(subject.effects.names(subject.effects.shared(doer) & subject.effects.shared(undoer)))
     for world in subject.worlds:
         for part in world.extraction.parts(doer.path):

@@ -106,13 +106,13 @@ def _leads_on(subject: Subject, flow: Flow, kind: EventType) -> bool:
 def _speak(subject: Subject, flow: Flow, contract: Contract, note: str) -> str:
     """How a run that says nothing comes to say what others wait for."""
     said = [each for each in contract.emits if subject.paths.leads_to(each, flow.ends)]
-    if contract.effect_types and note == NOTHING_TO_UNDO:
-        return mending.answer(contract)
+    effects = [each for each in subject.effects.undone(contract).emits if not each.failure]
+    if effects and note == NOTHING_TO_UNDO:
+        return mending.answer(contract, effects)
     parts = contract.returns.of if isinstance(contract.returns, OneOf) else (contract.returns,)
     if any(isinstance(each, Many) for each in parts):
-        ends = [*types_in(flow.fails or flow.succeeds), *types_in(flow.succeeds)]
         known = {flow.start, *(each.type for each in parts if isinstance(each, EventShape))}
-        new = next((each for each in ends if each not in known), ends[0])
+        new = next((each for each in types_in(flow.fails or flow.succeeds) if each not in known), _end(flow))
         shape = " | ".join(str(each) for each in parts if not isinstance(each, Nothing))
         return f"let {contract.name} say so where its list is empty: write `-> {shape} | {new}`"
     if said:
