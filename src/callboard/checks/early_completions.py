@@ -34,11 +34,8 @@ def _fix(subject: Subject, world: World, flow: Flow, contract: Contract, state: 
             return f'say keeps="<reason>" on {contract.name}, if it may run once the flow has failed'
         undo = effects_left_behind.undo_of(subject, contract, world.said(state))
         return f"{undo}: that also keeps {contract.name} from running once the flow has failed"
-    ends = {
-        *types_in(flow.succeeds),
-        *(kind for way in ways(flow.fails or flow.succeeds) if len(way) == 1 for kind in way),
-    }
-    kinds = [kind for kind in contract.emits if not kind.failure and kind not in ends]
+    alone = {kind for way in ways(flow.fails or flow.succeeds) if len(way) == 1 for kind in way}
+    kinds = [kind for kind in contract.emits if not kind.failure and kind not in {*alone, *types_in(flow.succeeds)}]
     if not kinds:
         return f"let {contract.name} emit an event of its own, and let {flow.name} wait for that too"
     return f"let {flow.name} wait for {named(kinds)} too: succeeds=tuple[..., {' | '.join(map(str, kinds))}]"
